@@ -1,0 +1,21 @@
+/**
+ * Writes src/generated.ts: everything the program carries that is not TypeScript, as one plain module, so that
+ * the same source runs on Bun, on Deno and inside the binary. (Text imports differ between the two runtimes.)
+ */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const root = join(import.meta.dirname, "../..");
+const read = (path: string) => readFileSync(join(root, path), "utf8");
+
+const migrations = readdirSync(join(root, "migrations"))
+  .filter((name) => name.endsWith(".sql"))
+  .sort()
+  .map((name) => ({ name: name.slice(0, -".sql".length), sql: read(join("migrations", name)) }));
+
+writeFileSync(
+  join(root, "src/generated.ts"),
+  `// Written by src/build/generate.ts.
+export const migrations: { name: string; sql: string }[] = ${JSON.stringify(migrations, null, 2)};
+`,
+);

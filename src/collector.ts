@@ -1,0 +1,59 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { migrations } from "./generated.ts";
+import { createBus, type Bus } from "./store/bus.ts";
+import { createCounters, type Counters } from "./store/counters.ts";
+import { createJournal, type Journal } from "./store/journal.ts";
+import { applyMigrations } from "./store/migrations.ts";
+import { createDrizzle, openConnection, type Connection, type Drizzle } from "./store/open.ts";
+
+/** All a verb may need. */
+export interface Collector {
+  readonly dataDir: string;
+  readonly connection: Connection;
+  readonly db: Drizzle;
+  readonly journal: Journal;
+  readonly counters: Counters;
+  readonly bus: Bus;
+  /** ms since the epoch. */
+  now(): number;
+  close(): Promise<void>;
+}
+
+export interface CollectorOptions {
+  dataDir: string;
+  now?: () => number;
+  /** Called once when the database can no longer be trusted; the process is expected to end. */
+  onFatal: (error: unknown) => void;
+  /** A listener of the bus threw. */
+  onListenerError?: (error: unknown) => void;
+}
+
+/** Opens the data folder for this process alone, brings the schema up to date and replays what is not sealed. */
+export function openCollector({
+  dataDir,
+  now = Date.now,
+  onFatal,
+  onListenerError = onFatal,
+}: CollectorOptions): Collector {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const connection = openConnection(join(dataDir, "binnacle.db"));
+  applyMigrations(connection, migrations);
+  const bus = createBus(onListenerError);
+  const journal = createJournal(connection, bus, onFatal);
+  const counters = createCounters(connection);
+  journal.replay();
+  return {
+    dataDir,
+    connection,
+    db: createDrizzle(connection),
+    journal,
+    counters,
+    bus,
+    now,
+    async close() {
+      await journal.close();
+      connection.close();
+    },
+  };
+}

@@ -1,0 +1,31 @@
+/** Kinds of journal entries, "{concept}.{past verb}". A kind that leaves this list can never be read again: only add. */
+export type EntryKind = "run.created" | "run.changed" | "run.deleted" | "metric.appended" | "log.appended";
+
+/** How a payload is stored: UTF-8 JSON as it is, or packed columns / JSON behind zstd. */
+export const Encoding = { json: 0, jsonZstd: 1, columns: 2, columnsZstd: 3 } as const;
+export type Encoding = (typeof Encoding)[keyof typeof Encoding];
+
+/** One accepted batch on its way into the journal. */
+export interface NewEntry {
+  kind: EntryKind;
+  /** Version of the payload's layout for this kind. */
+  version: number;
+  run: string;
+  /** Who sent it and their number for it; null for what the collector itself decided. */
+  client: string | null;
+  clientSeq: number | null;
+  /** First ordinal (metric) or line number (log) of the batch; with `count` it restores a run's counters on start. */
+  ordinal: number | null;
+  /** The writer's step counter after this batch, where the collector counts for it. */
+  nextStep: number | null;
+  /** Records or lines in the batch. */
+  count: number;
+  /** Wall clock of acceptance, ms since the epoch. */
+  time: number;
+  encoding: Encoding;
+  payload: Uint8Array;
+}
+
+export interface Entry extends NewEntry {
+  seq: number;
+}

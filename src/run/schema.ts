@@ -1,0 +1,131 @@
+import { z } from "zod";
+
+export const RunStatus = z.enum([
+  "QUEUED",
+  "STARTING",
+  "RUNNING",
+  "STOPPING",
+  "FINISHED",
+  "FAILED",
+  "KILLED",
+]);
+export type RunStatus = z.infer<typeof RunStatus>;
+
+const hasControl = (text: string) => /\p{Cc}/u.test(text);
+
+/** A label given by a person: one line, no control characters. */
+export const Label = z
+  .string()
+  .min(1)
+  .max(250)
+  .refine((text) => !hasControl(text), "must not contain control characters");
+
+/** 15 decimal digits where we choose it; a person may bring their own. Never part of a file path. */
+export const RunId = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "use letters, digits, '.', '_' and '-'");
+
+/** One process that reports to a run. A new process takes a new id: its batches are numbered from 1. */
+export const ClientId = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]*$/, "use letters, digits, '.', '_', ':' and '-'");
+
+/** JSON as users give it. Integers above 2^53 arrive as strings from our clients and stay exact. */
+export const Config = z.record(z.string().max(1000), z.json());
+export type Config = z.infer<typeof Config>;
+
+/** Role of a writer: `launch` owns its child and its word about the end is final. */
+export const WriterRole = z.enum(["launch", "client"]);
+export type WriterRole = z.infer<typeof WriterRole>;
+
+export const Writer = z.object({
+  client: ClientId,
+  role: WriterRole.default("client"),
+  /** Rank of a distributed run (RANK, SLURM_PROCID, OMPI_COMM_WORLD_RANK); 0 otherwise. */
+  rank: z.int().min(0).max(1_000_000).default(0),
+  /** Host name of the machine it runs on. */
+  device: z.string().max(255).optional(),
+  pid: z.int().positive().optional(),
+  /** /proc/sys/kernel/random/boot_id of that machine: a pid means nothing after a reboot. */
+  boot: z.string().max(64).optional(),
+});
+export type Writer = z.infer<typeof Writer>;
+
+/** POST /api/v1/runs. With an id that exists the caller joins (live) or resumes (ended) that run. */
+export const CreateRun = z.object({
+  id: RunId.optional(),
+  name: Label.optional(),
+  project: Label.optional(),
+  config: Config.optional(),
+  tags: z.array(Label).max(100).optional(),
+  notes: z.string().max(100_000).optional(),
+  command: z.string().max(100_000).optional(),
+  /** When it really started, for runs synced later; ms since the epoch. */
+  started: z.number().min(0).max(253_402_300_799_999).optional(),
+  writer: Writer.optional(),
+});
+export type CreateRun = z.infer<typeof CreateRun>;
+
+/** PATCH /api/v1/runs/{id}: what is absent stays; `config` is merged key by key, null removes a key. */
+export const SetRun = z.object({
+  name: Label.optional(),
+  project: Label.optional(),
+  config: Config.optional(),
+  tags: z.array(Label).max(100).optional(),
+  notes: z.string().max(100_000).nullable().optional(),
+});
+export type SetRun = z.infer<typeof SetRun>;
+
+/** POST /api/v1/runs/{id}/finish. */
+export const FinishRun = z.object({
+  client: ClientId.optional(),
+  status: z.enum(["FINISHED", "FAILED", "KILLED"]).default("FINISHED"),
+  reason: z.string().max(10_000).optional(),
+  exit_code: z.int().min(0).max(255).optional(),
+  /** When it ended, for what is synced later; ms since the epoch. */
+  finished: z.number().min(0).max(253_402_300_799_999).optional(),
+});
+export type FinishRun = z.infer<typeof FinishRun>;
+
+/** A run as every listing shows it. Times are RFC 3339 UTC with ms; null where there is none. */
+export const Run = z.object({
+  id: RunId,
+  name: z.string(),
+  project: z.string(),
+  status: RunStatus,
+  /** Why it ended so, in words; null while all is well. */
+  reason: z.string().nullable(),
+  created: z.string(),
+  started: z.string().nullable(),
+  finished: z.string().nullable(),
+  device: z.string().nullable(),
+  exit_code: z.number().nullable(),
+});
+export type Run = z.infer<typeof Run>;
+
+/** One run with everything known about it. */
+export const RunDetail = Run.extend({
+  config: Config,
+  tags: z.array(z.string()),
+  notes: z.string().nullable(),
+  command: z.string().nullable(),
+  /** Seconds of silence on an open heartbeat, while we cannot know what became of the process; null otherwise. */
+  contact_lost: z.number().nullable(),
+  writers: z.array(
+    z.object({
+      client: z.string(),
+      role: WriterRole,
+      rank: z.number(),
+      device: z.string().nullable(),
+      pid: z.number().nullable(),
+      live: z.boolean(),
+    }),
+  ),
+  /** Largest step seen, where a resumed run counts on from; null before the first record. */
+  last_step: z.number().nullable(),
+});
+export type RunDetail = z.infer<typeof RunDetail>;

@@ -1,0 +1,155 @@
+import { CollectorError } from "../error.ts";
+import type { EntryKind } from "../entry.ts";
+import type { Connection } from "./open.ts";
+
+/** What a writer's next batch must be. */
+export interface WriterCounter {
+  /** Last batch number accepted. */
+  seq: number;
+  /** Step of its next record that brings none. */
+  nextStep: number;
+}
+
+/** Where a run's numbering stands, in memory: a batch takes its numbers in the same tick in which it is queued. */
+export interface RunCounter {
+  run: string;
+  deleted: boolean;
+  /** Ordinal of the next record, from 0. */
+  nextOrdinal: number;
+  /** Number of the next log line, from 1. */
+  nextLine: number;
+  /** Largest step seen; undefined before the first record of this process's memory (see metric summaries for the rest). */
+  writersByClient: Map<string, WriterCounter>;
+}
+
+export interface Counters {
+  /** The run's counter; undefined where there is no such run. */
+  find(run: string): RunCounter | undefined;
+  /** The run's counter, or the error a writer should see. */
+  get(run: string): RunCounter;
+  /** A run just created: called when its entry is queued, so that batches may follow at once. */
+  create(run: string): RunCounter;
+  delete(run: string): void;
+}
+
+interface JournalRow {
+  kind: EntryKind;
+  run: string;
+  client: string | null;
+  client_seq: number | null;
+  ordinal: number | null;
+  next_step: number | null;
+  count: number;
+}
+
+/**
+ * The counters are not written with every batch: the journal carries them, and the `run` and `writer` rows take them
+ * over when entries are deleted. On start both are put together again.
+ */
+export function createCounters(connection: Connection): Counters {
+  const selectRun = connection.prepare("SELECT deleted, next_ordinal, next_line FROM run WHERE id = ?");
+  const selectWriters = connection.prepare("SELECT client, seq, next_step FROM writer WHERE run = ?");
+  const countersByRun = new Map<string, RunCounter>();
+
+  function find(run: string): RunCounter | undefined {
+    return countersByRun.get(run) ?? load(run);
+  }
+
+  function load(run: string): RunCounter | undefined {
+    const row = selectRun.get(run) as
+      | { deleted: number; next_ordinal: number; next_line: number }
+      | undefined;
+    if (!row) return undefined;
+    const counter = create(run);
+    counter.deleted = row.deleted === 1;
+    counter.nextOrdinal = row.next_ordinal;
+    counter.nextLine = row.next_line;
+    for (const writer of selectWriters.all(run) as {
+      client: string;
+      seq: number;
+      next_step: number;
+    }[])
+      counter.writersByClient.set(writer.client, { seq: writer.seq, nextStep: writer.next_step });
+    return counter;
+  }
+
+  function create(run: string): RunCounter {
+    const counter: RunCounter = {
+      run,
+      deleted: false,
+      nextOrdinal: 0,
+      nextLine: 1,
+      writersByClient: new Map(),
+    };
+    countersByRun.set(run, counter);
+    return counter;
+  }
+
+  function readJournal(): void {
+    const rows = connection.prepare(
+      "SELECT kind, run, client, client_seq, ordinal, next_step, count FROM journal ORDER BY seq",
+    );
+    for (const row of rows.iterate() as Iterable<JournalRow>) {
+      const counter = find(row.run);
+      if (!counter) continue;
+      if (row.ordinal !== null) {
+        const next = row.ordinal + row.count;
+        if (row.kind === "metric.appended") counter.nextOrdinal = Math.max(counter.nextOrdinal, next);
+        if (row.kind === "log.appended") counter.nextLine = Math.max(counter.nextLine, next);
+      }
+      if (row.client === null || row.client_seq === null) continue;
+      const writer = writerOf(counter, row.client);
+      writer.seq = Math.max(writer.seq, row.client_seq);
+      if (row.next_step !== null) writer.nextStep = row.next_step;
+    }
+  }
+
+  readJournal();
+
+  return {
+    find,
+    get(run) {
+      const counter = find(run);
+      if (!counter)
+        throw new CollectorError("not-found", `There is no run ${run}.`, {
+          hint: "Create it first: POST /api/v1/runs, or binnacle.init(run_id=…).",
+        });
+      if (counter.deleted)
+        throw new CollectorError("gone", `Run ${run} was deleted.`, {
+          hint: "Stop the process that still writes to it.",
+        });
+      return counter;
+    },
+    create,
+    delete(run) {
+      const counter = find(run);
+      if (counter) counter.deleted = true;
+    },
+  };
+}
+
+export function writerOf(counter: RunCounter, client: string): WriterCounter {
+  let writer = counter.writersByClient.get(client);
+  if (!writer) {
+    writer = { seq: 0, nextStep: 0 };
+    counter.writersByClient.set(client, writer);
+  }
+  return writer;
+}
+
+/**
+ * Takes a batch's number: true where it is new, false where it is a repetition, which is to be answered like the first time
+ * once that one is durable. A gap is refused: accepting it would turn the missing batch into a "repetition" when it comes.
+ */
+export function claimBatch(counter: RunCounter, client: string, seq: number): boolean {
+  const writer = writerOf(counter, client);
+  if (seq <= writer.seq) return false;
+  if (seq > writer.seq + 1)
+    throw new CollectorError(
+      "sequence-gap",
+      `Batch ${seq} of client ${client} came before batch ${writer.seq + 1}.`,
+      { hint: "Send the missing batches first.", details: { expected: writer.seq + 1 } },
+    );
+  writer.seq = seq;
+  return true;
+}

@@ -1,0 +1,52 @@
+/**
+ * The control plane, on one page. Foreign keys all point to `run`; no relations(), so no import cycles.
+ * Journal, series and chunks are read and written by store/ alone, as prepared statements: their
+ * columns stand in migrations/.
+ */
+import { sqliteTable, text, integer, real, primaryKey } from "drizzle-orm/sqlite-core";
+import type { Config, RunStatus, WriterRole } from "../run/schema.ts";
+
+export const run = sqliteTable("run", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  project: text("project").notNull(),
+  status: text("status").$type<RunStatus>().notNull(),
+  reason: text("reason"),
+  config: text("config", { mode: "json" }).$type<Config>().notNull(),
+  tags: text("tags", { mode: "json" }).$type<string[]>().notNull(),
+  notes: text("notes"),
+  command: text("command"),
+  device: text("device"),
+  exitCode: integer("exit_code"),
+  /** ms since the epoch, as are all times here. */
+  created: real("created").notNull(),
+  started: real("started"),
+  finished: real("finished"),
+  /** Ended because its writers vanished, not because one of them said so: later data reopens it. */
+  presumed: integer("presumed", { mode: "boolean" }).notNull().default(false),
+  deleted: integer("deleted", { mode: "boolean" }).notNull().default(false),
+  /** Counters as of the journal entries already deleted; store/counters.ts adds those still there. */
+  nextOrdinal: integer("next_ordinal").notNull().default(0),
+  nextLine: integer("next_line").notNull().default(1),
+});
+
+export const writer = sqliteTable(
+  "writer",
+  {
+    run: text("run")
+      .notNull()
+      .references(() => run.id, { onDelete: "cascade" }),
+    client: text("client").notNull(),
+    role: text("role").$type<WriterRole>().notNull().default("client"),
+    rank: integer("rank").notNull().default(0),
+    device: text("device"),
+    pid: integer("pid"),
+    boot: text("boot"),
+    /** null while it lives; else how it ended. */
+    outcome: text("outcome").$type<RunStatus>(),
+    /** Last batch answered, and the step counter after it, as of the journal entries already deleted. */
+    seq: integer("seq").notNull().default(0),
+    nextStep: real("next_step").notNull().default(0),
+  },
+  (table) => [primaryKey({ columns: [table.run, table.client] })],
+);
