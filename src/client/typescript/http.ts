@@ -1,0 +1,130 @@
+import { CollectorError, type ErrorCode } from "../../error.ts";
+import type { Connection } from "./connection.ts";
+
+export interface RequestOptions {
+  method?: string;
+  query?: Record<string, string | number | boolean | undefined>;
+  /** Sent as JSON; a string is JSON already. */
+  body?: unknown;
+  signal?: AbortSignal | undefined;
+  headers?: Record<string, string>;
+  /** ms until the collector counts as unreachable; 0: for ever (streams). */
+  timeout?: number;
+}
+
+const DEFAULT_TIMEOUT = 30_000;
+
+/** One request; resolves with the answer where it is 2xx, throws CollectorError otherwise. */
+export async function request(
+  connection: Pick<Connection, "url" | "token">,
+  path: string,
+  { method, query, body, signal, headers, timeout = DEFAULT_TIMEOUT }: RequestOptions = {},
+): Promise<Response> {
+  const url = addressOf(connection.url, path, query);
+  const signals = [signal, timeout > 0 ? AbortSignal.timeout(timeout) : undefined].filter(
+    (s) => s !== undefined,
+  );
+  let response: Response;
+  try {
+    response = await fetch(url, {
+      method: method ?? (body === undefined ? "GET" : "POST"),
+      headers: {
+        accept: "application/json",
+        ...(connection.token ? { authorization: `Bearer ${connection.token}` } : {}),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      ...(signals.length > 0 ? { signal: AbortSignal.any(signals) } : {}),
+      redirect: "error",
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw unreachable(connection.url, error);
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+/** One request whose answer is JSON. */
+export async function requestJson<T>(
+  connection: Pick<Connection, "url" | "token">,
+  path: string,
+  options: RequestOptions = {},
+): Promise<T> {
+  const response = await request(connection, path, options);
+  try {
+    return (await response.json()) as T;
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw unreachable(connection.url, error);
+  }
+}
+
+function addressOf(base: string, path: string, query: RequestOptions["query"]): URL {
+  let url: URL;
+  try {
+    url = new URL(base + path);
+  } catch {
+    throw new CollectorError("invalid", `'${base}' is not a URL.`, {
+      hint: `Give one such as http://127.0.0.1:7070 in --url or $BINNACLE_URL.`,
+    });
+  }
+  if (url.protocol !== "http:" && url.protocol !== "https:")
+    throw new CollectorError("invalid", `'${base}' is not an http or https URL.`, {
+      hint: `Give one such as http://127.0.0.1:7070 in --url or $BINNACLE_URL.`,
+    });
+  for (const [name, value] of Object.entries(query ?? {}))
+    if (value !== undefined) url.searchParams.set(name, String(value));
+  return url;
+}
+
+function unreachable(url: string, cause: unknown): CollectorError {
+  const slow = cause instanceof Error && cause.name === "TimeoutError";
+  return new CollectorError(
+    "unreachable",
+    slow ? `The collector at ${url} does not answer in time.` : `No collector answers at ${url}.`,
+    { hint: "Start one with `binnacle start`, or name another with --url or $BINNACLE_URL.", cause },
+  );
+}
+
+const codeByStatus: Record<number, ErrorCode> = {
+  400: "invalid",
+  401: "unauthorized",
+  403: "forbidden",
+  404: "not-found",
+  405: "unsupported",
+  409: "conflict",
+  410: "gone",
+  413: "too-large",
+  415: "unsupported",
+  421: "misdirected",
+  422: "invalid",
+  429: "busy",
+  503: "busy",
+  507: "disk-full",
+};
+
+/** A problem document (RFC 9457) as the error it was. */
+async function problemOf(response: Response): Promise<CollectorError> {
+  const text = await response.text().catch(() => "");
+  let problem: Record<string, unknown> = {};
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (parsed !== null && typeof parsed === "object") problem = parsed as Record<string, unknown>;
+  } catch {
+    // Something else answers there, or a proxy before it: its status is all there is.
+  }
+  const { type: _, title, status: __, detail, hint, ...details } = problem;
+  const code =
+    response.status === 409 && typeof details["expected"] === "number"
+      ? "sequence-gap"
+      : (codeByStatus[response.status] ?? "internal");
+  const message = [detail, title].find((part) => typeof part === "string" && part !== "");
+  return new CollectorError(code, String(message ?? `The collector answered ${response.status}.`), {
+    ...(typeof hint === "string" ? { hint } : code === "unauthorized" ? { hint: TOKEN_HINT } : {}),
+    details: { ...details, status: response.status },
+  });
+}
+
+const TOKEN_HINT = "Set $BINNACLE_TOKEN, or name the collector's data folder with --data.";

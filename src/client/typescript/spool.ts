@@ -1,0 +1,285 @@
+import {
+  closeSync,
+  createReadStream,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { CollectorError } from "../../error.ts";
+
+/** One request that could not be sent when it was due. */
+export interface SpoolLine {
+  v: 1;
+  path: string;
+  body: Record<string, unknown>;
+}
+
+const SUFFIX = ".ndjson";
+/** Longer than the largest batch the collector takes; a line beyond it is damage, not data. */
+const MAX_LINE_BYTES = 64 * 1024 * 1024;
+
+export interface SpoolFile {
+  readonly path: string;
+  /** Bytes written. */
+  readonly bytes: number;
+  /** Appends whole lines; synchronous, so that it works in an exit hook. Throws what the file system throws. */
+  append(lines: SpoolLine[]): void;
+  /** Gives the file up; with `discard` everything in it was delivered. */
+  close(options?: { discard?: boolean }): void;
+}
+
+/** Opens this client's own file, and marks it as in use by this process. */
+export function openSpool(dir: string, run: string, client: string): SpoolFile {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const path = join(dir, `${run}-${client}${SUFFIX}`);
+  if (!lockSpool(path))
+    throw new CollectorError("conflict", `${path} is in use by another process.`, {
+      hint: "A client id belongs to one process.",
+    });
+  const fd = openSync(path, "a", 0o600);
+  let bytes = statSync(path).size;
+  return {
+    path,
+    get bytes() {
+      return bytes;
+    },
+    append(lines) {
+      const data = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+      for (let at = 0; at < data.length;) at += writeSync(fd, data, at);
+      bytes += data.length;
+    },
+    close({ discard = false } = {}) {
+      if (!discard) fsyncSync(fd);
+      closeSync(fd);
+      if (discard || bytes === 0) rmSync(path, { force: true });
+      unlockSpool(path);
+    },
+  };
+}
+
+/** Spool files of a folder, oldest first. */
+export function listSpool(dir: string): string[] {
+  let names: string[];
+  try {
+    names = readdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+  return names
+    .filter((name) => name.endsWith(SUFFIX))
+    .map((name) => join(dir, name))
+    .map((path) => ({ path, time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+    .sort((a, b) => a.time - b.time || (a.path < b.path ? -1 : 1))
+    .map(({ path }) => path);
+}
+
+/** The requests of a file, in order. A torn last line (the writer was killed) is left out. */
+export async function* readSpool(path: string): AsyncGenerator<SpoolLine | DamagedLine> {
+  for await (const text of completeLines(path)) {
+    if (text === "") continue;
+    yield parseLine(text);
+  }
+}
+
+/** A whole line that is no request: kept for a person to look at, never sent. */
+export interface DamagedLine {
+  v: 0;
+  text: string;
+}
+
+function parseLine(text: string): SpoolLine | DamagedLine {
+  try {
+    const line = JSON.parse(text) as SpoolLine;
+    if (line.v === 1 && typeof line.path === "string" && line.path.startsWith("/api/v1/") && line.body)
+      return line;
+  } catch {
+    // Falls through: damaged.
+  }
+  return { v: 0, text };
+}
+
+async function* completeLines(path: string): AsyncGenerator<string> {
+  let parts: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
+    let from = 0;
+    for (let to = chunk.indexOf(10); to >= 0; to = chunk.indexOf(10, from)) {
+      parts.push(chunk.subarray(from, to));
+      yield Buffer.concat(parts).toString("utf8");
+      parts = [];
+      length = 0;
+      from = to + 1;
+    }
+    parts.push(chunk.subarray(from));
+    length += chunk.length - from;
+    if (length > MAX_LINE_BYTES) throw new Error(`${path} has a line of more than ${MAX_LINE_BYTES} bytes.`);
+  }
+}
+
+export interface ReplayResult {
+  file: string;
+  /** sent: delivered and deleted. partly: some lines were refused. kept: to be tried again. busy: its client still runs. */
+  outcome: "sent" | "partly" | "kept" | "busy";
+  /** Requests answered 2xx. */
+  sent: number;
+  /** Requests the collector will never take; they are in `<file>.refused`. */
+  refused: number;
+  /** Why lines were refused or the file was kept. */
+  error: string | null;
+}
+
+export interface ReplayOptions {
+  /** Sends one request: resolves on 2xx, throws CollectorError otherwise. */
+  post: (path: string, body: Record<string, unknown>) => Promise<unknown>;
+  onProgress?: (progress: { file: string; sent: number; bytes: number; total: number }) => void;
+}
+
+/**
+ * Sends a file's requests in order and deletes it. Where the collector stops answering, the file stays whole: a request
+ * sent twice is harmless, as batches are numbered.
+ */
+export async function replaySpool(file: string, { post, onProgress }: ReplayOptions): Promise<ReplayResult> {
+  if (!lockSpool(file)) return { file, outcome: "busy", sent: 0, refused: 0, error: null };
+  const refused: string[] = [];
+  let sent = 0;
+  let bytes = 0;
+  let error: string | null = null;
+  try {
+    const total = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+    for await (const line of readSpool(file)) {
+      if (line.v === 0) {
+        refused.push(line.text);
+        error ??= "A line is damaged.";
+        continue;
+      }
+      try {
+        await deliver(line, post);
+        sent++;
+      } catch (problem) {
+        if (!isPermanent(problem)) throw problem;
+        refused.push(JSON.stringify(line));
+        error ??= (problem as Error).message;
+        await fillNumber(line, post);
+      }
+      bytes += onProgress ? Buffer.byteLength(JSON.stringify(line)) + 1 : 0;
+      onProgress?.({ file, sent, bytes, total });
+    }
+    if (refused.length > 0)
+      writeFileSync(`${file}.refused`, `${refused.join("\n")}\n`, { flag: "a", mode: 0o600 });
+    rmSync(file, { force: true });
+    return { file, outcome: refused.length > 0 ? "partly" : "sent", sent, refused: refused.length, error };
+  } catch (problem) {
+    const message = problem instanceof Error ? problem.message : String(problem);
+    return { file, outcome: "kept", sent, refused: 0, error: message };
+  } finally {
+    unlockSpool(file);
+  }
+}
+
+/** Numbers missing before this batch are lost for good (a client killed with batches in memory): pass over them. */
+async function deliver(line: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
+  try {
+    await post(line.path, line.body);
+  } catch (error) {
+    const expected =
+      error instanceof CollectorError && error.code === "sequence-gap" && error.details?.["expected"];
+    const { client, seq } = line.body;
+    if (typeof expected !== "number" || typeof seq !== "number") throw error;
+    for (let missing = expected; missing < seq; missing++)
+      await post(line.path, { client, seq: missing, items: [] });
+    await post(line.path, line.body);
+  }
+}
+
+/** A refused batch leaves a hole in its client's numbering, for which everything behind it would be refused too. */
+async function fillNumber({ path, body }: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
+  if (typeof body["seq"] !== "number") return;
+  try {
+    await post(path, { client: body["client"], seq: body["seq"], items: [] });
+  } catch (error) {
+    if (!isPermanent(error)) throw error;
+  }
+}
+
+/** Trying again would get the same answer. (Not a wrong token: the right one may come.) */
+export function isPermanent(error: unknown): boolean {
+  return (
+    error instanceof CollectorError &&
+    ["invalid", "not-found", "gone", "too-large", "unsupported"].includes(error.code)
+  );
+}
+
+/** Locks this process holds. A pid alone would not do: in a container every process is "still running" as pid 1. */
+const held = new Set<string>();
+
+/** Takes `<file>.lock` unless a living process has it. Python's client writes the same file. */
+export function lockSpool(file: string): boolean {
+  if (held.has(file)) return false;
+  const lock = `${file}.lock`;
+  if (!createLock(lock)) {
+    const owner = readPid(lock);
+    if (owner !== undefined && owner !== process.pid && isAlive(owner)) return false;
+    if (!removeStale(lock, owner) || !createLock(lock)) return false;
+  }
+  held.add(file);
+  return true;
+}
+
+export function unlockSpool(file: string): void {
+  if (held.delete(file)) rmSync(`${file}.lock`, { force: true });
+}
+
+function createLock(lock: string): boolean {
+  try {
+    writeFileSync(lock, String(process.pid), { flag: "wx", mode: 0o600 });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** By renaming, so that of two that find the same stale lock only one removes it, and a fresh one is put back. */
+function removeStale(lock: string, owner: number | undefined): boolean {
+  const aside = `${lock}.${process.pid}`;
+  try {
+    renameSync(lock, aside);
+    if (readPid(aside) !== owner) {
+      linkSync(aside, lock);
+      return false;
+    }
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(aside, { force: true });
+  }
+}
+
+function readPid(lock: string): number | undefined {
+  try {
+    const pid = Number.parseInt(readFileSync(lock, "utf8"), 10);
+    return pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
