@@ -1,0 +1,107 @@
+/**
+ * `bun run build` → dist/binnacle for this machine; `--all` → dist/binnacle-<target> for every platform;
+ * `--target <name>` → that one.
+ */
+import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { embedLibsql } from "./libsql.ts";
+import { packageFolder } from "./packages.ts";
+
+interface Target {
+  bun: Bun.Build.CompileTarget;
+  /** Package with Bun's own program for the platform. */
+  runtime: string;
+  libsql: string;
+}
+
+const targets: Record<string, Target> = {
+  "linux-x64": {
+    bun: "bun-linux-x64",
+    runtime: "@oven/bun-linux-x64",
+    libsql: "@libsql/linux-x64-gnu",
+  },
+  "linux-arm64": {
+    bun: "bun-linux-arm64",
+    runtime: "@oven/bun-linux-aarch64",
+    libsql: "@libsql/linux-arm64-gnu",
+  },
+  "linux-x64-musl": {
+    bun: "bun-linux-x64-musl",
+    runtime: "@oven/bun-linux-x64-musl",
+    libsql: "@libsql/linux-x64-musl",
+  },
+  "linux-arm64-musl": {
+    bun: "bun-linux-arm64-musl",
+    runtime: "@oven/bun-linux-aarch64-musl",
+    libsql: "@libsql/linux-arm64-musl",
+  },
+  "darwin-x64": {
+    bun: "bun-darwin-x64",
+    runtime: "@oven/bun-darwin-x64",
+    libsql: "@libsql/darwin-x64",
+  },
+  "darwin-arm64": {
+    bun: "bun-darwin-arm64",
+    runtime: "@oven/bun-darwin-aarch64",
+    libsql: "@libsql/darwin-arm64",
+  },
+};
+
+const root = join(import.meta.dirname, "../..");
+const dist = join(root, "dist");
+
+/** The name of the machine this runs on among `targets`. */
+function hostTarget(): string {
+  const report = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  const musl = process.platform === "linux" && report.header.glibcVersionRuntime === undefined;
+  return `${process.platform}-${process.arch}${musl ? "-musl" : ""}`;
+}
+
+async function build(name: string, outfile: string): Promise<void> {
+  const target = targets[name];
+  if (target === undefined)
+    throw new Error(`No target is called ${name}; there are ${Object.keys(targets).join(", ")}.`);
+  const addon = join(await packageFolder(target.libsql), "index.node");
+  // Beside the final name, and renamed over it: a running binary can't be written to.
+  const temporary = `${outfile}.${process.pid}.tmp`;
+  const host = name === hostTarget();
+  const workers = ["src/store/seal-worker.ts"].map((path) => join(root, path)).filter(existsSync);
+  const result = await Bun.build({
+    entrypoints: [join(root, "src/cli/main.ts"), ...workers],
+    root: join(root, "src"),
+    compile: {
+      target: target.bun,
+      outfile: temporary,
+      ...(host ? {} : { executablePath: join(await packageFolder(target.runtime), "bin/bun") }),
+      // Whatever bunfig.toml or .env lies in the current folder is not ours to run or read.
+      autoloadBunfig: false,
+      autoloadDotenv: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+    // Names stay: a stack trace in a diagnostics file should say where.
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    sourcemap: "none",
+    define: { "process.env.NODE_ENV": JSON.stringify("production") },
+    plugins: [embedLibsql(addon)],
+  });
+  for (const log of result.logs) console.error(String(log));
+  renameSync(temporary, outfile);
+  console.error(`  ${outfile.slice(root.length + 1)}  ${(statSync(outfile).size / 1e6).toFixed(1)} MB`);
+}
+
+async function main(args: string[]): Promise<void> {
+  mkdirSync(dist, { recursive: true });
+  const named = args.indexOf("--target");
+  if (args.includes("--all")) {
+    for (const name of Object.keys(targets)) await build(name, join(dist, `binnacle-${name}`));
+  } else if (named >= 0) {
+    const name = args[named + 1] ?? "";
+    await build(name, join(dist, `binnacle-${name}`));
+  } else {
+    await build(hostTarget(), join(dist, "binnacle"));
+  }
+}
+
+await import("./generate.ts");
+await main(process.argv.slice(2));
