@@ -73,14 +73,13 @@ function writable(folder) {
 
 /** npm and Bun keep their caches under HOME; where that can't be written, they go beside the modules. */
 function environment() {
-  const path = { PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH ?? ""}` };
-  if (writable(homedir())) return { ...process.env, ...path };
-  return {
-    npm_config_cache: join(cache, "npm"),
-    BUN_INSTALL_CACHE_DIR: join(cache, "bun-install"),
+  const env = {
     ...process.env,
-    ...path,
+    PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH ?? ""}`,
   };
+  if (writable(homedir())) return env;
+  // npm hands its own setting, which is under HOME, down to the scripts it runs.
+  return { ...env, npm_config_cache: join(cache, "npm"), BUN_INSTALL_CACHE_DIR: join(cache, "bun-install") };
 }
 
 /** What `@oven/bun-…` is called for this machine. */
