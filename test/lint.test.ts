@@ -1,0 +1,81 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+
+const root = join(import.meta.dirname, "..");
+
+/** A file, a line in it, and what the linter has to say (undefined: nothing). */
+const cases: [path: string, line: string, message: string | undefined][] = [
+  ["src/store/a.ts", `import "../metric/append.ts";`, "The store knows no concept"],
+  ["src/store/b.ts", `import "../metric/schema.ts";`, undefined],
+  ["src/store/c.ts", `import "../api/runs.ts";`, "The store knows no edge"],
+  ["src/store/d.ts", `import { openCollector } from "../collector.ts"; openCollector();`, "cli/start.ts"],
+  [
+    "src/store/e.ts",
+    `import type { Collector } from "../collector.ts"; export type C = Collector;`,
+    undefined,
+  ],
+  ["src/metric/a.ts", `import "../api/metrics.ts";`, "A concept knows no edge"],
+  ["src/metric/b.ts", `import "../log/append.ts";`, "at most run/"],
+  ["src/metric/c.ts", `import "../run/find.ts";`, undefined],
+  ["src/log/a.ts", `import "../metric/append.ts";`, "at most run/"],
+  ["src/log/b.ts", `const m = await import("../ui/page.ts"); export { m };`, "A concept knows no edge"],
+  ["src/run/a.ts", `import "../metric/append.ts";`, "run/ is what the other concepts stand on"],
+  ["src/api/a.ts", `import "../ui/page.ts";`, "Edges don't know each other"],
+  ["src/ui/pages/a.ts", `import "../../api/runs.ts";`, "Edges don't know each other"],
+  ["src/ui/pages/b.ts", `import "../../run/find.ts";`, undefined],
+  ["src/cli/a.ts", `import "../store/open.ts";`, "through the client"],
+  ["src/cli/b.ts", `import "../run/create.ts";`, "through the client"],
+  ["src/cli/c.ts", `import "../client/typescript/http.ts";`, undefined],
+  ["src/cli/start.ts", `import "../store/open.ts";`, undefined],
+  ["src/client/typescript/a.ts", `import "../../store/open.ts";`, "A client speaks HTTP"],
+  ["src/run/b.ts", `import "bun:sqlite";`, "Use a node: built-in"],
+  ["src/run/c.ts", `import "bun";`, "Use a node: built-in"],
+  ["src/run/d.ts", `Bun.gc();`, "also runs on Deno"],
+  ["src/run/e.ts", `Deno.cwd();`, "also runs on Bun"],
+  ["src/runtime.ts", `Bun.gc(); Deno.cwd();`, undefined],
+  ["src/metric/d.ts", `import { y } from "./e.ts"; export const x = y;`, "Dependency cycle"],
+  ["src/metric/e.ts", `import { x } from "./d.ts"; export const y = x;`, "Dependency cycle"],
+];
+
+interface Diagnostic {
+  message: string;
+  code: string;
+  help?: string;
+  filename: string;
+}
+
+const folder = mkdtempSync(join(tmpdir(), "binnacle-lint-"));
+const found = new Map<string, string>();
+
+beforeAll(() => {
+  copyFileSync(join(root, ".oxlintrc.json"), join(folder, ".oxlintrc.json"));
+  for (const [path, line] of cases) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), `${line}\n`);
+  }
+  const { stdout } = Bun.spawnSync([join(root, "node_modules/.bin/oxlint"), "--format", "json"], {
+    cwd: folder,
+  });
+  const { diagnostics } = JSON.parse(stdout.toString()) as { diagnostics: Diagnostic[] };
+  for (const { filename, code, message, help } of diagnostics)
+    if (/no-restricted|no-cycle/.test(code))
+      found.set(filename, `${found.get(filename) ?? ""}${code} ${message} ${help}\n`);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+for (const [path, line, message] of cases)
+  test(`${path}: ${line} is ${message === undefined ? "allowed" : "refused"}`, () => {
+    if (message === undefined) expect(found.get(path)).toBeUndefined();
+    else expect(found.get(path)).toContain(message);
+  });
+
+test("no source file is ignored by git", () => {
+  const { stdout, exitCode } = Bun.spawnSync(
+    ["git", "check-ignore", "-v", "src/log/append.ts", "src/log", "src/build", "src/build/build.ts"],
+    { cwd: root },
+  );
+  expect(stdout.toString()).toBe("");
+  expect(exitCode).toBe(1);
+});
