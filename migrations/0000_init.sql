@@ -57,3 +57,20 @@ CREATE TABLE writer (
   next_step REAL NOT NULL DEFAULT 0,
   PRIMARY KEY (run, client)
 ) WITHOUT ROWID;
+
+-- Lines of a run's log in the order of their numbers, without gaps inside a chunk. Only a run's last chunk is ever rewritten.
+CREATE TABLE log_chunk (
+  run TEXT NOT NULL,
+  first_line INTEGER NOT NULL,
+  last_line INTEGER NOT NULL,
+  min_time REAL NOT NULL,
+  max_time REAL NOT NULL,
+  levels INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  encoding INTEGER NOT NULL,
+  data BLOB NOT NULL
+);
+
+CREATE UNIQUE INDEX log_chunk_first ON log_chunk (run, first_line);
+CREATE INDEX log_chunk_last ON log_chunk (run, last_line);

@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { migrations } from "./generated.ts";
+import { createLogs, type Logs } from "./log/logs.ts";
 import { createBus, type Bus } from "./store/bus.ts";
 import { createCounters, type Counters } from "./store/counters.ts";
 import { createJournal, type Journal } from "./store/journal.ts";
@@ -15,6 +16,7 @@ export interface Collector {
   readonly journal: Journal;
   readonly counters: Counters;
   readonly bus: Bus;
+  readonly logs: Logs;
   /** ms since the epoch. */
   now(): number;
   close(): Promise<void>;
@@ -42,6 +44,8 @@ export function openCollector({
   const bus = createBus(onListenerError);
   const journal = createJournal(connection, bus, onFatal);
   const counters = createCounters(connection);
+  const logs = createLogs(connection, onFatal);
+  journal.register(logs.applier);
   journal.replay();
   return {
     dataDir,
@@ -50,9 +54,11 @@ export function openCollector({
     journal,
     counters,
     bus,
+    logs,
     now,
     async close() {
       await journal.close();
+      logs.close();
       connection.close();
     },
   };

@@ -3,7 +3,8 @@ import type { EntryKind } from "../entry.ts";
 /** What happened, announced after it is durable. `data` is the decoded batch; listeners must not change it. */
 export interface Announcement {
   seq: number;
-  kind: EntryKind;
+  /** "log.open" is the one kind that is announced and never stored: a line still being rewritten. */
+  kind: EntryKind | "log.open";
   run: string;
   data: unknown;
 }

@@ -1,0 +1,68 @@
+import type { Collector } from "../collector.ts";
+import type { Appended } from "../metric/schema.ts";
+import { claimBatch, releaseBatch, writerOf } from "../store/counters.ts";
+import { packLines } from "../store/log-chunk.ts";
+import type { AppendLogs, LogLine } from "./schema.ts";
+import { recogniseLevel } from "./level.ts";
+
+/**
+ * Stores a batch of lines, once. A batch without lines only says how the lines look that are still being rewritten: it
+ * takes no number, since nothing of it is kept.
+ */
+export async function appendLogs(collector: Collector, run: string, input: AppendLogs): Promise<Appended> {
+  const { client, seq, rank = 0, items } = input;
+  await collector.logs.room();
+  const counter = collector.counters.get(run);
+  if (items.length === 0) {
+    announceOpen(collector, run, input);
+    return { acked: writerOf(counter, client).seq };
+  }
+  if (!claimBatch(counter, client, seq)) {
+    await collector.journal.settled();
+    return { acked: seq };
+  }
+  const first = counter.nextLine;
+  counter.nextLine += items.length;
+  const now = collector.now();
+  const states = collector.logs.levelStates(run, client);
+  const lines = items.map(({ time = now, stream = "stdout", level, text }, index): LogLine => {
+    const recognised = recogniseLevel(text, states[stream]);
+    states[stream] = recognised.state;
+    return { line: first + index, time, stream, level: level ?? recognised.level, rank, text };
+  });
+  const { encoding, payload } = packLines(lines);
+  try {
+    await collector.journal.append(
+      {
+        kind: "log.appended",
+        version: 1,
+        run,
+        client,
+        clientSeq: seq,
+        ordinal: first,
+        nextStep: null,
+        count: lines.length,
+        time: now,
+        encoding,
+        payload,
+      },
+      lines,
+    );
+  } catch (error) {
+    // Else the client's next try would pass for a repetition of what was never stored.
+    releaseBatch(counter, client, seq);
+    throw error;
+  }
+  announceOpen(collector, run, input);
+  return { acked: seq };
+}
+
+function announceOpen(
+  { bus, logs, journal }: Collector,
+  run: string,
+  { client, rank = 0, open }: AppendLogs,
+): void {
+  if (!open) return;
+  const data = logs.open.set(run, client, rank, open);
+  if (data) bus.publish({ seq: journal.bounds().last, kind: "log.open", run, data });
+}

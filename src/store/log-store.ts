@@ -1,0 +1,333 @@
+import type { Entry } from "../entry.ts";
+import type { LogLevel, LogLine } from "../log/schema.ts";
+import { CHUNK_SIZE, levelBit, levelMask, packLines, sizeOf, unpackLines, type Packed } from "./log-chunk.ts";
+import type { Applier } from "./journal.ts";
+import type { Connection } from "./open.ts";
+
+/** Unsealed text in memory, over all runs, above which a writer waits. */
+const MAX_PENDING = 32 * 1024 * 1024;
+/** A chunk that is not full is written all the same after this long: else one slow run would pin the journal. */
+const PARTIAL_AFTER_MS = 10_000;
+/** How long one turn of sealing may hold the event loop. */
+const SLICE_MS = 10;
+
+/** What a search can be sure of before it opens a chunk. */
+export interface ChunkFilter {
+  level?: LogLevel | undefined;
+  since?: number | undefined;
+}
+
+export interface LogStore {
+  /** The journal's hand into this store. */
+  readonly applier: Applier;
+  /** Lines stored in all; also the number of the last one. */
+  total(run: string): number;
+  /** The next piece of the log with lines numbered > `line`; undefined at the end. Pieces that cannot match are skipped. */
+  after(run: string, line: number, filter: ChunkFilter): LogLine[] | undefined;
+  /** The same, backwards: the piece with lines numbered < `line`. */
+  before(run: string, line: number, filter: ChunkFilter): LogLine[] | undefined;
+  /** undefined, or what a writer waits for while sealing catches up. */
+  room(): Promise<void> | undefined;
+  /** Writes everything that is only in memory (and in the journal) into chunks. */
+  seal(): void;
+  /** Forgets a run: its chunks, its head. */
+  purge(run: string): Promise<void>;
+  close(): void;
+}
+
+/** The newest lines of a run: the unfinished chunk. Those up to `sealed` are also in the database. */
+interface Head {
+  run: string;
+  lines: LogLine[];
+  size: number;
+  sealed: number;
+  last: number;
+  /** Where each line's entry stands in the journal: entries, ascending, with their last line. */
+  entries: { seq: number; last: number }[];
+  /** Since when there are unsealed lines; ms, monotonic. */
+  dirtySince: number | undefined;
+  usedAt: number;
+}
+
+interface ChunkRow {
+  first_line: number;
+  last_line: number;
+  seq: number;
+  encoding: Packed["encoding"];
+  data: Uint8Array;
+}
+
+export function createLogStore(connection: Connection, onFatal: (error: unknown) => void): LogStore {
+  const heads = new Map<string, Head>();
+  const dirty = new Set<Head>();
+  let pending = 0;
+  let waiting: (() => void)[] = [];
+  let scheduled = false;
+  let closed = false;
+
+  const columns = "first_line, last_line, seq, encoding, data";
+  const selectLast = connection.prepare(
+    `SELECT ${columns} FROM log_chunk WHERE run = ? ORDER BY first_line DESC LIMIT 1`,
+  );
+  const selectAfter = connection.prepare(
+    `SELECT ${columns} FROM log_chunk WHERE run = ? AND last_line > ? AND first_line < ?
+     AND (levels & ?) != 0 AND max_time >= ? ORDER BY last_line LIMIT 1`,
+  );
+  const selectBefore = connection.prepare(
+    `SELECT ${columns} FROM log_chunk WHERE run = ? AND first_line < ?
+     AND (levels & ?) != 0 AND max_time >= ? ORDER BY first_line DESC LIMIT 1`,
+  );
+  const selectTotal = connection.prepare("SELECT max(last_line) AS total FROM log_chunk WHERE run = ?");
+  const insert = connection.prepare(
+    `INSERT INTO log_chunk (run, first_line, last_line, min_time, max_time, levels, size, seq, encoding, data)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT (run, first_line) DO UPDATE SET last_line = excluded.last_line, min_time = excluded.min_time,
+       max_time = excluded.max_time, levels = excluded.levels, size = excluded.size, seq = excluded.seq,
+       encoding = excluded.encoding, data = excluded.data`,
+  );
+  const remove = connection.prepare(
+    "DELETE FROM log_chunk WHERE rowid IN (SELECT rowid FROM log_chunk WHERE run = ? LIMIT 200)",
+  );
+  const begin = connection.prepare("BEGIN IMMEDIATE");
+  const commit = connection.prepare("COMMIT");
+  const rollback = connection.prepare("ROLLBACK");
+
+  const timer = setInterval(sealOld, PARTIAL_AFTER_MS / 4);
+  timer.unref();
+
+  function apply(entry: Entry, data: unknown): LogLine[] {
+    const lines = (data as LogLine[] | undefined) ?? unpackLines(entry);
+    const head = headOf(entry.run);
+    head.usedAt = performance.now();
+    const fresh =
+      lines.length > 0 && lines[0]!.line > head.last ? lines : lines.filter((line) => line.line > head.last);
+    if (fresh.length === 0) return lines;
+    for (const line of fresh) {
+      head.lines.push(line);
+      head.size += sizeOf(line);
+      pending += sizeOf(line);
+    }
+    head.last = fresh.at(-1)!.line;
+    head.entries.push({ seq: entry.seq, last: head.last });
+    if (head.dirtySince === undefined) {
+      head.dirtySince = performance.now();
+      dirty.add(head);
+    }
+    if (head.size >= CHUNK_SIZE) schedule();
+    // Replay is synchronous: without this the whole journal would stand in memory at once.
+    if (data === undefined && pending > MAX_PENDING / 4) seal(false);
+    return lines;
+  }
+
+  function headOf(run: string): Head {
+    let head = heads.get(run);
+    if (head) return head;
+    head = { run, lines: [], size: 0, sealed: 0, last: 0, entries: [], dirtySince: undefined, usedAt: 0 };
+    const row = selectLast.get(run) as ChunkRow | undefined;
+    if (row) {
+      head.sealed = head.last = row.last_line;
+      const lines = unpackLines({ encoding: row.encoding, payload: row.data });
+      const size = sizeOfAll(lines);
+      // Full ones are left alone; this one is taken up again and rewritten until it is full.
+      if (size < CHUNK_SIZE) Object.assign(head, { lines, size });
+    }
+    heads.set(run, head);
+    return head;
+  }
+
+  function schedule(): void {
+    if (scheduled || closed) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      if (closed) return;
+      seal(true);
+      for (const head of dirty) if (head.size >= CHUNK_SIZE) return schedule();
+    });
+  }
+
+  function sealOld(): void {
+    const now = performance.now();
+    for (const head of dirty)
+      if (now - head.dirtySince! >= PARTIAL_AFTER_MS)
+        sealInOneTransaction(() => sealHead(head, Infinity, true));
+    for (const head of heads.values())
+      if (head.dirtySince === undefined && now - head.usedAt > 6 * PARTIAL_AFTER_MS) heads.delete(head.run);
+  }
+
+  /** Full chunks for as long as a slice lasts (`sliced`), or all there are, partial ones too. */
+  function seal(sliced: boolean): void {
+    const until = sliced ? performance.now() + SLICE_MS : Infinity;
+    sealInOneTransaction(() => {
+      for (const head of dirty) {
+        if (sliced && head.size < CHUNK_SIZE) continue;
+        sealHead(head, until, !sliced);
+        if (performance.now() > until) break;
+      }
+    });
+    if (pending < MAX_PENDING) {
+      const resolved = waiting;
+      waiting = [];
+      for (const resolve of resolved) resolve();
+    }
+  }
+
+  function sealInOneTransaction(work: () => void): void {
+    const done: (() => void)[] = [];
+    afterCommit = (action) => done.push(action);
+    try {
+      begin.run();
+      work();
+      commit.run();
+    } catch (error) {
+      if (connection.inTransaction) rollback.run();
+      // Nothing is lost by waiting: the journal keeps what is not sealed.
+      if ((error as { code?: string }).code === "SQLITE_FULL") return;
+      onFatal(error);
+      return;
+    }
+    for (const action of done) action();
+  }
+
+  let afterCommit: (action: () => void) => void = () => {};
+
+  function sealHead(head: Head, until: number, partial: boolean): void {
+    let from = 0;
+    let size = 0;
+    for (let index = 0; index < head.lines.length; index++) {
+      const line = head.lines[index]!;
+      const next = sizeOf(line);
+      // Numbers of a batch that a full disk refused are missing, and a chunk counts its lines from the first.
+      const gap = index > 0 && line.line !== head.lines[index - 1]!.line + 1;
+      if (index > from && (gap || size + next > CHUNK_SIZE)) {
+        writeChunk(head, from, index);
+        from = index;
+        size = 0;
+        if (performance.now() > until) break;
+      }
+      size += next;
+    }
+    const written = from;
+    const rest = partial && head.lines.length > from ? head.lines.length : from;
+    if (rest > from) writeChunk(head, from, rest);
+    if (rest === 0) return;
+    const sealed = head.lines[rest - 1]!.line;
+    afterCommit(() => settle(head, written, sealed));
+  }
+
+  /** What is in full chunks leaves memory, what is in the unfinished one stays to be filled up. */
+  function settle(head: Head, written: number, sealed: number): void {
+    for (const line of head.lines) {
+      if (line.line > sealed) break;
+      if (line.line > head.sealed) pending -= sizeOf(line);
+    }
+    head.sealed = sealed;
+    head.size -= sizeOfAll(head.lines.slice(0, written));
+    head.lines = head.lines.slice(written);
+    let durable = 0;
+    while (durable < head.entries.length && head.entries[durable]!.last <= sealed) durable++;
+    head.entries.splice(0, durable);
+    if (head.entries.length > 0) return;
+    head.dirtySince = undefined;
+    dirty.delete(head);
+  }
+
+  function writeChunk(head: Head, from: number, to: number): void {
+    const lines = head.lines.slice(from, to);
+    const { encoding, payload } = packLines(lines);
+    let levels = 0;
+    let minTime = Infinity;
+    let maxTime = -Infinity;
+    for (const line of lines) {
+      levels |= levelBit(line.level);
+      minTime = Math.min(minTime, line.time);
+      maxTime = Math.max(maxTime, line.time);
+    }
+    const last = lines.at(-1)!.line;
+    const seq = head.entries.find((entry) => entry.last >= last)?.seq ?? 0;
+    insert.run(
+      head.run,
+      lines[0]!.line,
+      last,
+      minTime,
+      maxTime,
+      levels,
+      sizeOfAll(lines),
+      seq,
+      encoding,
+      payload,
+    );
+  }
+
+  const maskOf = ({ level }: ChunkFilter) => (level === undefined ? ~0 : levelMask(level));
+  const linesOf = (row: ChunkRow) => unpackLines({ encoding: row.encoding, payload: row.data });
+
+  return {
+    applier: {
+      kind: "log.appended",
+      apply,
+      lowWater() {
+        let low: number | undefined;
+        for (const head of dirty) low = Math.min(low ?? Infinity, head.entries[0]!.seq);
+        return low;
+      },
+    },
+    total(run) {
+      const head = heads.get(run);
+      if (head) return head.last;
+      return (selectTotal.get(run) as { total: number | null }).total ?? 0;
+    },
+    after(run, line, filter) {
+      const head = heads.get(run)?.lines ?? [];
+      const end = head[0]?.line ?? Infinity;
+      // sqlite binds no Infinity as an integer: 2^53 is past every line.
+      const row = selectAfter.get(
+        run,
+        line,
+        Math.min(end, Number.MAX_SAFE_INTEGER),
+        maskOf(filter),
+        filter.since ?? 0,
+      ) as ChunkRow | undefined;
+      if (row) return linesOf(row);
+      return head.length > 0 && head.at(-1)!.line > line ? head : undefined;
+    },
+    before(run, line, filter) {
+      const head = heads.get(run)?.lines ?? [];
+      const end = head[0]?.line ?? Infinity;
+      if (end < line) return head;
+      const row = selectBefore.get(
+        run,
+        Math.min(line, end, Number.MAX_SAFE_INTEGER),
+        maskOf(filter),
+        filter.since ?? 0,
+      ) as ChunkRow | undefined;
+      return row && linesOf(row);
+    },
+    room() {
+      if (pending < MAX_PENDING) return undefined;
+      schedule();
+      return new Promise((resolve) => waiting.push(resolve));
+    },
+    seal: () => seal(false),
+    async purge(run) {
+      const head = heads.get(run);
+      if (head) {
+        for (const line of head.lines) if (line.line > head.sealed) pending -= sizeOf(line);
+        dirty.delete(head);
+        heads.delete(run);
+      }
+      while (!closed && remove.run(run).changes > 0) await new Promise((resolve) => setImmediate(resolve));
+    },
+    close() {
+      closed = true;
+      clearInterval(timer);
+      for (const resolve of waiting) resolve();
+    },
+  };
+}
+
+function sizeOfAll(lines: LogLine[]): number {
+  let size = 0;
+  for (const line of lines) size += sizeOf(line);
+  return size;
+}
