@@ -6,14 +6,14 @@ import type { AppendLogs, LogLine } from "./schema.ts";
 import { recogniseLevel } from "./level.ts";
 
 /**
- * Stores a batch of lines, once. A batch without lines only says how the lines look that are still being rewritten: it
- * takes no number, since nothing of it is kept.
+ * Stores a batch of lines, once. One that only says how the lines look that are still being rewritten takes no
+ * number, since nothing of it is kept. (An empty one without `open` does: it fills a hole in its client's numbering.)
  */
 export async function appendLogs(collector: Collector, run: string, input: AppendLogs): Promise<Appended> {
   const { client, seq, rank = 0, items } = input;
   await collector.logs.room();
   const counter = collector.counters.get(run);
-  if (items.length === 0) {
+  if (items.length === 0 && input.open) {
     announceOpen(collector, run, input);
     return { acked: writerOf(counter, client).seq };
   }

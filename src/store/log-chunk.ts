@@ -69,9 +69,7 @@ const ZSTD_LEVEL = 100;
 
 export function unpackLines({ encoding, payload }: Packed): LogLine[] {
   const json = encoding === Encoding.jsonZstd ? zstdDecompressSync(payload) : payload;
-  const packed = JSON.parse(
-    Buffer.from(json.buffer, json.byteOffset, json.byteLength).toString(),
-  ) as PackedLines;
+  const packed = JSON.parse(new TextDecoder().decode(json)) as PackedLines;
   const { first, time, stream, level, rank, text } = packed;
   return text.map((line, index) => ({
     line: first + index,
