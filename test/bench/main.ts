@@ -1,0 +1,174 @@
+/**
+ * `bun run bench [--only NAME] [--repetitions N] [--seconds N] [--quick] [--peers]`: our figures, each beside what it is held
+ * against in the same run; medians, with the processor time that was stolen from this machine meanwhile.
+ */
+import { parseArgs } from "node:util";
+import * as measures from "./measures.ts";
+import type { Figures } from "./measures.ts";
+import { measurePeers } from "./peers.ts";
+import { measurePython } from "./python.ts";
+import { format, median, stealJiffies } from "./statistics.ts";
+import { measureStored } from "./stored.ts";
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string" },
+    repetitions: { type: "string", default: "5" },
+    seconds: { type: "string", default: "6" },
+    quick: { type: "boolean", default: false },
+    peers: { type: "boolean", default: false },
+  },
+});
+
+const options: measures.Options = {
+  seconds: values.quick ? 2 : Number(values.seconds),
+  repetitions: values.quick ? 1 : Number(values.repetitions),
+  million: values.quick ? 100_000 : 1_000_000,
+};
+
+const all = {
+  ingest: measures.ingest,
+  requests: measures.requests,
+  chart: measures.chart,
+  overlay: measures.overlay,
+  bytes: measures.bytes,
+  python: measurePython,
+  memory: measures.memory,
+  startup: measures.startup,
+  stored: measureStored,
+};
+/** Minutes each: taken once. */
+const once = new Set(["bytes", "memory", "stored"]);
+
+const ours: Record<string, Figures & { steal: number }> = {};
+for (const [name, measure] of Object.entries(all)) {
+  if (values.only && !values.only.split(",").includes(name)) continue;
+  ours[name] = await repeat(name, measure);
+}
+const peers = values.peers ? await measurePeers(options) : {};
+print();
+
+async function repeat(name: string, measure: (options: measures.Options) => Promise<Figures>) {
+  const before = stealJiffies();
+  const repetitions: Figures[] = [];
+  const count = once.has(name) ? 1 : options.repetitions;
+  for (let index = 0; index < count; index++) {
+    console.error(`${name} ${index + 1}/${count} …`);
+    repetitions.push(await measure(options));
+  }
+  const steal = stealJiffies() - before;
+  const medians = Object.keys(repetitions[0]!).map((figure) => [
+    figure,
+    median(repetitions.map((one) => one[figure]!)),
+  ]);
+  return { ...Object.fromEntries(medians), steal } as Figures & { steal: number };
+}
+
+function print(): void {
+  const table: string[][] = [["measure", "ours", "reference", "ratio", "reach", "steal"]];
+  const row = (
+    group: string,
+    name: string,
+    unit: string,
+    {
+      figure,
+      reference,
+      by,
+      inverse = false,
+      reach = "",
+    }: {
+      figure: string;
+      reference?: number | undefined;
+      by?: string;
+      inverse?: boolean;
+      reach?: string;
+    },
+  ) => {
+    const value = ours[group]?.[figure];
+    if (value === undefined) return;
+    const ratio =
+      reference === undefined ? "" : `${format(inverse ? reference / value : value / reference)}×`;
+    table.push([
+      name,
+      `${format(value)} ${unit}`,
+      reference === undefined ? "" : `${format(reference)} ${unit} (${by})`,
+      ratio,
+      reach,
+      String(ours[group]!.steal),
+    ]);
+  };
+  row("ingest", "ingest, batches of 1,000 × 10", "points/s", {
+    figure: "points",
+    reference: ours.ingest?.rowStore,
+    by: "row a point",
+    reach: "≥ 8×",
+  });
+  row("ingest", "", "points/s", {
+    figure: "points",
+    reference: peers.trackio?.points,
+    by: "trackio",
+    reach: "≥ 25×",
+  });
+  row("ingest", "", "points/s", { figure: "points", reference: peers.mlflow?.points, by: "MLflow" });
+  row("ingest", "  p99 of a batch", "ms", { figure: "p99" });
+  row("requests", "requests of one record, 64 connections", "/s", {
+    figure: "requests",
+    reference: peers.trackio?.requests,
+    by: "trackio",
+    reach: "≥ 150×",
+  });
+  row("requests", "", "/s", { figure: "requests", reference: peers.mlflow?.requests, by: "MLflow" });
+  row("requests", "  p50", "ms", { figure: "p50" });
+  row("requests", "  p99", "ms", { figure: "p99", reach: "< 25 ms" });
+  row("chart", "chart of 1 M points, 1,000 buckets", "ms", {
+    figure: "oneP50",
+    reference: peers.tensorboard?.p50,
+    by: "TensorBoard",
+    inverse: true,
+    reach: "≥ 8×",
+  });
+  row("chart", "chart of 10 M points", "ms", {
+    figure: "tenP50",
+    reference: ours.chart?.oneP50,
+    by: "1 M",
+    reach: "≤ 2×",
+  });
+  row("overlay", "overlay of 50 × 5 × 2,000", "ms", {
+    figure: "p50",
+    reference: peers.trackio?.overlayP50,
+    by: "trackio",
+    inverse: true,
+    reach: "≥ 25×",
+  });
+  row("overlay", "  size", "bytes", { figure: "bytes", reach: "≤ 1 MB" });
+  row("bytes", "noisy float64 with step and time", "bytes/point", { figure: "noisy", reach: "≤ 8" });
+  row("bytes", "gauge", "bytes/point", { figure: "gauge", reach: "≤ 1" });
+  row("python", "Python log(), p50", "µs", {
+    figure: "p50",
+    reference: peers.trackioLog?.p50,
+    by: "trackio",
+    reach: "≤ 1×",
+  });
+  row("python", "  p99.99, hung collector", "µs", { figure: "hungP9999", reach: "≤ 5,000 µs" });
+  row("python", "  longest, hung collector", "µs", {
+    figure: "hungMax",
+    reference: ours.python?.hungEmptyMax,
+    by: "empty append",
+  });
+  row("python", "  import", "ms", { figure: "importMs", reach: "≤ 50 ms" });
+  row("memory", "memory at 1 M points/s, peak", "MiB", { figure: "peak", reach: "≤ 200" });
+  row("memory", "  rate reached", "points/s", { figure: "rate" });
+  row("memory", "idle: memory", "MiB", { figure: "idleMemory", reach: "≤ 100" });
+  row("memory", "idle: processor", "% of a core", { figure: "idleCpu", reach: "≤ 0.5" });
+  row("startup", "start until it answers, empty", "ms", { figure: "empty", reach: "≤ 300" });
+  row("stored", `start with ${ours.stored ? format(ours.stored.gigabytes!) : ""} GB stored`, "ms", {
+    figure: "start",
+    reach: "≤ 1,000",
+  });
+
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
+  for (const [index, line] of table.entries()) {
+    console.log(`| ${line.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`);
+    if (index === 0) console.log(`|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`);
+  }
+}
