@@ -26,6 +26,7 @@ export const commands: Record<string, Listed> = {
   sync: { summary: "send what clients kept while no collector answered", load: () => import("./sync.ts") },
   python: { summary: "print the folder to put on PYTHONPATH", load: () => import("./python.ts") },
   completion: { summary: "print completions for a shell", load: () => import("./completion.ts") },
+  healthcheck: { summary: "ask the collector whether it is well", load: () => import("./healthcheck.ts") },
   version: { summary: "print the version", load: () => import("./version.ts") },
 };
 
