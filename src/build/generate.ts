@@ -13,12 +13,9 @@ const migrations = readdirSync(join(root, "migrations"))
   .sort()
   .map((name) => ({ name: name.slice(0, -".sql".length), sql: read(join("migrations", name)) }));
 
-const { version } = JSON.parse(read("package.json")) as { version: string };
-
 writeFileSync(
   join(root, "src/generated.ts"),
   `// Written by src/build/generate.ts.
-export const version = ${JSON.stringify(version)};
 export const migrations: { name: string; sql: string }[] = ${JSON.stringify(migrations, null, 2)};
 `,
 );
