@@ -2,6 +2,9 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
+import { createSeriesStore, type SeriesStore } from "./metric/store.ts";
+import { isProcessAlive, readBootId } from "./run/machine.ts";
+import { createPresence, type Presence } from "./run/presence.ts";
 import { createBus, type Bus } from "./store/bus.ts";
 import { createCounters, type Counters } from "./store/counters.ts";
 import { createJournal, type Journal } from "./store/journal.ts";
@@ -16,7 +19,9 @@ export interface Collector {
   readonly journal: Journal;
   readonly counters: Counters;
   readonly bus: Bus;
+  readonly presence: Presence;
   readonly logs: Logs;
+  readonly series: SeriesStore;
   /** ms since the epoch. */
   now(): number;
   close(): Promise<void>;
@@ -46,6 +51,8 @@ export function openCollector({
   const counters = createCounters(connection);
   const logs = createLogs(connection, onFatal);
   journal.register(logs.applier);
+  const series = createSeriesStore();
+  journal.register(series.applier);
   journal.replay();
   return {
     dataDir,
@@ -54,7 +61,9 @@ export function openCollector({
     journal,
     counters,
     bus,
+    presence: createPresence({ now, boot: readBootId(), isProcessAlive }),
     logs,
+    series,
     now,
     async close() {
       await journal.close();

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ClientId } from "../run/schema.ts";
+import { ClientId, Json } from "../run/schema.ts";
 
 /** Largest |step|: float64 counts exactly up to here, so a step counter can always move on. */
 export const MAX_STEP = Number.MAX_SAFE_INTEGER;
@@ -19,10 +19,12 @@ export const MetricKey = z
   .min(1)
   .max(MAX_KEY_LENGTH)
   // eslint-disable-next-line no-control-regex
-  .regex(/^[^\u0000-\u001f\u007f-\u009f]*$/, "must not contain control characters");
+  .regex(/^[^\u0000-\u001f\u007f-\u009f]*$/, "must not contain control characters")
+  // Half a surrogate pair would come back from UTF-8 as another name.
+  .refine((key) => key.isWellFormed(), "must be well-formed Unicode");
 
 /** Numbers are charted; anything else is kept and shown. */
-export const MetricValue = z.union([z.number(), NonFinite, z.json()]);
+export const MetricValue = z.union([z.number(), NonFinite, Json]);
 export type MetricValue = z.infer<typeof MetricValue>;
 
 /** One commit of a writer: several metrics, one step, one time. */
@@ -33,7 +35,9 @@ export const MetricRecord = z.object({
   time: z.number().min(0).max(MAX_TIME).optional(),
   /** Metrics of this record that are an x axis rather than a result (`customized_step_key`). */
   x: z.union([MetricKey, z.array(MetricKey).max(16)]).optional(),
-  metrics: z.record(MetricKey, MetricValue),
+  metrics: z
+    .record(MetricKey, MetricValue)
+    .refine((metrics) => Object.keys(metrics).length <= MAX_KEYS_PER_RECORD, "has too many keys"),
 });
 export type MetricRecord = z.infer<typeof MetricRecord>;
 
@@ -57,7 +61,7 @@ export const PointNumber = z.union([z.number(), NonFinite]);
 export const MetricSummary = z.object({
   name: z.string(),
   count: z.number(),
-  last: z.union([PointNumber, z.json()]),
+  last: z.union([PointNumber, Json]),
   min: PointNumber.nullable(),
   max: PointNumber.nullable(),
   /** Ranks that log it, ascending. The figures above are rank 0's, or the lowest rank's. */
@@ -91,7 +95,7 @@ export const Points = z.object({
   metric: z.string(),
   x: z.string(),
   rank: z.number(),
-  points: z.array(z.tuple([PointNumber, z.union([PointNumber, z.json()])])),
+  points: z.array(z.tuple([PointNumber, z.union([PointNumber, Json])])),
 });
 export type Points = z.infer<typeof Points>;
 

@@ -11,6 +11,15 @@ export const RunStatus = z.enum([
 ]);
 export type RunStatus = z.infer<typeof RunStatus>;
 
+/** False once a run has ended. */
+export const isLive = (status: RunStatus) =>
+  status !== "FINISHED" && status !== "FAILED" && status !== "KILLED";
+
+/** Any JSON. The metadata stops the OpenAPI generator, which would follow the recursive schema for ever. */
+export const Json = z
+  .json()
+  .meta({ type: ["object", "array", "string", "number", "boolean", "null"], description: "Any JSON" });
+
 const hasControl = (text: string) => /\p{Cc}/u.test(text);
 
 /** A label given by a person: one line, no control characters. */
@@ -35,7 +44,7 @@ export const ClientId = z
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]*$/, "use letters, digits, '.', '_', ':' and '-'");
 
 /** JSON as users give it. Integers above 2^53 arrive as strings from our clients and stay exact. */
-export const Config = z.record(z.string().max(1000), z.json());
+export const Config = z.record(z.string().max(1000), Json);
 export type Config = z.infer<typeof Config>;
 
 /** Role of a writer: `launch` owns its child and its word about the end is final. */
@@ -91,6 +100,34 @@ export const FinishRun = z.object({
 });
 export type FinishRun = z.infer<typeof FinishRun>;
 
+/** POST /api/v1/runs/{id}/stop. */
+export const StopRun = z.object({
+  /** Kill instead of asking: SIGKILL for what `launch` started. */
+  force: z.boolean().default(false),
+  reason: z.string().max(10_000).optional(),
+});
+export type StopRun = z.infer<typeof StopRun>;
+
+/** GET /api/v1/runs. */
+export const ListRuns = z.object({
+  /** One of the statuses, or several separated by commas. */
+  status: z
+    .string()
+    .max(200)
+    .regex(/^[A-Z]+(,[A-Z]+)*$/, "use statuses such as RUNNING, separated by commas")
+    .optional(),
+  project: z.string().max(250).optional(),
+  /** Part of a name, id, project, tag or note, whatever its case. */
+  search: z.string().max(250).optional(),
+  sort: z.enum(["created", "name", "project", "status", "started", "finished"]).default("created"),
+  /** Absent: newest first, or A to Z. */
+  order: z.enum(["asc", "desc"]).optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  /** `next` of the page before. */
+  after: RunId.optional(),
+});
+export type ListRuns = z.infer<typeof ListRuns>;
+
 /** A run as every listing shows it. Times are RFC 3339 UTC with ms; null where there is none. */
 export const Run = z.object({
   id: RunId,
@@ -129,3 +166,17 @@ export const RunDetail = Run.extend({
   last_step: z.number().nullable(),
 });
 export type RunDetail = z.infer<typeof RunDetail>;
+
+export const RunPage = z.object({
+  runs: z.array(Run),
+  /** Pass as `after` to go on; null on the last page. */
+  next: z.string().nullable(),
+});
+export type RunPage = z.infer<typeof RunPage>;
+
+/** Answer to POST /api/v1/runs. */
+export const CreatedRun = RunDetail.extend({
+  /** Step of this writer's next record without one: a resumed run counts on. */
+  next_step: z.number(),
+});
+export type CreatedRun = z.infer<typeof CreatedRun>;

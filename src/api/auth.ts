@@ -1,0 +1,193 @@
+import { randomBytes } from "node:crypto";
+import { CollectorError } from "../error.ts";
+import { createTokens, isEqual, type Access, type Tokens } from "../token.ts";
+
+const CODE_LIFETIME = 10 * 60 * 1000;
+const COOKIE_LIFETIME = 30 * 24 * 3600 * 1000;
+const MAX_CODES = 100;
+const LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"];
+
+/** Who may come in, and as what. */
+export interface Trust {
+  readonly tokens: Tokens;
+  /** Takes up a new admin token: every other token and every cookie ends with the old one. */
+  rotate(admin: string): void;
+  /** Throws unless the request comes from where it should and its caller may do it. */
+  admit(request: Request): Access | undefined;
+  /** A code for one sign-in within 10 minutes. */
+  createCode(): string;
+  /** The cookie that a code is exchanged for, as a Set-Cookie header; undefined where the code is used up or too old. */
+  redeemCode(code: string, request: Request): string | undefined;
+}
+
+export interface TrustOptions {
+  admin: string;
+  /** Names besides the loopback ones that a Host header may give. */
+  hosts?: string[];
+  now: () => number;
+  /** Cookies only over TLS. */
+  secure?: boolean;
+}
+
+export function createTrust({ admin, hosts = [], now, secure = false }: TrustOptions): Trust {
+  let tokens = createTokens(admin);
+  const names = new Set([...LOOPBACK_HOSTS, ...hosts.map((host) => host.toLowerCase())]);
+  const expiryByCode = new Map<string, number>();
+
+  function accessOf(request: Request): Access | undefined {
+    const authorization = request.headers.get("authorization");
+    if (authorization !== null) {
+      const token = /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization)?.[1];
+      return token === undefined ? undefined : tokens.verify(token);
+    }
+    const cookie = cookieOf(request);
+    return cookie !== undefined && isCookieValid(cookie) ? { scope: "read" } : undefined;
+  }
+
+  function isCookieValid(cookie: string): boolean {
+    const [expires = "", nonce = "", signature = ""] = cookie.split(".");
+    return isEqual(signature, tokens.sign(`cookie ${expires}.${nonce}`)) && Number(expires) > now();
+  }
+
+  return {
+    get tokens() {
+      return tokens;
+    },
+    rotate(next) {
+      tokens = createTokens(next);
+      expiryByCode.clear();
+    },
+    admit(request) {
+      const url = new URL(request.url);
+      checkOrigin(request, url, names);
+      checkPath(request.url);
+      const need = needOf(request.method, url.pathname);
+      const access = accessOf(request);
+      if (need.scope === "none") return access;
+      if (!access)
+        throw new CollectorError("unauthorized", "This needs a valid token.", {
+          hint: "Send Authorization: Bearer <token> (`binnacle token` prints it), or sign in with `binnacle open`.",
+        });
+      if (!isEnough(access, need))
+        throw new CollectorError("forbidden", `A ${access.scope} token may not do this.`, {
+          hint: "Use a token that reaches further; `binnacle token` prints the admin's.",
+        });
+      return access;
+    },
+    createCode() {
+      const code = randomBytes(24).toString("base64url");
+      // Oldest first: a Map keeps the order of insertion.
+      if (expiryByCode.size >= MAX_CODES) expiryByCode.delete(expiryByCode.keys().next().value!);
+      expiryByCode.set(code, now() + CODE_LIFETIME);
+      return code;
+    },
+    redeemCode(code, request) {
+      const expiry = expiryByCode.get(code);
+      expiryByCode.delete(code);
+      if (expiry === undefined || expiry <= now()) return undefined;
+      const value = `${now() + COOKIE_LIFETIME}.${randomBytes(16).toString("hex")}`;
+      const cookie = `${cookieName(request)}=${value}.${tokens.sign(`cookie ${value}`)}`;
+      const age = COOKIE_LIFETIME / 1000;
+      return `${cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${age}${secure ? "; Secure" : ""}`;
+    },
+  };
+}
+
+/**
+ * The Host must be a name of ours: with DNS rebinding a foreign page is same-origin with us to the browser, and only this
+ * header still tells. Origin must be that very host and port; browsers that say where a request comes from are believed.
+ */
+function checkOrigin(request: Request, url: URL, names: Set<string>): void {
+  const host = request.headers.get("host") ?? url.host;
+  const name = /^(\[[0-9a-f:.]+\]|[^\s:/?#@[\]\\]+)(?::\d{1,5})?$/i.exec(host)?.[1]?.toLowerCase();
+  if (name === undefined || !names.has(name))
+    throw new CollectorError("misdirected", "This collector does not answer to that host name.", {
+      hint: "Use localhost or 127.0.0.1, or start it with --allow-host NAME.",
+    });
+  const origin = request.headers.get("origin");
+  if (origin !== null && !isSameHost(origin, host))
+    throw new CollectorError("forbidden", "Requests from other sites are refused.", {
+      hint: "Open the dashboard under the name that the link gives.",
+    });
+  const site = request.headers.get("sec-fetch-site");
+  if (site !== null && site !== "same-origin" && site !== "none" && !isNavigation(request, site))
+    throw new CollectorError("forbidden", "Requests from other sites are refused.", {
+      hint: "Open the dashboard by its own link.",
+    });
+}
+
+/** Two ports of one machine are the same site to a browser: a link from there may open a page, nothing more. */
+const isNavigation = (request: Request, site: string) =>
+  site === "same-site" && request.method === "GET" && request.headers.get("sec-fetch-mode") === "navigate";
+
+function isSameHost(origin: string, host: string): boolean {
+  const match = /^https?:\/\/([^/]+)$/i.exec(origin);
+  return match !== null && match[1]!.toLowerCase() === host.toLowerCase();
+}
+
+/** Middleware and router may read such a path in two ways (CVE-2026-39407, CVE-2026-29045), and no route of ours has one. */
+function checkPath(url: string): void {
+  const path = /^[a-z]+:\/\/[^/]*([^?#]*)/i.exec(url)?.[1] ?? "/";
+  if (/\/\/|%|;|\\|\/\.{1,2}(?:\/|$)|[^\x21-\x7e]/.test(path))
+    throw new CollectorError("invalid", "That is no path of this collector.", {
+      hint: "Ids are letters, digits, '.', '_' and '-'; give names in the query or the body.",
+    });
+}
+
+type Need = { scope: "none" | "read" | "admin" } | { scope: "write" | "read"; run: string };
+
+/** What a request needs. Whatever is not named here needs the most: a forgotten route stays shut. */
+export function needOf(method: string, path: string): Need | { scope: "write" } {
+  const isRead = method === "GET" || method === "HEAD";
+  if (isRead && isOpen(path)) return { scope: "none" };
+  const run = /^\/api\/v1\/runs\/([^/]+)(?:\/([^/]+))?$/.exec(path);
+  if (run) {
+    const id = run[1]!;
+    const action = run[2];
+    if (isRead) return action === "heartbeat" ? { scope: "write", run: id } : { scope: "read", run: id };
+    if (method === "PATCH" && action === undefined) return { scope: "write", run: id };
+    if (method === "POST" && (action === "records" || action === "logs" || action === "finish"))
+      return { scope: "write", run: id };
+    return { scope: "admin" };
+  }
+  if (method === "POST" && path === "/api/v1/runs") return { scope: "write" };
+  return isRead ? { scope: "read" } : { scope: "admin" };
+}
+
+/** Answered without a token. */
+const isOpen = (path: string) =>
+  path === "/healthz" ||
+  path === "/sign-in" ||
+  path === "/favicon.ico" ||
+  path.startsWith("/assets/") ||
+  path === "/python/" ||
+  path.startsWith("/python/");
+
+function isEnough(access: Access, need: ReturnType<typeof needOf>): boolean {
+  if (access.scope === "admin") return true;
+  const run = "run" in need ? need.run : undefined;
+  if (access.scope === "run") {
+    // Creating: the verb's caller checks the id in the body.
+    if (need.scope === "write" && run === undefined) return true;
+    return run === access.run && (need.scope === "write" || need.scope === "read");
+  }
+  if (need.scope === "read") return access.scope === "read" || access.scope === "write";
+  return need.scope === "write" && access.scope === "write";
+}
+
+/** Browsers share cookies between ports, so each has its own: the port the browser sees, also through a tunnel. */
+function cookieName(request: Request): string {
+  const url = new URL(request.url);
+  const host = request.headers.get("host") ?? url.host;
+  const port = /:(\d+)$/.exec(host)?.[1] ?? (url.protocol === "https:" ? "443" : "80");
+  return `binnacle_${port}`;
+}
+
+function cookieOf(request: Request): string | undefined {
+  const name = cookieName(request);
+  for (const pair of (request.headers.get("cookie") ?? "").split(";")) {
+    const at = pair.indexOf("=");
+    if (pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim();
+  }
+  return undefined;
+}

@@ -1,0 +1,91 @@
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { pipeline, Readable, type Transform } from "node:stream";
+import type { z } from "zod";
+import { CollectorError } from "../error.ts";
+import { fromZod } from "./error.ts";
+
+/** Of the text, after decompression. */
+export const MAX_BODY_BYTES = 32 * 1024 * 1024;
+
+const tooLarge = () =>
+  new CollectorError("too-large", `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`, {
+    hint: "Send smaller batches.",
+  });
+
+/** The body as `schema` wants it. */
+export async function readBody<T extends z.ZodType>(request: Request, schema: T): Promise<z.output<T>> {
+  const parsed = schema.safeParse(await readJson(request));
+  if (!parsed.success) throw fromZod(parsed.error);
+  return parsed.data;
+}
+
+/** Parsed JSON, not validated. An empty body is an empty object. */
+export async function readJson(request: Request): Promise<unknown> {
+  const text = await readText(request);
+  if (text === "") return {};
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new CollectorError("invalid", `The body is not JSON: ${(error as Error).message.slice(0, 200)}`, {
+      hint: "Send UTF-8 JSON; NaN and infinities as the strings NaN, Infinity and -Infinity.",
+    });
+  }
+}
+
+async function readText(request: Request): Promise<string> {
+  const type = request.headers.get("content-type");
+  if (request.body === null || request.headers.get("content-length") === "0") return "";
+  if (type === null || !/^application\/json\s*(;|$)/i.test(type))
+    throw new CollectorError("unsupported", `Content-Type ${type ?? "is missing"}; only JSON is taken.`, {
+      hint: "Send Content-Type: application/json.",
+    });
+  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+  const encoding = (request.headers.get("content-encoding") ?? "identity").trim().toLowerCase();
+  const bytes = encoding === "identity" ? await readCounted(request) : await inflate(request, encoding);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new CollectorError("invalid", "The body is not UTF-8.", { hint: "Encode text as UTF-8." });
+  }
+}
+
+/** A body that says its length, which the server holds it to, is read in one go; any other is counted as it comes. */
+async function readCounted(request: Request): Promise<Uint8Array> {
+  if (request.headers.has("content-length")) return new Uint8Array(await request.arrayBuffer());
+  return collect(request.body!);
+}
+
+async function inflate(request: Request, encoding: string): Promise<Uint8Array> {
+  // Bounded output: 32 KB of zstd can stand for a gigabyte of zeros.
+  const stream = inflaterOf(encoding);
+  pipeline(Readable.fromWeb(request.body as never), stream, () => {});
+  try {
+    return await collect(stream);
+  } catch (error) {
+    if (error instanceof CollectorError) throw error;
+    throw new CollectorError("invalid", `The body is not valid ${encoding}.`, {
+      hint: "Send it whole, or without Content-Encoding.",
+    });
+  } finally {
+    stream.destroy();
+  }
+}
+
+function inflaterOf(encoding: string): Transform {
+  if (encoding === "gzip") return createGunzip();
+  if (encoding === "zstd") return createZstdDecompress();
+  throw new CollectorError("unsupported", `Content-Encoding ${encoding} is not taken.`, {
+    hint: "Use gzip, zstd or none.",
+  });
+}
+
+async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.byteLength;
+    if (size > MAX_BODY_BYTES) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size);
+}

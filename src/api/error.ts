@@ -1,0 +1,90 @@
+import { z } from "zod";
+import { CollectorError, type ErrorCode } from "../error.ts";
+
+const statusByCode: Record<ErrorCode, number> = {
+  invalid: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  "not-found": 404,
+  conflict: 409,
+  "sequence-gap": 409,
+  gone: 410,
+  "too-large": 413,
+  unsupported: 415,
+  misdirected: 421,
+  busy: 503,
+  "disk-full": 507,
+  unreachable: 503,
+  internal: 500,
+};
+
+/** RFC 9457. `hint` says what to do next; further members belong to the code, such as `expected` of a sequence gap. */
+export const Problem = z
+  .looseObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.number(),
+    detail: z.string(),
+    hint: z.string().optional(),
+  })
+  .meta({ id: "Problem" });
+export type Problem = z.infer<typeof Problem>;
+
+export const statusOf = (code: ErrorCode): number => statusByCode[code];
+
+/** The one place where an error becomes an answer. What we did not foresee says nothing: its message may hold SQL. */
+export function toResponse(error: unknown, onUnforeseen: (error: unknown) => void): Response {
+  const known = foresee(error);
+  if (known.code === "internal") onUnforeseen(error);
+  const status = statusByCode[known.code];
+  const problem: Problem = {
+    ...known.details,
+    type: `urn:binnacle:${known.code}`,
+    title: titleByCode[known.code],
+    status,
+    detail: known.code === "internal" ? "Something went wrong in the collector." : known.message,
+    ...(known.code === "internal"
+      ? { hint: "Its diagnostics say what; please report it." }
+      : known.hint !== undefined && { hint: known.hint }),
+  };
+  const headers: Record<string, string> = { "content-type": "application/problem+json" };
+  if (status === 401) headers["www-authenticate"] = 'Bearer realm="binnacle"';
+  if (status === 503) headers["retry-after"] = "1";
+  return new Response(JSON.stringify(problem), { status, headers });
+}
+
+const titleByCode: Record<ErrorCode, string> = {
+  invalid: "Invalid request",
+  unauthorized: "No valid token",
+  forbidden: "Not allowed",
+  "not-found": "Not found",
+  conflict: "Conflict",
+  "sequence-gap": "A batch is missing",
+  gone: "Deleted",
+  "too-large": "Too large",
+  unsupported: "Unsupported content",
+  misdirected: "Unknown host",
+  busy: "Busy",
+  "disk-full": "Disk full",
+  unreachable: "Shutting down",
+  internal: "Internal error",
+};
+
+function foresee(error: unknown): CollectorError {
+  if (error instanceof CollectorError) return error;
+  if (error instanceof z.ZodError) return fromZod(error);
+  return new CollectorError("internal", "unforeseen", { cause: error });
+}
+
+/** Names the first things that are wrong, each by its path. */
+export function fromZod(error: z.ZodError): CollectorError {
+  const issues = error.issues.slice(0, 5).map((issue) => {
+    const path = issue.path.map(String).join(".");
+    return path === "" ? issue.message : `${shorten(path)}: ${issue.message}`;
+  });
+  return new CollectorError("invalid", issues.join("; "), {
+    hint: "See /api/v1/openapi.json for what is accepted.",
+  });
+}
+
+const shorten = (text: string) => (text.length > 200 ? `${text.slice(0, 200)}…` : text);

@@ -1,0 +1,86 @@
+import { OpenAPIHono, z, type RouteConfig } from "@hono/zod-openapi";
+import type { Context, Handler } from "hono";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import type { Access } from "../token.ts";
+import { RunId } from "../run/schema.ts";
+import type { Trust } from "./auth.ts";
+import { fromZod, Problem } from "./error.ts";
+
+/** What the server knows of a request beyond the request itself. */
+export interface Connection {
+  /** The caller's address. */
+  remote?: string | undefined;
+  /** Lifts the time limit of this connection, for answers that stream. */
+  keepOpen?: ((request: Request) => void) | undefined;
+}
+
+export interface Edge {
+  collector: Collector;
+  trust: Trust;
+}
+
+// A type alias: an interface has no index signature, which Hono wants of its Bindings.
+export type AppEnv = { Bindings: Connection; Variables: { access: Access | undefined } };
+export type App = OpenAPIHono<AppEnv>;
+export type AppContext = Context<AppEnv>;
+
+export const createRoutes = (): App => new OpenAPIHono<AppEnv>();
+
+export interface Documented {
+  method: "get" | "post" | "patch" | "delete";
+  path: string;
+  summary: string;
+  params?: z.ZodObject;
+  query?: z.ZodObject;
+  body?: z.ZodType;
+  responses: RouteConfig["responses"];
+  tags: string[];
+}
+
+/**
+ * Puts a route into the document and into the app, from one description. Validation is the handler's own, by `readBody`
+ * and `readQuery`: the library's validator reads bodies of any size, and would check the hot path twice.
+ */
+export function route(app: App, description: Documented, handler: Handler<AppEnv>): void {
+  const { method, path, params, query, body, ...rest } = description;
+  app.openAPIRegistry.registerPath({
+    ...rest,
+    method,
+    path,
+    request: {
+      ...(params && { params }),
+      ...(query && { query }),
+      ...(body && { body: { required: true, content: { "application/json": { schema: body } } } }),
+    },
+    responses: { ...description.responses, default: problem },
+  });
+  app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), handler);
+}
+
+const problem = {
+  description: "What went wrong, and what to do next",
+  content: { "application/problem+json": { schema: Problem } },
+};
+
+export const json = (schema: z.ZodType, description: string) => ({
+  description,
+  content: { "application/json": { schema } },
+});
+
+export const RunParams = z.object({ id: RunId });
+
+export function readRunId(c: AppContext): string {
+  const parsed = RunId.safeParse(c.req.param("id"));
+  if (!parsed.success)
+    throw new CollectorError("not-found", "There is no such run: that is no run id.", {
+      hint: "See `binnacle run list` for the runs there are.",
+    });
+  return parsed.data;
+}
+
+export function readQuery<T extends z.ZodType>(c: AppContext, schema: T): z.output<T> {
+  const parsed = schema.safeParse(c.req.query());
+  if (!parsed.success) throw fromZod(parsed.error);
+  return parsed.data;
+}

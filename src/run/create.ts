@@ -1,0 +1,151 @@
+import { and, eq } from "drizzle-orm";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import type { Write } from "../store/journal.ts";
+import { writerOf } from "../store/counters.ts";
+import { run as runTable, writer as writerTable } from "../store/tables.ts";
+import { appendRunEntry, changeRun, inTurn, setOutcome, type RunRow } from "./change.ts";
+import { findRow, getRunDetail, lastStep } from "./find.ts";
+import { isMemorableName, memorableName, newRunId } from "./name.ts";
+import { isLive, type CreatedRun, type CreateRun, type Writer } from "./schema.ts";
+
+const DEFAULT_PROJECT = "default";
+
+/** Creates a run, joins it where it is live, resumes it where it has ended. `created` tells which of the first two. */
+export function createRun(
+  collector: Collector,
+  input: CreateRun,
+): Promise<{ created: boolean; run: CreatedRun }> {
+  const id = input.id ?? newRunId();
+  return inTurn(collector, id, async () => {
+    const row = await findRow(collector, id);
+    if (row?.deleted)
+      throw new CollectorError("gone", `Run ${id} was deleted.`, {
+        hint: "Start without this id; a deleted one is not used again.",
+      });
+    const first = (lastStep(collector, id, input.writer?.rank ?? 0) ?? -1) + 1;
+    const writes = await writesOfWriter(collector, id, input.writer, first);
+    const current = row
+      ? await joinRun(collector, row, input, writes)
+      : await insertRun(collector, id, input, writes);
+    let next = first;
+    if (input.writer) {
+      const counter = writerOf(collector.counters.get(id), input.writer.client);
+      if (counter.seq === 0) counter.nextStep = first;
+      next = counter.nextStep;
+    }
+    return { created: !row, run: { ...(await getRunDetail(collector, current)), next_step: next } };
+  });
+}
+
+async function insertRun(
+  collector: Collector,
+  id: string,
+  input: CreateRun,
+  writes: Write[],
+): Promise<RunRow> {
+  const time = collector.now();
+  const row: RunRow = {
+    id,
+    name: input.name ?? memorableName(),
+    project: input.project ?? DEFAULT_PROJECT,
+    status: "RUNNING",
+    reason: null,
+    config: input.config ?? {},
+    tags: input.tags ?? [],
+    notes: input.notes ?? null,
+    command: input.command ?? null,
+    device: input.writer?.device ?? null,
+    exitCode: null,
+    created: time,
+    started: input.started ?? time,
+    finished: null,
+    presumed: false,
+    deleted: false,
+    nextOrdinal: 0,
+    nextLine: 1,
+  };
+  const insert = collector.db.insert(runTable).values(row).toSQL();
+  await appendRunEntry(collector, "run.created", row, row, [insert, ...writes]);
+  // Only now: a batch that came before the commit would be durable without its run.
+  collector.counters.create(id);
+  collector.presence.watch(id);
+  joinPresence(collector, id, input.writer);
+  return row;
+}
+
+/** A writer seen before is a repeated request: it changes nothing, and above all it reopens nothing that has ended. */
+async function joinRun(
+  collector: Collector,
+  row: RunRow,
+  input: CreateRun,
+  writes: Write[],
+): Promise<RunRow> {
+  const isRepetition = input.writer !== undefined && writes.length === 0;
+  if (isRepetition && !row.presumed) return row;
+  const change = isRepetition ? {} : whatIsNew(row, input);
+  if (!isLive(row.status))
+    Object.assign(change, {
+      status: "RUNNING",
+      reason: null,
+      finished: null,
+      exitCode: null,
+      presumed: false,
+    });
+  if (isRepetition) writes.push(setOutcome(collector, row.id, input.writer!.client, null));
+  const current =
+    Object.keys(change).length > 0 || writes.length > 0
+      ? await changeRun(collector, row, change, writes)
+      : row;
+  collector.presence.watch(row.id);
+  joinPresence(collector, row.id, input.writer);
+  return current;
+}
+
+/** Config is merged; labels that nobody chose so far are taken over. */
+function whatIsNew(row: RunRow, input: CreateRun): Partial<RunRow> {
+  const change: Partial<RunRow> = {};
+  if (input.name !== undefined && isMemorableName(row.name)) change.name = input.name;
+  if (input.project !== undefined && row.project === DEFAULT_PROJECT) change.project = input.project;
+  if (input.config && Object.keys(input.config).length > 0)
+    change.config = { ...row.config, ...input.config };
+  if (input.tags && row.tags.length === 0) change.tags = input.tags;
+  if (input.notes !== undefined && row.notes === null) change.notes = input.notes;
+  if (input.command !== undefined && row.command === null) change.command = input.command;
+  if (input.writer?.device !== undefined && row.device === null) change.device = input.writer.device;
+  return change;
+}
+
+/** Empty where the writer is known already. */
+async function writesOfWriter(
+  collector: Collector,
+  run: string,
+  writer: Writer | undefined,
+  nextStep: number,
+): Promise<Write[]> {
+  if (!writer) return [];
+  const [known] = await collector.db
+    .select()
+    .from(writerTable)
+    .where(and(eq(writerTable.run, run), eq(writerTable.client, writer.client)));
+  if (known) return [];
+  return [
+    collector.db
+      .insert(writerTable)
+      .values({
+        run,
+        client: writer.client,
+        role: writer.role,
+        rank: writer.rank,
+        device: writer.device ?? null,
+        pid: writer.pid ?? null,
+        boot: writer.boot ?? null,
+        nextStep,
+      })
+      .toSQL(),
+  ];
+}
+
+function joinPresence({ presence }: Collector, run: string, writer: Writer | undefined): void {
+  if (writer) presence.join(run, writer.client, { pid: writer.pid ?? null, boot: writer.boot ?? null });
+}

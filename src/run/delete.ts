@@ -1,0 +1,37 @@
+import { eq } from "drizzle-orm";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import { run as runTable } from "../store/tables.ts";
+import { appendRunEntry, inTurn } from "./change.ts";
+import { getRow } from "./find.ts";
+import { isLive } from "./schema.ts";
+
+/** Deletes an ended run; with `force` a live one too, whose writers are told to stop. Its id stays taken: late writes hear 410. */
+export function deleteRun(collector: Collector, id: string, force: boolean): Promise<void> {
+  return inTurn(collector, id, async () => {
+    const row = await getRow(collector, id);
+    if (isLive(row.status)) {
+      if (!force)
+        throw new CollectorError("conflict", `Run ${id} is ${row.status}.`, {
+          hint: "Stop it first, or delete with --force (?force=true).",
+        });
+      collector.presence.stop(id, { force: true, reason: "The run was deleted." });
+    }
+    const tombstone = {
+      status: isLive(row.status) ? ("KILLED" as const) : row.status,
+      name: "",
+      config: {},
+      tags: [],
+      notes: null,
+      command: null,
+      reason: null,
+      presumed: false,
+      deleted: true,
+    };
+    await appendRunEntry(collector, "run.deleted", row, { id }, [
+      collector.db.update(runTable).set(tombstone).where(eq(runTable.id, id)).toSQL(),
+    ]);
+    collector.counters.delete(id);
+    collector.presence.end(id, false);
+  });
+}

@@ -1,0 +1,98 @@
+import { eq } from "drizzle-orm";
+import type { Collector } from "../collector.ts";
+import type { Write } from "../store/journal.ts";
+import { writer as writerTable } from "../store/tables.ts";
+import { changeRun, inTurn, setOutcome, type RunRow } from "./change.ts";
+import { getRow } from "./find.ts";
+import { isLive, type FinishRun, type RunStatus, type WriterRole } from "./schema.ts";
+
+/** What the end rule needs to know of a writer; outcome null: it lives. */
+export interface WriterEnd {
+  client: string;
+  role: WriterRole;
+  outcome: RunStatus | null;
+}
+
+type EndStatus = "FINISHED" | "FAILED" | "KILLED";
+
+/**
+ * The status a run ends with once `client` has ended with `status`; undefined while it goes on. The word of `launch` is
+ * final: it has seen the exit code. Without it the run ends with its last writer, as badly as the worst of them.
+ */
+export function endOfRun(
+  writers: WriterEnd[],
+  client: string | undefined,
+  status: EndStatus,
+  stopping: boolean,
+): EndStatus | undefined {
+  const isLast = !writers.some((writer) => writer.client !== client && writer.outcome === null);
+  const own = writers.find((writer) => writer.client === client);
+  if (client !== undefined && own?.role !== "launch" && !isLast) return undefined;
+  if (stopping) return "KILLED";
+  if (client === undefined || own?.role === "launch") return status;
+  const outcomes = new Set<RunStatus | null>([status]);
+  for (const writer of writers) if (writer.client !== client) outcomes.add(writer.outcome);
+  if (outcomes.has("FAILED")) return "FAILED";
+  return outcomes.has("KILLED") ? "KILLED" : "FINISHED";
+}
+
+/** A writer, or with no client the whole run, says that it is done. Saying it again changes nothing. */
+export function finishRun(collector: Collector, id: string, input: FinishRun): Promise<RunRow> {
+  return inTurn(collector, id, () => finishInTurn(collector, id, input, false));
+}
+
+/** Takes a writer that vanished for failed; with client null a run that nobody writes to. Later data reopens it. */
+export function presumeFailed(
+  collector: Collector,
+  { run, client, reason, at }: { run: string; client: string | null; reason: string; at: number },
+): Promise<RunRow> {
+  return inTurn(collector, run, () =>
+    finishInTurn(
+      collector,
+      run,
+      { ...(client !== null && { client }), status: "FAILED", reason, finished: at },
+      true,
+    ),
+  );
+}
+
+async function finishInTurn(
+  collector: Collector,
+  id: string,
+  { client, status, reason, exit_code, finished }: FinishRun,
+  presumed: boolean,
+): Promise<RunRow> {
+  const row = await getRow(collector, id);
+  const writers = await collector.db.select().from(writerTable).where(eq(writerTable.run, id));
+  const own = writers.find((writer) => writer.client === client);
+  const isEnded = !isLive(row.status) && !row.presumed;
+  if (isEnded && (own === undefined || own.outcome !== null)) return row;
+
+  const writes: Write[] = [];
+  if (client !== undefined && own) writes.push(setOutcome(collector, id, client, status));
+  if (client !== undefined) collector.presence.leave(id, client, presumed);
+  const end = isEnded ? undefined : endOfRun(writers, client, status, row.status === "STOPPING");
+  const change: Partial<RunRow> = {};
+  if (end !== undefined) {
+    Object.assign(change, {
+      status: end,
+      reason: reasonOf(end, reason, row),
+      finished: finished ?? collector.now(),
+      presumed,
+    });
+    if (exit_code !== undefined) change.exitCode = exit_code;
+  } else if (status !== "FINISHED" && reason !== undefined && row.reason === null && !isEnded) {
+    // The first cause: what the run fails of when its other writers have ended too.
+    change.reason = reason;
+  }
+  if (end === undefined && writes.length === 0 && Object.keys(change).length === 0) return row;
+  const changed = await changeRun(collector, row, change, writes);
+  if (end !== undefined) collector.presence.end(id, presumed);
+  return changed;
+}
+
+function reasonOf(end: EndStatus, reason: string | undefined, row: RunRow): string | null {
+  if (row.status === "STOPPING") return row.reason ?? reason ?? null;
+  if (end === "FINISHED") return reason ?? null;
+  return (row.presumed ? undefined : row.reason) ?? reason ?? null;
+}

@@ -1,0 +1,26 @@
+import { and, eq } from "drizzle-orm";
+import type { Collector } from "../collector.ts";
+import { writer as writerTable } from "../store/tables.ts";
+import { changeRun, inTurn, setOutcome } from "./change.ts";
+import { findRow } from "./find.ts";
+import { isLive } from "./schema.ts";
+
+/** A writer that was taken for dead has sent something: its run goes on. */
+export function reopenRun(collector: Collector, id: string, client: string): Promise<void> {
+  return inTurn(collector, id, async () => {
+    const row = await findRow(collector, id);
+    if (!row || row.deleted || (!row.presumed && !isLive(row.status))) return;
+    const [writer] = await collector.db
+      .select()
+      .from(writerTable)
+      .where(and(eq(writerTable.run, id), eq(writerTable.client, client)));
+    await changeRun(
+      collector,
+      row,
+      row.presumed ? { status: "RUNNING", reason: null, finished: null, presumed: false } : {},
+      writer ? [setOutcome(collector, id, client, null)] : [],
+    );
+    collector.presence.watch(id);
+    collector.presence.join(id, client, { pid: writer?.pid ?? null, boot: writer?.boot ?? null });
+  });
+}

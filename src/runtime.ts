@@ -1,0 +1,95 @@
+/**
+ * The only file that knows which runtime this is. Everything else keeps to node: built-ins and web standards.
+ */
+
+export interface ServeOptions {
+  hostname: string;
+  /** 0: the system chooses. */
+  port: number;
+  tls?: { cert: string; key: string } | undefined;
+  fetch(request: Request, connection: ServedConnection): Response | Promise<Response>;
+}
+
+export interface ServedConnection {
+  /** The caller's address. */
+  remote: string | undefined;
+  remotePort: number | undefined;
+  /** Lifts the idle limit of this connection. */
+  keepOpen(request: Request): void;
+}
+
+export interface Server {
+  port: number;
+  /** Takes no more connections; resolves when those there are have ended, at the latest after `graceMs`. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** A request may be idle so long, in seconds; slow-drip clients are cut off by it. */
+const IDLE_TIMEOUT = 15;
+/** Above any JSON limit, which answers with a reason; this one only says 413. */
+const MAX_REQUEST_BYTES = 4 * 1024 ** 3;
+
+interface DenoNet {
+  serve(
+    options: Record<string, unknown>,
+    handler: (
+      request: Request,
+      info: { remoteAddr: { hostname: string; port: number } },
+    ) => Response | Promise<Response>,
+  ): { addr: { port: number }; shutdown(): Promise<void>; finished: Promise<void> };
+}
+
+export function serve(options: ServeOptions): Server {
+  const { Deno } = globalThis as { Deno?: DenoNet };
+  return Deno ? serveOnDeno(Deno, options) : serveOnBun(options);
+}
+
+function serveOnBun({ hostname, port, tls, fetch }: ServeOptions): Server {
+  const server = Bun.serve({
+    hostname,
+    port,
+    ...(tls && { tls }),
+    idleTimeout: IDLE_TIMEOUT,
+    maxRequestBodySize: MAX_REQUEST_BYTES,
+    development: false,
+    fetch(request, server) {
+      return fetch(request, {
+        get remote() {
+          return server.requestIP(request)?.address;
+        },
+        get remotePort() {
+          return server.requestIP(request)?.port;
+        },
+        keepOpen: (held) => server.timeout(held, 0),
+      });
+    },
+  });
+  return {
+    port: server.port ?? port,
+    async stop(graceMs) {
+      await withinGrace(server.stop(false), graceMs);
+      await server.stop(true);
+    },
+  };
+}
+
+function serveOnDeno(deno: DenoNet, { hostname, port, tls, fetch }: ServeOptions): Server {
+  const ending = new AbortController();
+  const server = deno.serve(
+    { hostname, port, ...tls, signal: ending.signal, onListen: () => {} },
+    (request, { remoteAddr }) =>
+      fetch(request, { remote: remoteAddr.hostname, remotePort: remoteAddr.port, keepOpen: () => {} }),
+  );
+  return {
+    port: server.addr.port,
+    async stop(graceMs) {
+      await withinGrace(server.shutdown(), graceMs);
+      ending.abort();
+      await server.finished;
+    },
+  };
+}
+
+function withinGrace(ended: Promise<void>, graceMs: number): Promise<void> {
+  return Promise.race([ended, new Promise<void>((resolve) => setTimeout(resolve, graceMs).unref())]);
+}
