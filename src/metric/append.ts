@@ -1,0 +1,76 @@
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import { claimBatch, writerOf, type RunCounter } from "../store/counters.ts";
+import { BATCH_VERSION, encodeBatch } from "./batch.ts";
+import { parseRecords, type ParsedRecords } from "./parse.ts";
+import type { Appended } from "./schema.ts";
+
+/**
+ * Takes a batch of records (the parsed JSON of AppendRecords) into the journal. Everything from the claim of the
+ * batch's number to the call of the journal happens in one tick, so the journal's order is the order of the numbers.
+ */
+export async function appendRecords(collector: Collector, run: string, body: unknown): Promise<Appended> {
+  const parsed = parseRecords(body);
+  const counter = collector.counters.get(run);
+  const { client, seq } = parsed;
+  if (seq <= writerOf(counter, client).seq) return repeat(collector, run, body, parsed);
+  collector.series.admit(run, parsed.batch);
+  claimBatch(counter, client, seq);
+  return append(collector, counter, parsed);
+}
+
+async function append(collector: Collector, counter: RunCounter, parsed: ParsedRecords): Promise<Appended> {
+  const { client, seq, batch } = parsed;
+  const { run } = counter;
+  const writer = writerOf(counter, client);
+  const time = collector.now();
+  batch.ordinal = counter.nextOrdinal;
+  counter.nextOrdinal += batch.count;
+  writer.nextStep = countSteps(batch.step, writer.nextStep);
+  for (let i = 0; i < batch.count; i++) if (Number.isNaN(batch.time[i])) batch.time[i] = time;
+  const { encoding, payload } = encodeBatch(batch);
+  await collector.journal.append(
+    {
+      kind: "metric.appended",
+      version: BATCH_VERSION,
+      run,
+      client,
+      clientSeq: seq,
+      ordinal: batch.ordinal,
+      nextStep: writer.nextStep,
+      count: batch.count,
+      time,
+      encoding,
+      payload,
+    },
+    batch,
+  );
+  return { acked: seq };
+}
+
+/** Answered like the first time, once that one is durable. If it failed (the disk was full), this one is the first. */
+async function repeat(
+  collector: Collector,
+  run: string,
+  body: unknown,
+  { client, seq }: ParsedRecords,
+): Promise<Appended> {
+  await collector.journal.settled();
+  const counter = collector.counters.get(run);
+  if (seq <= writerOf(counter, client).seq) return { acked: seq };
+  if (seq > writerOf(counter, client).seq + 1)
+    throw new CollectorError("busy", "An earlier batch of this client could not be stored.", {
+      hint: "Send its batches again, in order.",
+    });
+  return appendRecords(collector, run, body);
+}
+
+/** Gives steps to the records that bring none (NaN); returns the writer's next. An explicit step moves the counter past it. */
+export function countSteps(step: Float64Array, next: number): number {
+  for (let i = 0; i < step.length; i++) {
+    const given = step[i]!;
+    if (Number.isNaN(given)) step[i] = next++;
+    else next = Math.max(next, Math.floor(given) + 1);
+  }
+  return next;
+}
