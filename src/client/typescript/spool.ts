@@ -2,6 +2,7 @@ import {
   closeSync,
   createReadStream,
   fsyncSync,
+  ftruncateSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -33,14 +34,18 @@ export interface SpoolFile {
   readonly bytes: number;
   /** Appends whole lines; synchronous, so that it works in an exit hook. Throws what the file system throws. */
   append(lines: SpoolLine[]): void;
+  /** Everything in it was delivered: begins anew. */
+  truncate(): void;
   /** Gives the file up; with `discard` everything in it was delivered. */
   close(options?: { discard?: boolean }): void;
 }
 
+export const spoolName = (run: string, client: string) => `${run}-${client}${SUFFIX}`;
+
 /** Opens this client's own file, and marks it as in use by this process. */
 export function openSpool(dir: string, run: string, client: string): SpoolFile {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const path = join(dir, `${run}-${client}${SUFFIX}`);
+  const path = join(dir, spoolName(run, client));
   if (!lockSpool(path))
     throw new CollectorError("conflict", `${path} is in use by another process.`, {
       hint: "A client id belongs to one process.",
@@ -54,8 +59,18 @@ export function openSpool(dir: string, run: string, client: string): SpoolFile {
     },
     append(lines) {
       const data = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-      for (let at = 0; at < data.length;) at += writeSync(fd, data, at);
+      try {
+        for (let at = 0; at < data.length;) at += writeSync(fd, data, at);
+      } catch (error) {
+        // A full disk takes half a line, to which the next would be glued.
+        ftruncateSync(fd, bytes);
+        throw error;
+      }
       bytes += data.length;
+    },
+    truncate() {
+      ftruncateSync(fd, 0);
+      bytes = 0;
     },
     close({ discard = false } = {}) {
       if (!discard) fsyncSync(fd);
@@ -141,7 +156,7 @@ export interface ReplayResult {
 export interface ReplayOptions {
   /** Sends one request: resolves on 2xx, throws CollectorError otherwise. */
   post: (path: string, body: Record<string, unknown>) => Promise<unknown>;
-  onProgress?: (progress: { file: string; sent: number; bytes: number; total: number }) => void;
+  onProgress?: ((progress: { file: string; sent: number; bytes: number; total: number }) => void) | undefined;
 }
 
 /**
@@ -187,7 +202,7 @@ export async function replaySpool(file: string, { post, onProgress }: ReplayOpti
 }
 
 /** Numbers missing before this batch are lost for good (a client killed with batches in memory): pass over them. */
-async function deliver(line: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
+export export async function deliver(line: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
   try {
     await post(line.path, line.body);
   } catch (error) {

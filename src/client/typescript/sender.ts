@@ -1,0 +1,462 @@
+import type { LogItem } from "../../log/schema.ts";
+import type { MetricRecord } from "../../metric/schema.ts";
+import type { CreateRun, FinishRun, Writer } from "../../run/schema.ts";
+import { CollectorError } from "../../error.ts";
+import type { Connection } from "./connection.ts";
+import { requestJson } from "./http.ts";
+import { createSpoolQueue, type SpoolQueue } from "./spool-queue.ts";
+import { deliver, isPermanent, type SpoolLine } from "./spool.ts";
+
+export interface SenderOptions {
+  /** Asked before every attempt: a collector that was restarted may have another port or token. */
+  connection: () => Pick<Connection, "url" | "token">;
+  spoolDir: string;
+  /** The run to create, join or resume, and who we are in it. */
+  create: CreateRun & { id: string; writer: Writer };
+  /** Bytes kept in memory (default 8 MiB). */
+  maxQueueBytes?: number;
+  /** Bytes kept on disk while no collector answers (default 1 GiB); beyond them the newest is dropped and counted. */
+  maxSpoolBytes?: number;
+  /** Quiet time after a small batch, in which the next one gathers (default 100 ms). */
+  gatherMs?: number;
+  /** ms until a collector that does not answer counts as gone (default 10 s). */
+  timeoutMs?: number;
+  /** The collector stopped answering (with why), or answers again. */
+  onChange?: (online: boolean, error: Error | undefined) => void;
+}
+
+/** State of lines still being rewritten: null when there is none any more. */
+export interface OpenState {
+  stdout?: string | null;
+  stderr?: string | null;
+}
+
+export interface SendStats {
+  online: boolean;
+  /** Bytes of the spool file not yet delivered. */
+  spooled: number;
+  /** Items that found memory and spool full (or the disk). */
+  dropped: { records: number; lines: number };
+  /** Batches the collector will never take, and why the first was refused. */
+  refused: number;
+  error: Error | undefined;
+}
+
+export interface Delivery {
+  /** Everything was answered 2xx (or refused for good). */
+  delivered: boolean;
+  /** The file that `binnacle sync` will send; undefined where nothing is left. */
+  spool: string | undefined;
+  stats: SendStats;
+}
+
+/**
+ * One writer's way to the collector: numbered batches, in order, one in flight. Nothing here waits in a caller's way: items
+ * go into a bounded queue, from there to the collector or, while none answers, into a spool file that is sent first when it is back.
+ */
+export interface Sender {
+  readonly run: string;
+  readonly client: string;
+  /** The collector's first answer (RunDetail). Rejects where it refuses for good; stays open while none answers. */
+  readonly created: Promise<unknown>;
+  records(items: MetricRecord[]): void;
+  logs(items: LogItem[]): void;
+  /** Newest state only; sent with the next lines, or by itself a few times a second. */
+  open(state: OpenState): void;
+  /** undefined, or what a producer that can wait should wait for. It never waits for a collector that is gone. */
+  room(): Promise<void> | undefined;
+  /** Resolves with true when everything given so far is answered, false after `timeoutMs`. */
+  flush(timeoutMs: number): Promise<boolean>;
+  /** Ends the run and this sender. What could not be sent by then stays in the spool. */
+  finish(input: Omit<FinishRun, "client">, options?: FinishOptions): Promise<Delivery>;
+  /** Ends this sender at once, without a word about the run: what is not sent goes to the spool. Synchronous, for exit hooks. */
+  abandon(): Delivery;
+  stats(): SendStats;
+}
+
+export interface FinishOptions {
+  /** Longest wait in all (default 60 s). */
+  timeoutMs?: number;
+  /** Longest wait for a collector that does not answer (default 3 s). */
+  offlineMs?: number;
+}
+
+interface Batch {
+  path: string;
+  kind: "records" | "logs" | "finish";
+  body: Record<string, unknown>;
+  items: unknown[];
+  bytes: number;
+}
+
+const MAX_BATCH_ITEMS = 5_000;
+const MAX_BATCH_BYTES = 1024 * 1024;
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 5_000;
+/** A full queue that does not move for so long is written to the spool, though the connection is open. */
+const STALL_MS = 3_000;
+const OPEN_EVERY_MS = 400;
+
+export function createSender(options: SenderOptions): Sender {
+  return new QueueingSender(options);
+}
+
+class QueueingSender implements Sender {
+  readonly run: string;
+  readonly client: string;
+  readonly created: Promise<unknown>;
+
+  readonly #options: SenderOptions;
+  readonly #maxQueueBytes: number;
+  readonly #gatherMs: number;
+  readonly #timeoutMs: number;
+  readonly #spool: SpoolQueue;
+  #resolveCreated!: (run: unknown) => void;
+  #rejectCreated!: (error: unknown) => void;
+
+  #queue: Batch[] = [];
+  #queuedBytes = 0;
+  /** The queue's first is on its way: it may not grow any more. */
+  #sending = false;
+  #seq = 0;
+  #joined = false;
+  #online = true;
+  #ended = false;
+  #retryMs = FIRST_RETRY_MS;
+  #refused = 0;
+  #error: Error | undefined;
+  #dropped = { records: 0, lines: 0 };
+
+  #open: OpenState | undefined;
+  #openSentAt = 0;
+
+  #wake: (() => void) | undefined;
+  /** Whether what was queued ends the present sleep. */
+  #enough: (() => boolean) | undefined;
+  #waitingForRoom: (() => void)[] = [];
+  #waitingForEmpty: (() => void)[] = [];
+  #stallTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: SenderOptions) {
+    const { create, maxQueueBytes = 8 * 1024 * 1024, gatherMs = 100, timeoutMs = 10_000 } = options;
+    this.#options = options;
+    this.#maxQueueBytes = maxQueueBytes;
+    this.#gatherMs = gatherMs;
+    this.#timeoutMs = timeoutMs;
+    this.run = create.id;
+    this.client = create.writer.client;
+    this.created = new Promise((resolve, reject) => {
+      this.#resolveCreated = resolve;
+      this.#rejectCreated = reject;
+    });
+    // Who does not ask shall not be ended by it.
+    this.created.catch(() => {});
+    this.#spool = createSpoolQueue(options.spoolDir, this.run, this.client, {
+      first: { v: 1, path: "/api/v1/runs", body: { ...create } },
+      maxBytes: options.maxSpoolBytes ?? 1024 ** 3,
+    });
+    void this.#pump();
+  }
+
+  records(items: MetricRecord[]): void {
+    this.#push("records", items, (item) => 64 + JSON.stringify(item.metrics).length);
+  }
+
+  logs(items: LogItem[]): void {
+    this.#push("logs", items, (item) => 64 + item.text.length);
+  }
+
+  #push<T>(kind: "records" | "logs", items: T[], sizeOf: (item: T) => number): void {
+    if (this.#ended) return;
+    for (const item of items) {
+      const bytes = sizeOf(item);
+      if (!this.#online && this.#spool.isFull) {
+        this.#dropped[kind === "logs" ? "lines" : "records"]++;
+        continue;
+      }
+      const batch = this.#openBatch(kind, bytes);
+      batch.items.push(item);
+      batch.bytes += bytes;
+      this.#queuedBytes += bytes;
+      // Twice over, and the producer does not wait for room: what memory cannot hold the disk must.
+      if (this.#queuedBytes > this.#maxQueueBytes * (this.#online ? 2 : 1)) this.#spill();
+    }
+    this.#nudge();
+  }
+
+  #openBatch(kind: "records" | "logs", bytes: number): Batch {
+    const last = this.#queue.at(-1);
+    const growing =
+      last?.kind === kind &&
+      !(this.#sending && this.#queue.length === 1) &&
+      last.items.length < MAX_BATCH_ITEMS &&
+      last.bytes + bytes <= MAX_BATCH_BYTES;
+    if (growing) return last;
+    const items: unknown[] = [];
+    const { client } = this;
+    const { rank } = this.#options.create.writer;
+    const path = `/api/v1/runs/${this.run}/${kind}`;
+    const batch: Batch = { path, kind, items, bytes: 0, body: { client, seq: ++this.#seq, rank, items } };
+    this.#queue.push(batch);
+    return batch;
+  }
+
+  open(state: OpenState): void {
+    this.#open = { ...this.#open, ...state };
+    this.#nudge();
+  }
+
+  room(): Promise<void> | undefined {
+    if (this.#queuedBytes <= this.#maxQueueBytes || this.#ended) return undefined;
+    if (!this.#online) {
+      this.#spill();
+      return undefined;
+    }
+    this.#stallTimer ??= setTimeout(() => {
+      this.#stallTimer = undefined;
+      this.#goOffline(new CollectorError("unreachable", "The collector takes nothing any more."));
+    }, STALL_MS);
+    return new Promise((resolve) => this.#waitingForRoom.push(resolve));
+  }
+
+  async flush(timeoutMs: number): Promise<boolean> {
+    if (this.#isEmpty) return true;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const empty = new Promise<boolean>((resolve) => this.#waitingForEmpty.push(() => resolve(true)));
+    const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), timeoutMs)));
+    this.#retryNow();
+    const done = await Promise.race([empty, late]);
+    clearTimeout(timer);
+    return done;
+  }
+
+  async finish(
+    input: Omit<FinishRun, "client">,
+    { timeoutMs = 60_000, offlineMs = 3_000 }: FinishOptions = {},
+  ): Promise<Delivery> {
+    const body = { client: this.client, finished: Date.now(), ...input };
+    this.#open = undefined;
+    this.#queue.push({ path: `/api/v1/runs/${this.run}/finish`, kind: "finish", items: [], body, bytes: 0 });
+    this.#nudge();
+    const deadline = performance.now() + timeoutMs;
+    let offlineSince = performance.now();
+    while (!this.#isEmpty && performance.now() < deadline) {
+      if (this.#online) offlineSince = performance.now();
+      else if (performance.now() - offlineSince > offlineMs) break;
+      await this.flush(Math.min(250, offlineMs));
+    }
+    return this.abandon();
+  }
+
+  abandon(): Delivery {
+    if (!this.#ended) {
+      const delivered = this.#isEmpty;
+      if (!delivered) this.#spill();
+      this.#ended = true;
+      this.#spool.close({ discard: delivered });
+      clearTimeout(this.#stallTimer);
+      this.#release();
+      this.#wake?.();
+    }
+    const left = this.#spool.pending > 0;
+    return { delivered: !left, spool: left ? this.#spool.path : undefined, stats: this.stats() };
+  }
+
+  stats(): SendStats {
+    return {
+      online: this.#online,
+      spooled: this.#spool.pending,
+      dropped: { ...this.#dropped },
+      refused: this.#refused,
+      error: this.#error,
+    };
+  }
+
+  get #isEmpty(): boolean {
+    return this.#queue.length === 0 && this.#spool.pending === 0 && this.#joined;
+  }
+
+  /** The one loop: it alone sends, so nothing overtakes. */
+  async #pump(): Promise<void> {
+    while (!this.#ended) {
+      try {
+        await this.#join();
+        if (this.#spool.pending > 0) await this.#sendSpooled();
+        else if (this.#queue.length > 0) await this.#sendFirst();
+        else if (!(await this.#sendOpen())) await this.#idle();
+      } catch (error) {
+        if (this.#ended) return;
+        this.#goOffline(error as Error);
+        await this.#sleep(this.#retryMs * (0.75 + Math.random() / 2));
+        this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+      }
+    }
+  }
+
+  async #join(): Promise<void> {
+    if (this.#joined) return;
+    try {
+      const answer = await this.#post("/api/v1/runs", { ...this.#options.create });
+      this.#joined = true;
+      this.#answered();
+      this.#resolveCreated(answer);
+    } catch (error) {
+      if (!isPermanent(error)) throw error;
+      // Whatever follows will be refused as well, and is counted there.
+      this.#joined = true;
+      this.#error ??= error as Error;
+      this.#rejectCreated(error);
+    }
+  }
+
+  async #sendSpooled(): Promise<void> {
+    const line = this.#spool.peek();
+    if (line) await this.#send(line);
+    this.#spool.shift();
+    this.#answered();
+  }
+
+  async #sendFirst(): Promise<void> {
+    const batch = this.#queue[0]!;
+    this.#sending = true;
+    const open = batch.kind === "logs" ? this.#takeOpen() : undefined;
+    try {
+      await this.#send({ v: 1, path: batch.path, body: open ? { ...batch.body, open } : batch.body });
+    } finally {
+      this.#sending = false;
+    }
+    // Unless it went to the spool meanwhile, where it will be sent again, to no effect.
+    if (this.#queue[0] === batch) {
+      this.#queue.shift();
+      this.#queuedBytes -= batch.bytes;
+    }
+    this.#answered();
+    if (this.#queuedBytes < MAX_BATCH_BYTES / 4 && this.#queue.at(-1)?.kind !== "finish")
+      await this.#gather();
+  }
+
+  /** Delivers one request, or counts it where it will never be taken. */
+  async #send(line: SpoolLine): Promise<void> {
+    const post = (path: string, body: Record<string, unknown>) => this.#post(path, body);
+    try {
+      await deliver(line, post);
+    } catch (error) {
+      if (error instanceof CollectorError && error.code === "not-found" && line.path !== "/api/v1/runs") {
+        // The collector has lost the run (another data folder, an older backup): it gets it again.
+        await post("/api/v1/runs", { ...this.#options.create });
+        return deliver(line, post);
+      }
+      if (!isPermanent(error)) throw error;
+      this.#refused++;
+      this.#error ??= error as Error;
+    }
+  }
+
+  #idle(): Promise<void> {
+    if (!this.#open) return this.#sleep(undefined);
+    return this.#sleep(OPEN_EVERY_MS, () => this.#queue.length > 0);
+  }
+
+  /** Returns whether there was something to send. */
+  async #sendOpen(): Promise<boolean> {
+    if (!this.#open || performance.now() - this.#openSentAt < OPEN_EVERY_MS) return false;
+    const { client, run } = this;
+    const open = this.#takeOpen();
+    const { rank } = this.#options.create.writer;
+    const body = { client, seq: this.#seq + 1, rank, items: [], open };
+    await this.#post(`/api/v1/runs/${run}/logs`, body).catch((error: unknown) => {
+      if (!isPermanent(error)) throw error;
+    });
+    return true;
+  }
+
+  #takeOpen(): OpenState | undefined {
+    const open = this.#open;
+    this.#open = undefined;
+    this.#openSentAt = performance.now();
+    return open;
+  }
+
+  #post(path: string, body: Record<string, unknown>): Promise<unknown> {
+    return requestJson(this.#options.connection(), path, { method: "POST", body, timeout: this.#timeoutMs });
+  }
+
+  #answered(): void {
+    this.#retryMs = FIRST_RETRY_MS;
+    clearTimeout(this.#stallTimer);
+    this.#stallTimer = undefined;
+    if (!this.#online) {
+      this.#online = true;
+      this.#options.onChange?.(true, undefined);
+    }
+    if (this.#queuedBytes <= this.#maxQueueBytes) this.#release();
+    if (!this.#isEmpty) return;
+    const waiting = this.#waitingForEmpty;
+    this.#waitingForEmpty = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  #goOffline(error: Error): void {
+    this.#error = error;
+    const changed = this.#online;
+    this.#online = false;
+    // At once, not when memory is full: whoever kills this process now takes nothing with him.
+    this.#spill();
+    this.#release();
+    if (changed) this.#options.onChange?.(false, error);
+  }
+
+  /** Moves the queue to the spool file, in order. The batch on its way goes too: its answer may never come. */
+  #spill(): void {
+    for (const batch of this.#queue) {
+      const always = batch.kind === "finish";
+      if (this.#spool.push({ v: 1, path: batch.path, body: batch.body }, { always })) continue;
+      if (batch.kind === "records") this.#dropped.records += batch.items.length;
+      if (batch.kind === "logs") this.#dropped.lines += batch.items.length;
+    }
+    this.#queue = [];
+    this.#queuedBytes = 0;
+  }
+
+  #release(): void {
+    const waiting = this.#waitingForRoom;
+    this.#waitingForRoom = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  #gather(): Promise<void> {
+    return this.#sleep(this.#gatherMs, () => this.#queuedBytes >= MAX_BATCH_BYTES / 4);
+  }
+
+  /** Until `ms` are over or, without `ms`, until there is something to do. `enough` ends it early. */
+  #sleep(ms: number | undefined, enough?: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = ms === undefined ? undefined : setTimeout(wake, ms);
+      this.#enough = ms === undefined ? () => true : enough;
+      this.#wake = wake;
+      const clear = () => {
+        this.#wake = undefined;
+        this.#enough = undefined;
+      };
+      function wake(): void {
+        clearTimeout(timer);
+        clear();
+        resolve();
+      }
+    });
+  }
+
+  /** Something was queued. */
+  #nudge(): void {
+    if (!this.#online) {
+      // The spool is where it must go in any case; by batches, not line by line.
+      if (this.#queuedBytes > MAX_BATCH_BYTES / 4) this.#spill();
+      return;
+    }
+    if (this.#enough?.()) this.#wake?.();
+  }
+
+  #retryNow(): void {
+    this.#wake?.();
+  }
+}
