@@ -9,7 +9,13 @@ import { createBus, type Bus } from "./store/bus.ts";
 import { createCounters, type Counters } from "./store/counters.ts";
 import { createJournal, type Journal } from "./store/journal.ts";
 import { applyMigrations } from "./store/migrations.ts";
-import { createDrizzle, openConnection, type Connection, type Drizzle } from "./store/open.ts";
+import {
+  closeConnection,
+  createDrizzle,
+  openConnection,
+  type Connection,
+  type Drizzle,
+} from "./store/open.ts";
 
 /** All a verb may need. */
 export interface Collector {
@@ -68,7 +74,7 @@ export function openCollector({
     async close() {
       await journal.close();
       logs.close();
-      connection.close();
+      closeConnection(connection);
     },
   };
 }

@@ -36,6 +36,21 @@ export function openConnection(path: string): Connection {
   return connection;
 }
 
+/**
+ * Closes it and lets go of the file. close() alone keeps the lock until the last prepared statement is collected; leaving
+ * WAL first also folds everything into one file.
+ */
+export function closeConnection(connection: Connection): void {
+  try {
+    connection.exec("PRAGMA journal_mode=DELETE");
+    connection.exec("PRAGMA locking_mode=NORMAL");
+    connection.prepare("SELECT count(*) FROM sqlite_master").get();
+  } catch {
+    // A full disk, or a database that already failed: the next start recovers from the WAL.
+  }
+  connection.close();
+}
+
 /** A thin drizzle over the connection: its public proxy driver, since its own libSQL driver wants a client that pools. */
 export function createDrizzle(connection: Connection): Drizzle {
   return drizzle(async (sql, params, method) => {
