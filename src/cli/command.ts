@@ -10,6 +10,8 @@ export interface Flag {
   aliases?: string[];
   /** May be given several times. */
   multiple?: boolean;
+  /** Works, but --help does not speak of it. */
+  hidden?: boolean;
   /** What --help calls the value. */
   value?: string;
   help: string;
@@ -30,6 +32,8 @@ export interface Invocation<F extends Flags = Flags> {
   rest: string[] | undefined;
   /** How the program was called: "binnacle", or "fedml" through a link of that name. */
   program: string;
+  /** Every command there is; for completions. */
+  loadCommands: () => Promise<AnyCommand[]>;
 }
 
 export interface Command<F extends Flags = Flags> {
@@ -80,13 +84,13 @@ export const runFlag = {
   },
 } as const satisfies Flags;
 
-const helpFlag = { help: { type: "boolean", short: "h", help: "show this" } } as const satisfies Flags;
+export const helpFlag = { help: { type: "boolean", short: "h", help: "show this" } } as const satisfies Flags;
 
 /** Reads the arguments behind a command's name. */
 export function parseInvocation(
   command: AnyCommand,
   args: string[],
-  program: string,
+  { program, loadCommands }: Pick<Invocation, "program" | "loadCommands">,
 ): { help: true } | { help: false; invocation: never } {
   const flags: Flags = { ...command.flags, ...helpFlag };
   const terminator = args.indexOf("--");
@@ -109,7 +113,10 @@ export function parseInvocation(
   if (parsed.values["help"] === true) return { help: true };
   checkArity(command, parsed.positionals, rest);
   const values = valuesOf(command.flags, parsed.values);
-  return { help: false, invocation: { values, positionals: parsed.positionals, rest, program } as never };
+  return {
+    help: false,
+    invocation: { values, positionals: parsed.positionals, rest, program, loadCommands } as never,
+  };
 }
 
 function valuesOf(flags: Flags, parsed: Record<string, unknown>): Record<string, unknown> {
@@ -165,7 +172,9 @@ function explain(error: unknown): string {
 export function helpText(command: AnyCommand, program = "binnacle"): string {
   const usage = [program, command.name, "[flags]", command.usage].filter(Boolean).join(" ");
   const flags: Flags = { ...command.flags, ...helpFlag };
-  const rows = Object.entries(flags).map(([name, flag]) => [flagSyntax(name, flag), flag.help] as const);
+  const rows = Object.entries(flags)
+    .filter(([, flag]) => !flag.hidden)
+    .map(([name, flag]) => [flagSyntax(name, flag), flag.help] as const);
   const width = Math.max(...rows.map(([syntax]) => syntax.length));
   const lines = [command.summary, "", `Usage: ${usage}`, ""];
   if (command.description) lines.push(command.description.trim(), "");

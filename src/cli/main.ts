@@ -30,6 +30,9 @@ export const commands: Record<string, Listed> = {
   version: { summary: "print the version", load: () => import("./version.ts") },
 };
 
+const loadCommands = () =>
+  Promise.all(Object.values(commands).map(async ({ load }) => (await load()).command as AnyCommand));
+
 /** Runs one command line; resolves with the exit code. */
 export async function main(argv: string[], program: string): Promise<number> {
   try {
@@ -55,7 +58,7 @@ async function dispatch(argv: string[], program: string): Promise<number> {
   if (name === undefined) return suggest(words, program);
   const { command } = await commands[name]!.load();
   const args = [...leading, ...words.slice(name.split(" ").length)];
-  const parsed = parseInvocation(command, args, program);
+  const parsed = parseInvocation(command, args, { program, loadCommands });
   if (!parsed.help) return command.run(parsed.invocation);
   await print(helpText(command, program));
   return ExitCode.ok;
@@ -74,8 +77,8 @@ function splitLeadingFlags(argv: string[]): [leading: string[], words: string[]]
 }
 
 function nameOf(words: string[]): string | undefined {
-  const two = words.slice(0, 2).join(" ");
-  return two in commands ? two : words[0]! in commands ? words[0] : undefined;
+  const candidates = [words.slice(0, 2).join(" "), words[0]!];
+  return candidates.find((name) => Object.hasOwn(commands, name));
 }
 
 async function suggest(words: string[], program: string): Promise<number> {

@@ -1,5 +1,5 @@
 import { CollectorError, type ErrorCode } from "../../error.ts";
-import type { Connection } from "./connection.ts";
+import { isLoopback, type Connection } from "./connection.ts";
 
 export interface RequestOptions {
   method?: string;
@@ -13,6 +13,9 @@ export interface RequestOptions {
 }
 
 const DEFAULT_TIMEOUT = 30_000;
+
+/** Bun sends even loopback requests to $HTTP_PROXY, which clusters set and which cannot reach this machine. */
+const direct = { proxy: false } as RequestInit;
 
 /** One request; resolves with the answer where it is 2xx, throws CollectorError otherwise. */
 export async function request(
@@ -37,12 +40,13 @@ export async function request(
       ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
       ...(signals.length > 0 ? { signal: AbortSignal.any(signals) } : {}),
       redirect: "error",
+      ...(isLoopback(connection.url) ? direct : {}),
     });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw unreachable(connection.url, error);
   }
-  if (!response.ok) throw await problemOf(response);
+  if (!response.ok) throw await problemOf(connection.url, response);
   return response;
 }
 
@@ -88,43 +92,57 @@ function unreachable(url: string, cause: unknown): CollectorError {
   );
 }
 
-const codeByStatus: Record<number, ErrorCode> = {
-  400: "invalid",
+const codes = new Set<string>([
+  "invalid",
+  "unauthorized",
+  "forbidden",
+  "misdirected",
+  "not-found",
+  "gone",
+  "conflict",
+  "sequence-gap",
+  "too-large",
+  "unsupported",
+  "busy",
+  "disk-full",
+  "unreachable",
+  "internal",
+] satisfies ErrorCode[]);
+
+/**
+ * What a status means where a proxy or something else answers. Its 404 must not pass for the collector's: a client would
+ * take its data for refused.
+ */
+const codeByForeignStatus: Record<number, ErrorCode> = {
   401: "unauthorized",
   403: "forbidden",
-  404: "not-found",
-  405: "unsupported",
-  409: "conflict",
-  410: "gone",
-  413: "too-large",
-  415: "unsupported",
-  421: "misdirected",
-  422: "invalid",
   429: "busy",
   503: "busy",
-  507: "disk-full",
 };
 
 /** A problem document (RFC 9457) as the error it was. */
-async function problemOf(response: Response): Promise<CollectorError> {
+async function problemOf(url: string, response: Response): Promise<CollectorError> {
   const text = await response.text().catch(() => "");
   let problem: Record<string, unknown> = {};
   try {
     const parsed: unknown = JSON.parse(text);
     if (parsed !== null && typeof parsed === "object") problem = parsed as Record<string, unknown>;
   } catch {
-    // Something else answers there, or a proxy before it: its status is all there is.
+    // Not a collector's answer: the status is all there is.
   }
-  const { type: _, title, status: __, detail, hint, ...details } = problem;
-  const code =
-    response.status === 409 && typeof details["expected"] === "number"
-      ? "sequence-gap"
-      : (codeByStatus[response.status] ?? "internal");
-  const message = [detail, title].find((part) => typeof part === "string" && part !== "");
-  return new CollectorError(code, String(message ?? `The collector answered ${response.status}.`), {
-    ...(typeof hint === "string" ? { hint } : code === "unauthorized" ? { hint: TOKEN_HINT } : {}),
-    details: { ...details, status: response.status },
+  const { type, title, status, detail, hint, ...details } = problem;
+  const named = typeof type === "string" ? type.replace("urn:binnacle:", "") : "";
+  if (!codes.has(named))
+    return new CollectorError(
+      codeByForeignStatus[response.status] ?? "unreachable",
+      `What answers at ${url} is no collector (HTTP ${response.status}).`,
+      { hint: "Name the collector with --url or $BINNACLE_URL.", details: { status: response.status } },
+    );
+  return new CollectorError(named as ErrorCode, String(detail ?? title ?? named), {
+    ...(named === "unauthorized" ? { hint: TOKEN_HINT } : typeof hint === "string" ? { hint } : {}),
+    details: { ...details, status },
   });
 }
 
-const TOKEN_HINT = "Set $BINNACLE_TOKEN, or name the collector's data folder with --data.";
+const TOKEN_HINT =
+  "Set $BINNACLE_TOKEN (`binnacle token` prints it), or name the collector's data folder with --data.";

@@ -202,7 +202,7 @@ export async function replaySpool(file: string, { post, onProgress }: ReplayOpti
 }
 
 /** Numbers missing before this batch are lost for good (a client killed with batches in memory): pass over them. */
-export export async function deliver(line: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
+export async function deliver(line: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
   try {
     await post(line.path, line.body);
   } catch (error) {

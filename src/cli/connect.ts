@@ -1,0 +1,30 @@
+import { findConnection, type Connection } from "../client/typescript/connection.ts";
+import { requestJson } from "../client/typescript/http.ts";
+import { CollectorError } from "../error.ts";
+import type { RunDetail } from "../run/schema.ts";
+import { UsageError } from "./error.ts";
+
+/** The collector that --url, --data and the environment mean. */
+export function connect(values: { url?: string | undefined; data?: string | undefined }): Connection {
+  return findConnection({ url: values.url, data: values.data });
+}
+
+/** The run that -rid means: its id, or the beginning of it. */
+export async function findRun(
+  connection: Connection,
+  given: string | undefined,
+  command: string,
+): Promise<RunDetail> {
+  const id = given ?? process.env["BINNACLE_RUN_ID"];
+  if (!id) throw new UsageError("Say which run with -rid ID.", command);
+  try {
+    return await requestJson<RunDetail>(connection, runPath(id));
+  } catch (error) {
+    const candidates = error instanceof CollectorError && error.details?.["candidates"];
+    if (!Array.isArray(candidates)) throw error;
+    const named = (candidates as { id: string; name: string }[]).map(({ id, name }) => `${id} (${name})`);
+    throw new UsageError(`${(error as Error).message} Which of these? ${named.join(", ")}.`, command);
+  }
+}
+
+export const runPath = (id: string, rest = "") => `/api/v1/runs/${encodeURIComponent(id)}${rest}`;

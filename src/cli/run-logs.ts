@@ -1,0 +1,184 @@
+import type { Connection } from "../client/typescript/connection.ts";
+import { requestJson } from "../client/typescript/http.ts";
+import { LogLevel, type LogLine, type LogPage } from "../log/schema.ts";
+import { connectionFlags, defineCommand, runFlag } from "./command.ts";
+import { connect, findRun, runPath } from "./connect.ts";
+import { UsageError } from "./error.ts";
+import { printFedmlLogs } from "./fedml-logs.ts";
+import { follow } from "./follow.ts";
+import { print } from "./output.ts";
+import { outputBytes, terminalText } from "./terminal.ts";
+import { localTime } from "./text.ts";
+import { pointInTime, wholeNumber } from "./values.ts";
+
+export const command = defineCommand({
+  name: "run logs",
+  summary: "Print a run's output, or follow it until the run ends.",
+  usage: "[ID]",
+  maxPositionals: 1,
+  flags: {
+    ...runFlag,
+    follow: { type: "boolean", short: "f", help: "go on until the run ends" },
+    lines: { type: "string", short: "n", value: "LINES", help: "only the last so many lines" },
+    level: {
+      type: "string",
+      value: "LEVEL",
+      help: "this level and worse: DEBUG, INFO, WARNING, ERROR, CRITICAL",
+    },
+    grep: { type: "string", value: "RE", help: "only lines this regular expression matches" },
+    since: { type: "string", value: "TIME", help: "only lines from then on: 10m, 2h, 2026-01-31T12:00:00Z" },
+    rank: { type: "string", value: "R", help: "only lines of this rank" },
+    stream: { type: "string", value: "NAME", help: "only stdout or only stderr" },
+    timestamps: { type: "boolean", short: "t", help: "put the time before each line" },
+    json: { type: "boolean", help: "print one JSON object a line" },
+    "page-num": {
+      type: "string",
+      aliases: ["pn", "page_num"],
+      value: "N",
+      help: "print this page",
+      hidden: true,
+    },
+    "page-size": {
+      type: "string",
+      aliases: ["ps", "page_size"],
+      value: "N",
+      help: "lines a page",
+      hidden: true,
+    },
+    all: { type: "boolean", short: "a", aliases: ["need_all_logs"], help: "print all lines", hidden: true },
+    ...connectionFlags,
+  },
+  examples: [
+    ["run logs -rid 483 -f", "print the output so far and follow it"],
+    ["run logs -rid 483 -n 50 --level WARNING", "print the last 50 warnings and errors"],
+    ["run logs -rid 483 --grep 'loss=nan' --since 2h", "search the last two hours"],
+  ],
+  async run({ values, positionals, program }) {
+    const query = {
+      level: levelOf(values.level),
+      grep: checkedPattern(values.grep),
+      since: pointInTime(values.since, "--since"),
+      rank: wholeNumber(values.rank, "--rank"),
+      stream: streamOf(values.stream),
+    };
+    const last = wholeNumber(values.lines, "--lines");
+    const pageSize = wholeNumber(values["page-size"], "--page-size");
+    const pageNumber = wholeNumber(values["page-num"], "--page-num");
+    const connection = connect(values);
+    const run = await findRun(connection, values["run-id"] ?? positionals[0], "run logs");
+
+    if (program === "fedml" && !values.follow && !values.json)
+      return printFedmlLogs(connection, run, { pageNumber, pageSize, all: values.all });
+
+    const show = (lines: LogLine[]) => print(formatLines(lines, values));
+    let after = 0;
+    if (last !== undefined) after = await showLast(connection, run.id, query, last, show);
+    else if (pageSize) return showPage(connection, run.id, query, pageSize, pageNumber ?? 1, show);
+    after = await showAfter(connection, run.id, query, after, show);
+    if (values.follow)
+      await follow(connection, run.id, () =>
+        showAfter(connection, run.id, query, after, show).then((line) => void (after = line)),
+      );
+    return 0;
+  },
+});
+
+export type LogFilter = Record<"level" | "grep" | "since" | "rank" | "stream", string | number | undefined>;
+type Show = (lines: LogLine[]) => Promise<void>;
+
+const PAGE = 5000;
+
+const getPage = (connection: Connection, run: string, query: Record<string, string | number | undefined>) =>
+  requestJson<LogPage>(connection, runPath(run, "/logs"), { query });
+
+/** Prints what follows a line number; resolves with the number up to which everything was seen. */
+export async function showAfter(
+  connection: Connection,
+  run: string,
+  filter: Partial<LogFilter>,
+  after: number,
+  show: Show,
+): Promise<number> {
+  for (;;) {
+    const page = await getPage(connection, run, { ...filter, after, limit: PAGE });
+    if (page.lines.length > 0) await show(page.lines);
+    const lastLine = page.lines.at(-1)?.line ?? after;
+    // At the end, lines that the filter left out count as seen: a follower must not search them again each time.
+    if (page.next === null) return Math.max(after, lastLine, page.total);
+    after = Math.max(lastLine, page.next);
+  }
+}
+
+/** The last lines that match, oldest first. They are gathered page by page from the end, and so bounded by `count`. */
+async function showLast(
+  connection: Connection,
+  run: string,
+  filter: LogFilter,
+  count: number,
+  show: Show,
+): Promise<number> {
+  const pages: LogLine[][] = [];
+  let before: number | undefined;
+  let seen = 0;
+  let missing = count;
+  do {
+    const page = await getPage(connection, run, {
+      ...filter,
+      before,
+      limit: Math.max(1, Math.min(missing, PAGE)),
+    });
+    seen = Math.max(seen, page.total, page.lines.at(-1)?.line ?? 0);
+    const lines = missing === 0 ? [] : page.lines;
+    pages.unshift(lines);
+    missing -= lines.length;
+    before = page.previous ?? undefined;
+  } while (before !== undefined && missing > 0);
+  for (const lines of pages) if (lines.length > 0) await show(lines);
+  return seen;
+}
+
+async function showPage(
+  connection: Connection,
+  run: string,
+  filter: LogFilter,
+  size: number,
+  number: number,
+  show: Show,
+): Promise<number> {
+  const after = (Math.max(1, number) - 1) * size;
+  const page = await getPage(connection, run, { ...filter, after, limit: Math.min(size, 10_000) });
+  await show(page.lines);
+  return 0;
+}
+
+interface Format {
+  json: boolean;
+  timestamps: boolean;
+}
+
+function formatLines(lines: LogLine[], { json, timestamps }: Format): Uint8Array | string {
+  if (json) return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+  const text = lines.map((line) => `${timestamps ? `${localTime(line.time)} ` : ""}${line.text}\n`).join("");
+  return process.stdout.isTTY ? terminalText(text) : outputBytes(text);
+}
+
+function levelOf(text: string | undefined): LogLevel | undefined {
+  if (text === undefined) return undefined;
+  const level = LogLevel.safeParse(text.toUpperCase() === "WARN" ? "WARNING" : text.toUpperCase());
+  if (level.success) return level.data;
+  throw new UsageError(`--level wants one of ${LogLevel.options.join(", ")}, not '${text}'.`, "run logs");
+}
+
+function streamOf(text: string | undefined): string | undefined {
+  if (text === undefined || text === "stdout" || text === "stderr") return text;
+  throw new UsageError(`--stream wants stdout or stderr, not '${text}'.`, "run logs");
+}
+
+function checkedPattern(text: string | undefined): string | undefined {
+  try {
+    if (text !== undefined) RegExp(text);
+    return text;
+  } catch (error) {
+    throw new UsageError(`--grep wants a regular expression. ${(error as Error).message}.`, "run logs");
+  }
+}

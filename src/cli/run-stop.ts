@@ -1,0 +1,38 @@
+import { request } from "../client/typescript/http.ts";
+import { connectionFlags, defineCommand, runFlag } from "./command.ts";
+import { connect, findRun, runPath } from "./connect.ts";
+import { CollectorError } from "../error.ts";
+import { print } from "./output.ts";
+
+export const command = defineCommand({
+  name: "run stop",
+  summary: "Stop a run: its processes are asked to end.",
+  usage: "[ID]",
+  maxPositionals: 1,
+  flags: {
+    ...runFlag,
+    force: { type: "boolean", help: "kill them at once" },
+    reason: { type: "string", value: "TEXT", help: "why, kept with the run" },
+    ...connectionFlags,
+  },
+  examples: [
+    ["run stop -rid 483", "stop the run whose id begins with 483"],
+    ["run stop -rid 483 --force", "kill it without waiting for it to clean up"],
+  ],
+  async run({ values, positionals, program }) {
+    const connection = connect(values);
+    const given = values["run-id"] ?? positionals[0];
+    const run = await findRun(connection, given, "run stop").catch(async (error: unknown) => {
+      if (program === "fedml" && error instanceof CollectorError)
+        await print(`Failed to stop Run ${given}. ${error.message}\n`);
+      throw error;
+    });
+    await request(connection, runPath(run.id, "/stop"), {
+      body: { force: values.force, ...(values.reason === undefined ? {} : { reason: values.reason }) },
+    });
+    await print(
+      program === "fedml" ? `Run ${run.id} is stopped successfully.\n` : `Run ${run.id} is being stopped.\n`,
+    );
+    return 0;
+  },
+});

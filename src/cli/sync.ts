@@ -1,0 +1,77 @@
+import { statSync } from "node:fs";
+import { request } from "../client/typescript/http.ts";
+import { listSpool, replaySpool, type ReplayResult } from "../client/typescript/spool.ts";
+import { CollectorError } from "../error.ts";
+import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connect } from "./connect.ts";
+import { print, printJson } from "./output.ts";
+
+export const command = defineCommand({
+  name: "sync",
+  usage: "[PATH]",
+  maxPositionals: 1,
+  summary: "Send what clients kept on disk while no collector answered.",
+  description:
+    "PATH is a spool folder or one of its files; without it, the usual folder ($BINNACLE_SPOOL, else DATA/spool).\n" +
+    "Files of clients that still run are left to them. What was sent is deleted; what the collector refuses for good\n" +
+    "is moved to FILE.refused. Exits with 1 if anything stayed.",
+  flags: { ...jsonFlag, ...connectionFlags },
+  examples: [
+    ["sync", "send everything in the usual spool folder"],
+    ["sync /mnt/job-17/spool", "send what a job on another machine wrote"],
+  ],
+  async run({ values, positionals: [path] }) {
+    const connection = connect(values);
+    const files = spoolFiles(path ?? connection.spoolDir, path !== undefined);
+    if (files.length > 0) await request(connection, "/healthz");
+
+    const results: ReplayResult[] = [];
+    for (const file of files) {
+      const result = await replaySpool(file, {
+        post: (path, body) => request(connection, path, { body }),
+        onProgress: values.json ? undefined : showProgress,
+      });
+      results.push(result);
+      if (!values.json) await print(`${clearLine()}${describe(result)}\n`);
+    }
+
+    if (values.json) await printJson(results);
+    else if (results.length === 0) await print("Nothing to send.\n");
+    return results.every(({ outcome }) => outcome === "sent") ? 0 : 1;
+  },
+});
+
+function spoolFiles(path: string, named: boolean): string[] {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile()) return [path];
+  if (!stat && named)
+    throw new CollectorError("not-found", `There is no ${path}.`, {
+      hint: "Name a spool folder or one of its .ndjson files.",
+    });
+  return listSpool(path);
+}
+
+let shownAt = 0;
+
+function showProgress({ file, bytes, total }: { file: string; bytes: number; total: number }): void {
+  if (!process.stderr.isTTY || Date.now() - shownAt < 100) return;
+  shownAt = Date.now();
+  process.stderr.write(
+    `${clearLine()}${file}  ${Math.min(100, Math.round((100 * bytes) / Math.max(1, total)))} %`,
+  );
+}
+
+const clearLine = () => (process.stderr.isTTY && shownAt > 0 ? "\r\u001b[K" : "");
+
+function describe({ file, outcome, sent, refused, error }: ReplayResult): string {
+  switch (outcome) {
+    case "sent":
+      return `${file}: ${sent} requests sent.`;
+    case "partly":
+      return `${file}: ${sent} requests sent, ${refused} refused for good, kept in ${file}.refused. ${error ?? ""}`;
+    case "busy":
+      return `${file}: left to its client, which is still running.`;
+    case "kept":
+      return `${file}: kept after ${sent} requests. ${error ?? ""}`;
+  }
+}

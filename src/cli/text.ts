@@ -1,0 +1,28 @@
+/** A time as people here read it: local, to the second. */
+export function localTime(time: string | number | null): string {
+  if (time === null) return "-";
+  const date = new Date(time);
+  const two = (part: number) => String(part).padStart(2, "0");
+  return (
+    `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ` +
+    `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`
+  );
+}
+
+/** From one time to another, or until now: "3m 12s". */
+export function duration(from: string | null, to: string | null, now = Date.now()): string {
+  if (from === null) return "-";
+  const seconds = Math.max(0, Math.round(((to === null ? now : Date.parse(to)) - Date.parse(from)) / 1000));
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  if (hours > 0) return `${hours}h ${minutes}m`;
+  return minutes > 0 ? `${minutes}m ${seconds % 60}s` : `${seconds}s`;
+}
+
+/** A metric's value for the eye: six significant digits; text as it is. */
+export function shortValue(value: unknown): string {
+  if (value === null || value === undefined) return "-";
+  if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
+  return Number.isInteger(value) && Math.abs(value) < 1e15
+    ? String(value)
+    : String(Number(value.toPrecision(6)));
+}

@@ -1,0 +1,23 @@
+import { UsageError } from "./error.ts";
+
+/** A flag that wants a whole number. */
+export function wholeNumber(text: string | undefined, flag: string, min = 0): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < min)
+    throw new UsageError(`${flag} wants a whole number of at least ${min}, not '${text}'.`);
+  return value;
+}
+
+const unitMs: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A point in time as people give it: "10m" ago, RFC 3339, or a date; ms since the epoch. */
+export function pointInTime(text: string | undefined, flag: string, now = Date.now()): number | undefined {
+  if (text === undefined) return undefined;
+  const ago = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text);
+  if (ago) return now - Number(ago[1]) * unitMs[ago[2]!]!;
+  const time = Date.parse(text);
+  if (Number.isNaN(time))
+    throw new UsageError(`${flag} wants a time such as 10m, 2h or 2026-01-31T12:00:00Z, not '${text}'.`);
+  return time;
+}
