@@ -1,4 +1,4 @@
-import { and, eq, sql } from "drizzle-orm";
+import { and, desc, eq, sql } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
@@ -30,12 +30,14 @@ export async function findRun(collector: Collector, prefix: string): Promise<Run
     .select()
     .from(runTable)
     .where(and(eq(runTable.deleted, false), sql`substr(${runTable.id}, 1, ${prefix.length}) = ${prefix}`))
-    .limit(2);
+    .orderBy(desc(runTable.created))
+    .limit(10);
   const [row, second] = rows;
   if (!row) throw notFound(prefix);
   if (second)
     throw new CollectorError("conflict", `More than one run's id begins with ${prefix}.`, {
-      hint: `Give more digits: ${row.id} and ${second.id} both match.`,
+      hint: `Give more of it: ${row.id} and ${second.id} both match.`,
+      details: { candidates: rows.map(({ id, name }) => ({ id, name })) },
     });
   return row;
 }
