@@ -83,8 +83,13 @@ function serveOnDeno(deno: DenoNet, { hostname, port, tls, fetch }: ServeOptions
   return {
     port: server.addr.port,
     async stop(graceMs) {
-      await withinGrace(server.shutdown(), graceMs);
-      ending.abort();
+      let drained = false;
+      await withinGrace(
+        server.shutdown().then(() => void (drained = true)),
+        graceMs,
+      );
+      // A server that has shut down throws "Bad resource ID" when aborted.
+      if (!drained) ending.abort();
       await server.finished;
     },
   };
