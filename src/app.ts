@@ -6,24 +6,32 @@ import { metricRoutes } from "./api/metrics.ts";
 import { toResponse } from "./api/error.ts";
 import { createRoutes, type App } from "./api/route.ts";
 import { runRoutes } from "./api/runs.ts";
+import { shutdownRoutes } from "./api/shutdown.ts";
 import { signInRoutes, tokenRoutes } from "./api/sign-in.ts";
 import type { Trust } from "./api/auth.ts";
 import type { Collector } from "./collector.ts";
 import { CollectorError } from "./error.ts";
+import { presentProblem } from "./ui/present.tsx";
+import { uiRoutes } from "./ui/routes.tsx";
 import { VERSION } from "./version.ts";
 
 export interface AppOptions {
   trust: Trust;
   /** Hears of every error that no verb foresaw. */
   onUnforeseen: (error: unknown) => void;
+  /** Aborted when the server is about to stop: streams end. */
+  ending?: AbortSignal;
+  /** Somebody who may has asked for the end of the collector. */
+  onShutdown?: () => void;
 }
 
 /** The whole HTTP surface, on one page. Never listens. */
-export function createApp(collector: Collector, { trust, onUnforeseen }: AppOptions): App {
-  const edge = { collector, trust };
+export function createApp(collector: Collector, options: AppOptions): App {
+  const { trust, onUnforeseen, ending = new AbortController().signal, onShutdown = () => {} } = options;
+  const edge = { collector, trust, ending, onShutdown };
   const app = createRoutes();
-  app.use(guard(trust, onUnforeseen));
-  app.onError((error) => secure(toResponse(error, onUnforeseen)));
+  app.use(guard(trust, onUnforeseen, presentProblem));
+  app.onError(async (error, c) => secure(await presentProblem(c.req.raw, toResponse(error, onUnforeseen))));
   app.notFound(() => {
     throw new CollectorError("not-found", "There is nothing here.", { hint: "See /api/v1/openapi.json." });
   });
@@ -36,6 +44,9 @@ export function createApp(collector: Collector, { trust, onUnforeseen }: AppOpti
   app.route("/api/v1", metricRoutes(edge));
   app.route("/api/v1", logRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));
+  app.route("/api/v1", shutdownRoutes(edge));
+
+  app.route("/", uiRoutes(collector));
 
   app.doc31("/api/v1/openapi.json", {
     openapi: "3.1.0",

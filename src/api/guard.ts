@@ -18,12 +18,18 @@ export const CONTENT_SECURITY_POLICY = [
 ].join("; ");
 
 /** Before every route, known or not, whatever the method: who asks, from where, and for what. */
-export function guard(trust: Trust, onUnforeseen: (error: unknown) => void): MiddlewareHandler<AppEnv> {
+export function guard(
+  trust: Trust,
+  onUnforeseen: (error: unknown) => void,
+  /** Shows a refusal to whoever asked for a page. */
+  present: (request: Request, response: Response) => Response | Promise<Response> = (_request, response) =>
+    response,
+): MiddlewareHandler<AppEnv> {
   return async function guard(c, next) {
     try {
       c.set("access", trust.admit(c.req.raw));
     } catch (error) {
-      return secure(toResponse(error, onUnforeseen));
+      return secure(await present(c.req.raw, toResponse(error, onUnforeseen)));
     }
     await next();
     secure(c.res);

@@ -8,7 +8,7 @@ const PING_EVERY = 5000;
 const Heartbeat = z.object({ client: ClientId });
 
 /** A writer's one open connection: pings one way, a request to stop at some time, and its end is the sign of the writer's end. */
-export function heartbeatRoutes({ collector }: Edge): App {
+export function heartbeatRoutes({ collector, ending }: Edge): App {
   const app = createRoutes();
 
   route(

@@ -18,6 +18,10 @@ export interface Connection {
 export interface Edge {
   collector: Collector;
   trust: Trust;
+  /** Aborted when the server is about to stop: streams end. */
+  ending: AbortSignal;
+  /** Ends the collector. */
+  onShutdown: () => void;
 }
 
 // A type alias: an interface has no index signature, which Hono wants of its Bindings.

@@ -16,6 +16,7 @@ export interface TestCollector {
   /** A request with the admin token, or with `token`; a `body` goes as JSON. */
   request(path: string, init?: TestRequest): Promise<Response>;
   /** Same, for an answer that is JSON. */
+  // eslint-disable-next-line typescript/no-explicit-any -- a test asserts the shape itself
   json<T = any>(path: string, init?: TestRequest): Promise<T>;
   close(): Promise<void>;
   /** Closes and opens the same data folder again, as a restart does. */

@@ -1,0 +1,321 @@
+import { mkdirSync, readFileSync, rmSync, accessSync, constants, statfsSync, chmodSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { createApp } from "../app.ts";
+import { createTrust, type Trust } from "../api/auth.ts";
+import type { App } from "../api/route.ts";
+import { openCollector, type Collector } from "../collector.ts";
+import { readCollectorFile, type CollectorFile } from "../client/typescript/connection.ts";
+import { listSpool, replaySpool } from "../client/typescript/spool.ts";
+import { readConfig, type Config } from "../config.ts";
+import { CollectorError } from "../error.ts";
+import { isProcessAlive, readBootId } from "../run/machine.ts";
+import { restoreRuns, watchRuns } from "../run/watch.ts";
+import { serve, type Server } from "../runtime.ts";
+import { loadToken, writePrivateFile } from "../token.ts";
+import { VERSION } from "../version.ts";
+import { defineCommand } from "./command.ts";
+
+/** Open streams are told to end; a request under way gets so long. */
+const DRAIN_MS = 5000;
+
+export const command = defineCommand({
+  name: "start",
+  summary: "Start the collector and its dashboard.",
+  description:
+    "Listens on loopback unless told otherwise; elsewhere it wants TLS, or --insecure-http on a network you trust.\n" +
+    "Ends at SIGINT, SIGTERM or `binnacle stop`.",
+  flags: {
+    host: { type: "string", value: "ADDRESS", help: "where to listen (default 127.0.0.1)" },
+    port: { type: "string", value: "PORT", help: "default 7070; 0: any free one" },
+    data: { type: "string", value: "DIR", help: "data folder (else $BINNACLE_DATA)" },
+    "allow-host": {
+      type: "string",
+      multiple: true,
+      value: "NAME",
+      help: "a name under which others reach it; may be repeated",
+    },
+    "tls-cert": { type: "string", value: "FILE", help: "certificate chain, PEM" },
+    "tls-key": { type: "string", value: "FILE", help: "its key, PEM" },
+    "insecure-http": { type: "boolean", help: "listen beyond loopback without TLS" },
+    "keep-days": { type: "string", value: "DAYS", help: "delete ended runs after so long (default: never)" },
+    "keep-bytes": {
+      type: "string",
+      value: "SIZE",
+      help: "delete the oldest ended runs beyond so much, as 20GB (default: never)",
+    },
+    "allow-network-fs": { type: "boolean", help: "accept a data folder on NFS, SMB and the like" },
+  },
+  examples: [
+    ["start", "start on http://127.0.0.1:7070"],
+    ["start --port 7171 --data /srv/binnacle", "another port, another folder"],
+    [
+      "start --host 0.0.0.0 --allow-host gpu1 --tls-cert c.pem --tls-key k.pem",
+      "reachable as https://gpu1:7070",
+    ],
+  ],
+  async run({ values }) {
+    const running = await start(readConfig(values));
+    process.stdout.write(welcome(running));
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => running.stop());
+    return running.ended;
+  },
+});
+
+export interface Running {
+  url: string;
+  /** Signs a browser in, once. */
+  link: string;
+  dataDir: string;
+  app: App;
+  collector: Collector;
+  /** Ends it in order; `ended` tells when. */
+  stop(): void;
+  /** Resolves with the exit code. */
+  ended: Promise<number>;
+}
+
+/** Opens the store, listens, and keeps at it until told to stop or the database fails. */
+export async function start(config: Config): Promise<Running> {
+  process.umask(0o077);
+  warnOfRoot();
+  const dataDir = prepareDataDir(config);
+  const { promise: ended, resolve: end } = Promise.withResolvers<number>();
+  const ending = new AbortController();
+
+  const collector = open(dataDir, (error) => {
+    diagnose(
+      `The database can no longer be trusted: ${messageOf(error)}. Start again: what was accepted is kept.`,
+    );
+    process.exit(1);
+  });
+  const trust = createTrust({
+    admin: loadToken(dataDir),
+    hosts: [...config.allowHosts, ...nameOfBind(config.host)],
+    now: collector.now,
+    secure: config.tlsCert !== undefined,
+  });
+  const app = createApp(collector, {
+    trust,
+    onUnforeseen: (error) => diagnose(stackOf(error)),
+    ending: ending.signal,
+    onShutdown: () => stop(),
+  });
+  const server = await listen(config, app).catch(async (error: unknown) => {
+    await collector.close();
+    throw error;
+  });
+  const url = urlOf(config, server.port);
+  writeCollectorFile(dataDir, url);
+  await restoreRuns(collector);
+  const unwatch = watchRuns(collector, (error) => diagnose(stackOf(error)));
+  const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
+
+  let stopping = false;
+  function stop(): void {
+    if (stopping) return;
+    stopping = true;
+    unwatch();
+    ending.abort();
+    void shutDown();
+  }
+
+  async function shutDown(): Promise<void> {
+    try {
+      await server.stop(DRAIN_MS);
+      await synced;
+      await collector.close();
+      removeCollectorFile(dataDir);
+      end(0);
+    } catch (error) {
+      diagnose(stackOf(error));
+      end(1);
+    }
+  }
+
+  return { url, link: `${url}/sign-in?code=${trust.createCode()}`, dataDir, app, collector, stop, ended };
+}
+
+const welcome = ({ url, link, dataDir }: Running) =>
+  `binnacle ${VERSION} listens on ${url}, data in ${dataDir}\nDashboard: ${link}\n`;
+
+const diagnose = (text: string) => void process.stderr.write(`binnacle: ${text}\n`);
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
+
+const stackOf = (error: unknown) => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+
+function warnOfRoot(): void {
+  if (process.getuid?.() === 0)
+    diagnose("running as root; a user of its own would do, and would keep more from an attacker.");
+}
+
+function prepareDataDir({ dataDir, allowNetworkFs }: Config): string {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
+    chmodSync(dataDir, 0o700);
+  } catch (cause) {
+    throw new CollectorError(
+      "forbidden",
+      `The data folder ${dataDir} can't be written: ${messageOf(cause)}.`,
+      {
+        hint: "Name another with --data DIR or $BINNACLE_DATA.",
+        cause,
+      },
+    );
+  }
+  const fileSystem = networkFileSystems[statfsSync(dataDir).type];
+  if (fileSystem !== undefined && !allowNetworkFs)
+    throw new CollectorError("conflict", `The data folder ${dataDir} is on ${fileSystem}.`, {
+      hint: "Locks and fsync can't be relied on there: name a local folder with --data, or insist with --allow-network-fs.",
+    });
+  return dataDir;
+}
+
+/** statfs(2)'s magic numbers. */
+const networkFileSystems: Record<number, string> = {
+  0x6969: "NFS",
+  0x517b: "SMB",
+  0xff534d42: "CIFS",
+  0xfe534d42: "SMB2",
+  0x5346414f: "AFS",
+  0x00c36400: "Ceph",
+  0x0bd00bd0: "Lustre",
+  0x47504653: "GPFS",
+  0x19830326: "BeeGFS",
+};
+
+function open(dataDir: string, onFatal: (error: unknown) => void): Collector {
+  try {
+    return openCollector({ dataDir, onFatal, onListenerError: (error) => diagnose(stackOf(error)) });
+  } catch (cause) {
+    const code = (cause as { code?: string }).code ?? "";
+    if (code.startsWith("SQLITE_BUSY") || /database is locked/.test(messageOf(cause)))
+      throw inUse(dataDir, readCollectorFile(dataDir));
+    if (/^SQLITE_(READONLY|CANTOPEN|PERM)|^E(ACCES|ROFS|PERM)/.test(code))
+      throw new CollectorError(
+        "forbidden",
+        `The database in ${dataDir} can't be written: ${messageOf(cause)}.`,
+        {
+          hint: "Make it yours (chown), or name another folder with --data DIR.",
+          cause,
+        },
+      );
+    if (/^SQLITE_(CORRUPT|NOTADB)/.test(code))
+      throw new CollectorError(
+        "internal",
+        `${join(dataDir, "binnacle.db")} is damaged: ${messageOf(cause)}.`,
+        {
+          hint: "Restore a backup, or name another folder with --data DIR.",
+          cause,
+        },
+      );
+    if (/^(SQLITE_FULL|ENOSPC)/.test(code))
+      throw new CollectorError("disk-full", `The disk of ${dataDir} is full.`, {
+        hint: "Free some space and start again.",
+        cause,
+      });
+    throw cause;
+  }
+}
+
+function inUse(dataDir: string, file: CollectorFile | undefined): CollectorError {
+  const who =
+    file && isProcessAlive(file.pid) ? `Process ${file.pid} at ${file.url} has` : "Another process has";
+  return new CollectorError("conflict", `${who} the data folder ${dataDir} open.`, {
+    hint: "Use that collector, end it with `binnacle stop`, or name another folder with --data DIR.",
+  });
+}
+
+async function listen(config: Config, app: App): Promise<Server> {
+  const { host, port, tlsCert, tlsKey } = config;
+  const tls =
+    tlsCert !== undefined && tlsKey !== undefined
+      ? { cert: readPem(tlsCert, "--tls-cert"), key: readPem(tlsKey, "--tls-key") }
+      : undefined;
+  try {
+    return serve({
+      hostname: host.replace(/^\[|\]$/g, ""),
+      port,
+      tls,
+      fetch: (request, connection) => app.fetch(request, connection),
+    });
+  } catch (cause) {
+    const code = (cause as { code?: string }).code;
+    if (code === "EADDRINUSE" || code === "AddrInUse" || /in use/i.test(messageOf(cause)))
+      throw new CollectorError("conflict", `Port ${port} on ${host} is taken.`, {
+        hint: "Choose another with --port, or --port 0 for any free one.",
+        cause,
+      });
+    throw new CollectorError("invalid", `Can't listen on ${host}, port ${port}: ${messageOf(cause)}.`, {
+      hint: "Check --host, --port and the TLS files.",
+      cause,
+    });
+  }
+}
+
+function readPem(path: string, flag: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new CollectorError("invalid", `${flag} ${path} can't be read: ${messageOf(cause)}.`, { cause });
+  }
+}
+
+const isAnyAddress = (host: string) => host === "0.0.0.0" || host === "::" || host === "[::]";
+
+/** The name of the address we listen on, as a Host header gives it. "Any" is no name: a browser takes 0.0.0.0 for this machine. */
+function nameOfBind(host: string): string[] {
+  if (isAnyAddress(host)) return [];
+  return [host.includes(":") && !host.startsWith("[") ? `[${host}]` : host];
+}
+
+function urlOf({ host, tlsCert }: Config, port: number): string {
+  const name = isAnyAddress(host) ? "127.0.0.1" : nameOfBind(host)[0]!;
+  return `${tlsCert === undefined ? "http" : "https"}://${name}:${port}`;
+}
+
+/** Where clients of this machine find us. */
+function writeCollectorFile(dataDir: string, url: string): void {
+  const file: CollectorFile = {
+    pid: process.pid,
+    url,
+    version: VERSION,
+    host: hostname(),
+    boot: readBootId() ?? "",
+    started: new Date().toISOString(),
+  };
+  writePrivateFile(join(dataDir, "collector.json"), `${JSON.stringify(file)}\n`);
+}
+
+function removeCollectorFile(dataDir: string): void {
+  if (readCollectorFile(dataDir)?.pid === process.pid)
+    rmSync(join(dataDir, "collector.json"), { force: true });
+}
+
+/** Takes in what clients of this machine left on disk while no collector answered. */
+async function takeSpool(app: App, trust: Trust, folder: string, ending: AbortSignal): Promise<void> {
+  const post = async (path: string, body: Record<string, unknown>) => {
+    if (ending.aborted) throw new CollectorError("unreachable", "The collector is shutting down.");
+    const response = await app.request(path, {
+      method: "POST",
+      headers: { authorization: `Bearer ${trust.tokens.admin}`, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (response.ok) return;
+    const problem = (await response.json()) as Record<string, unknown>;
+    const code = String(problem["type"]).replace("urn:binnacle:", "") as CollectorError["code"];
+    throw new CollectorError(code, String(problem["detail"]), { details: problem });
+  };
+  try {
+    for (const file of listSpool(folder)) {
+      const { outcome, sent, refused, error } = await replaySpool(file, { post });
+      if (outcome === "partly")
+        diagnose(`${file}: ${refused} requests refused, kept in ${file}.refused: ${error}`);
+      else if (outcome === "sent" && sent > 0) diagnose(`took in ${sent} requests from ${file}`);
+    }
+  } catch (error) {
+    diagnose(stackOf(error));
+  }
+}
