@@ -166,7 +166,7 @@ describe.skipIf(skipUser)("another user", () => {
     chmodSync(place, 0o755);
     chmodSync(binary, 0o755);
     const wrap = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    const collector = await start({ dataDir, wrap, binary, env: { HOME: "/nonexistent" } });
+    const collector = await start({ dataDir, wrap, program: [binary], env: { HOME: "/nonexistent" } });
     expect(statSync(join(dataDir, "addons")).uid).toBe(65534);
     await expectWorks(collector);
   });

@@ -30,7 +30,8 @@ export interface StartOptions {
   /** Words before the binary's name: `setpriv …`, `unshare …`. */
   wrap?: string[];
   args?: string[];
-  binary?: string;
+  /** What is started in the place of dist/binnacle. */
+  program?: string[];
 }
 
 export interface RunningBinary {
@@ -51,9 +52,9 @@ export async function startBinary({
   env = {},
   wrap = [],
   args = [],
-  binary = binaryPath(),
+  program = [binaryPath()],
 }: StartOptions): Promise<RunningBinary> {
-  const command = [...wrap, binary, "start", "--port", "0", ...args];
+  const command = [...wrap, ...program, "start", "--port", "0", ...args];
   const child = Bun.spawn(command, {
     cwd,
     env: { PATH: "/usr/bin:/bin:/usr/sbin:/sbin", BINNACLE_DATA: dataDir, ...env },
