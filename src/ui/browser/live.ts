@@ -1,0 +1,101 @@
+/** Events of the collector as they happen. A hidden tab listens to nothing and catches up when it is seen again. */
+export type LiveHandlers = Record<string, (data: never) => void>;
+
+export interface Live {
+  close(): void;
+}
+
+type State = "live" | "lost" | "paused" | "connecting";
+
+const words: Record<State, string> = {
+  live: "Live",
+  lost: "Reconnecting…",
+  paused: "Paused",
+  connecting: "Connecting",
+};
+
+function show(state: State): void {
+  const dot = document.getElementById("live");
+  if (!dot || dot.dataset["state"] === state) return;
+  dot.dataset["state"] = state;
+  dot.textContent = words[state];
+}
+
+/** A tab shows for a moment when a person walks through their tabs: it closes its stream only after this. */
+const HIDE_AFTER_MS = 2000;
+const RETRY_MS = [500, 1000, 2000, 5000, 10_000];
+
+/**
+ * `handlers` by event name. `onGap` is called when events may have been missed that the collector can't repeat: reload.
+ */
+export function openLive(query: Record<string, string>, handlers: LiveHandlers, onGap: () => void): Live {
+  let source: EventSource | undefined;
+  let lastSeq = "";
+  let failures = 0;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  let hide: ReturnType<typeof setTimeout> | undefined;
+  let closed = false;
+
+  function connect(): void {
+    clearTimeout(retry);
+    if (closed || source) return;
+    const params = new URLSearchParams(query);
+    if (lastSeq) params.set("after", lastSeq);
+    const opened = new EventSource(`/api/v1/live?${params}`);
+    source = opened;
+    opened.addEventListener("open", () => {
+      failures = 0;
+      show("live");
+    });
+    // Our own retries, not EventSource's: it gives up for good after an answer other than 200.
+    opened.addEventListener("error", () => {
+      disconnect();
+      show("lost");
+      retry = setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
+    });
+    opened.addEventListener("reset", (event) => {
+      remember(event);
+      onGap();
+    });
+    for (const [name, handle] of Object.entries(handlers))
+      opened.addEventListener(name, (event) => {
+        remember(event);
+        handle(JSON.parse((event as MessageEvent<string>).data) as never);
+      });
+  }
+
+  function remember(event: Event): void {
+    const { lastEventId } = event as MessageEvent;
+    if (lastEventId) lastSeq = lastEventId;
+  }
+
+  function disconnect(): void {
+    source?.close();
+    source = undefined;
+  }
+
+  function onVisibility(): void {
+    clearTimeout(hide);
+    if (!document.hidden) connect();
+    else
+      hide = setTimeout(() => {
+        clearTimeout(retry);
+        disconnect();
+        show("paused");
+      }, HIDE_AFTER_MS);
+  }
+
+  document.addEventListener("visibilitychange", onVisibility);
+  // A page kept for the back button would hold one of the browser's six connections to us.
+  addEventListener("pagehide", disconnect);
+  addEventListener("pageshow", onVisibility);
+  onVisibility();
+  return {
+    close() {
+      closed = true;
+      clearTimeout(retry);
+      disconnect();
+      document.removeEventListener("visibilitychange", onVisibility);
+    },
+  };
+}

@@ -1,0 +1,164 @@
+/** @jsxImportSource hono/jsx/dom */
+import { render, useState } from "hono/jsx/dom";
+import type { Run, RunDetail, SetRun } from "../../run/schema.ts";
+import { RunHead } from "../components/run-head.tsx";
+import { isEnded, serverNow, setServerTime } from "../components/time.tsx";
+import type { RunState } from "../state.ts";
+import { ask, shortcut } from "./frame.ts";
+import { request } from "./http.ts";
+import { openLive, type LiveHandlers } from "./live.ts";
+
+const head = document.getElementById("head")!;
+const initial = JSON.parse(head.dataset["state"]!) as RunState;
+setServerTime(initial.now);
+
+export const runId = initial.run.id;
+export const runPath = `/api/v1/runs/${runId}`;
+
+interface HeadState {
+  run: RunDetail;
+  busy: boolean;
+  problem: string | undefined;
+}
+
+let state: HeadState = { run: initial.run, busy: false, problem: undefined };
+let show: (state: HeadState) => void = () => {};
+const listeners = new Set<(run: RunDetail) => void>();
+
+export const currentRun = () => state.run;
+
+/** Hears of every change of the run's own data. */
+export function onRunChange(listener: (run: RunDetail) => void): void {
+  listeners.add(listener);
+}
+
+function update(change: Partial<HeadState>): void {
+  state = { ...state, ...change };
+  show(state);
+  if (change.run) for (const listener of listeners) listener(state.run);
+}
+
+export async function refreshRun(): Promise<void> {
+  update({ run: await request<RunDetail>(runPath) });
+}
+
+async function attempt(work: () => Promise<void>): Promise<void> {
+  update({ busy: true, problem: undefined });
+  try {
+    await work();
+    update({ busy: false });
+  } catch (error) {
+    update({ busy: false, problem: (error as Error).message });
+  }
+}
+
+export const setRun = (change: SetRun): Promise<void> =>
+  attempt(async () => {
+    await request(runPath, { method: "PATCH", body: change });
+    await refreshRun();
+  });
+
+async function onRename(): Promise<void> {
+  const name = await ask({ title: "Rename the run", text: "", action: "Rename", input: state.run.name });
+  if (name && name !== state.run.name) await setRun({ name });
+}
+
+async function onStop(): Promise<void> {
+  const again = state.run.status === "STOPPING";
+  const answer = await ask(
+    again
+      ? {
+          title: "Kill the run?",
+          text: "It was asked to stop and has not ended yet. Killing ends its processes at once; what they had not saved is lost.",
+          action: "Kill",
+          danger: true,
+        }
+      : {
+          title: "Stop the run?",
+          text: "Its processes are asked to end, as by Ctrl+C. What has been logged stays.",
+          action: "Stop",
+        },
+  );
+  if (!answer) return;
+  await attempt(async () => {
+    await request(`${runPath}/stop`, {
+      method: "POST",
+      body: { force: again, reason: "Stopped from the dashboard." },
+    });
+    await refreshRun();
+  });
+}
+
+async function onDelete(): Promise<void> {
+  const live = !isEnded(state.run);
+  const answer = await ask({
+    title: "Delete the run?",
+    text: `“${state.run.name}” goes with all its metrics and output${live ? ", and its processes are stopped" : ""}. This cannot be undone.`,
+    action: live ? "Stop and delete" : "Delete",
+    danger: true,
+  });
+  if (!answer) return;
+  await attempt(async () => {
+    await request(live ? `${runPath}?force=true` : runPath, { method: "DELETE" });
+    location.href = "/";
+  });
+}
+
+function Head() {
+  const [shown, setShown] = useState(state);
+  show = setShown;
+  return (
+    <RunHead
+      run={shown.run}
+      tab={initial.tab}
+      now={serverNow()}
+      busy={shown.busy}
+      problem={shown.problem}
+      onRename={() => void onRename()}
+      onStop={() => void onStop()}
+      onDelete={() => void onDelete()}
+    />
+  );
+}
+
+render(<Head />, head);
+
+for (const [key, tab] of [
+  ["1", "Overview"],
+  ["2", "Metrics"],
+  ["3", "Logs"],
+] as const)
+  shortcut([key], tab, () => {
+    location.href = `/runs/${runId}${key === "1" ? "" : `/${tab.toLowerCase()}`}`;
+  });
+
+shortcut(["u"], "Up to the runs", () => {
+  location.href = "/";
+});
+
+let detailTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** Listens to this run; the frame takes care of the run's own data. */
+export function listen(handlers: LiveHandlers, onGap: () => void): void {
+  openLive(
+    { run: runId },
+    {
+      ...handlers,
+      run(run: Run) {
+        update({ run: { ...state.run, ...run } });
+        // A listing's shape: tags, writers and the like are asked for.
+        detailTimer ??= setTimeout(() => {
+          detailTimer = undefined;
+          refreshRun().catch(() => {});
+        }, 500);
+      },
+      deleted() {
+        update({ problem: "This run was deleted." });
+      },
+    },
+    () => {
+      refreshRun().catch(() => {});
+      onGap();
+    },
+  );
+}

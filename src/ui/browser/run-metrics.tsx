@@ -1,0 +1,3 @@
+import { listen } from "./run-frame.tsx";
+
+listen({}, () => {});

@@ -1,0 +1,100 @@
+/** @jsxImportSource hono/jsx */
+import type { RunDetail } from "../../run/schema.ts";
+import { formatDuration } from "../format.ts";
+import { listHref } from "../list-view.ts";
+import type { RunTab } from "../state.ts";
+import { Icon, StatusBadge } from "./icon.tsx";
+import { Duration, isEnded } from "./time.tsx";
+
+const tabs: { tab: RunTab; label: string; path: string }[] = [
+  { tab: "overview", label: "Overview", path: "" },
+  { tab: "metrics", label: "Metrics", path: "/metrics" },
+  { tab: "logs", label: "Logs", path: "/logs" },
+];
+
+export interface RunHeadProps {
+  run: RunDetail;
+  tab: RunTab;
+  now: number;
+  busy?: boolean;
+  problem?: string | undefined;
+  onRename?: () => void;
+  onStop?: () => void;
+  onDelete?: () => void;
+}
+
+export const RunHead = ({ run, tab, now, busy, problem, onRename, onStop, onDelete }: RunHeadProps) => (
+  <>
+    <nav class="crumbs" aria-label="Breadcrumb">
+      <a href="/">Runs</a>
+      <span aria-hidden="true">/</span>
+      <a
+        href={listHref({ search: "", project: run.project, group: "all", sort: "created", order: undefined })}
+      >
+        <bdi>{run.project}</bdi>
+      </a>
+    </nav>
+    <div class="run-head">
+      <div class="run-title">
+        <h1>
+          <bdi>{run.name}</bdi>
+        </h1>
+        {onRename && (
+          <button
+            class="icon-button quiet"
+            type="button"
+            onClick={onRename}
+            aria-label="Rename"
+            title="Rename"
+          >
+            <Icon name="edit" size={14} />
+          </button>
+        )}
+        <StatusBadge status={run.status} />
+        <span class="soft num">
+          <Duration run={run} now={now} />
+        </span>
+        <button class="run-id mono" type="button" data-copy={run.id} title="Copy the id">
+          <span>{run.id}</span> <Icon name="copy" size={13} />
+        </button>
+      </div>
+      <div class="run-actions">
+        {onStop && !isEnded(run) && (
+          <button class="button" type="button" onClick={onStop} disabled={busy}>
+            <Icon name="stop" size={14} /> {run.status === "STOPPING" ? "Stopping…" : "Stop"}
+          </button>
+        )}
+        {onDelete && (
+          <button class="button danger" type="button" onClick={onDelete} disabled={busy}>
+            <Icon name="trash" size={14} /> Delete
+          </button>
+        )}
+      </div>
+    </div>
+    {problem !== undefined && (
+      <p class="notice bad" role="alert">
+        {problem}
+      </p>
+    )}
+    {run.reason !== null && (
+      <p class={run.status === "FAILED" ? "notice bad" : "notice"}>
+        <span>{run.reason}</span>
+      </p>
+    )}
+    {run.contact_lost !== null && (
+      <p class="notice">
+        <span>
+          No contact for {formatDuration(run.contact_lost * 1000)}. The run may well be going on: its machine
+          or the network between is silent.
+        </span>
+      </p>
+    )}
+    <nav class="tabs" aria-label="Run">
+      {tabs.map(({ tab: name, label, path }) => (
+        <a key={name} href={`/runs/${run.id}${path}`} {...(name === tab && { "aria-current": "page" })}>
+          {label}
+        </a>
+      ))}
+    </nav>
+  </>
+);

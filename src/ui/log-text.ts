@@ -1,0 +1,35 @@
+import type { Collector } from "../collector.ts";
+import { queryLogs } from "../log/query.ts";
+import { QueryLogs } from "../log/schema.ts";
+
+const PAGE = 5000;
+
+/** A run's output as the bytes it was, line by line, fetched as fast as it is taken. */
+export function logText(collector: Collector, run: string): ReadableStream<Uint8Array> {
+  let after: number | null = 0;
+  return new ReadableStream({
+    async pull(controller) {
+      if (after === null) return controller.close();
+      const page = await queryLogs(collector, run, QueryLogs.parse({ after, limit: PAGE }));
+      for (let from = 0; from < page.lines.length; from += 500) {
+        const slice = page.lines.slice(from, from + 500);
+        controller.enqueue(encodeBytes(slice.map(({ text }) => `${text}\n`).join("")));
+      }
+      after = page.next;
+      if (after === null) controller.close();
+    },
+  });
+}
+
+/** UTF-8, with lone surrogates U+DC80…U+DCFF turned back into the bytes they stand for. */
+export function encodeBytes(text: string): Uint8Array {
+  if (!/[\udc80-\udcff]/.test(text)) return new TextEncoder().encode(text);
+  const parts: Uint8Array[] = [];
+  const encoder = new TextEncoder();
+  // With /u a well-formed pair is one character, so only lone ones match.
+  for (const piece of text.split(/([\udc80-\udcff])/u)) {
+    const code = piece.length === 1 ? piece.charCodeAt(0) : 0;
+    parts.push(code >= 0xdc80 && code <= 0xdcff ? Uint8Array.of(code - 0xdc00) : encoder.encode(piece));
+  }
+  return Buffer.concat(parts);
+}

@@ -1,0 +1,72 @@
+/** @jsxImportSource hono/jsx */
+import type { Child } from "hono/jsx";
+import { assetPath, type AssetName } from "../assets.ts";
+import { Compass, Icon } from "../components/icon.tsx";
+import type { Theme } from "../theme.ts";
+
+export interface LayoutProps {
+  title: string;
+  theme: Theme;
+  script: AssetName;
+  /** Pages before sign-in show no ways into the product. */
+  signedIn?: boolean;
+  children?: Child;
+}
+
+/** The frame of every page. Nothing inline: the content security policy allows neither script nor style. */
+export const Layout = ({ title, theme, script, signedIn = true, children }: LayoutProps) => (
+  <html lang="en" data-theme={theme === "auto" ? undefined : theme}>
+    <head>
+      <meta charset="utf-8" />
+      <meta name="viewport" content="width=device-width, initial-scale=1" />
+      <meta name="color-scheme" content="light dark" />
+      <meta name="referrer" content="same-origin" />
+      <title>{title}</title>
+      <link rel="icon" href={assetPath("icon")} type="image/svg+xml" />
+      <link rel="stylesheet" href={assetPath("style")} />
+      <script type="module" src={assetPath(script)} />
+    </head>
+    <body>
+      <a class="skip" href="#main">
+        Skip to the content
+      </a>
+      <header class="top">
+        <a class="brand" href="/" aria-label="binnacle, all runs">
+          <Compass />
+          <span>binnacle</span>
+        </a>
+        <div class="top-tools">
+          {signedIn && (
+            <span class="live-dot" id="live" data-state="connecting" title="Connection to the collector">
+              Connecting
+            </span>
+          )}
+          {signedIn && (
+            <button
+              class="icon-button"
+              type="button"
+              id="help"
+              aria-label="Keyboard shortcuts"
+              title="Keyboard shortcuts (?)"
+            >
+              <Icon name="help" />
+            </button>
+          )}
+          <button
+            class="icon-button"
+            type="button"
+            id="theme"
+            data-theme={theme}
+            aria-label="Colour theme"
+            title="Colour theme"
+          >
+            <Icon name={theme === "auto" ? "auto" : theme === "light" ? "sun" : "moon"} />
+          </button>
+        </div>
+      </header>
+      <main id="main" tabindex={-1}>
+        {children}
+      </main>
+    </body>
+  </html>
+);

@@ -1,0 +1,100 @@
+/** @jsxImportSource hono/jsx */
+import { sql } from "drizzle-orm";
+import { Hono, type Context } from "hono";
+import { getCookie } from "hono/cookie";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import { getRow, getRunDetail } from "../run/find.ts";
+import { listRuns } from "../run/list.ts";
+import { ListRuns, RunId } from "../run/schema.ts";
+import { run as runTable } from "../store/tables.ts";
+import { assetPath, serveAsset } from "./assets.ts";
+import type { RunListState } from "./components/run-list.tsx";
+import { listQuery, parseListView, type RunCount } from "./list-view.ts";
+import { logText } from "./log-text.ts";
+import { RunListPage } from "./pages/run-list.tsx";
+import { RunPage } from "./pages/run.tsx";
+import { embed, type RunTab } from "./state.ts";
+import { parseTheme, THEME_COOKIE } from "./theme.ts";
+
+/** The dashboard: pages, the files they need, and two answers made for them alone. */
+export function uiRoutes(collector: Collector): Hono {
+  const app = new Hono();
+
+  app.get("/", async (c) => {
+    const params = new URL(c.req.url).searchParams;
+    const view = parseListView(params);
+    const query = readList(listQuery(view, params.get("after") ?? undefined));
+    const state = { ...(await listState(collector, query, new URL(c.req.url).origin)), view };
+    return c.html(<RunListPage state={state} theme={themeOf(c)} />);
+  });
+
+  app.get("/ui/runs", async (c) => {
+    const url = new URL(c.req.url);
+    return c.json(await listState(collector, readList(url.searchParams), url.origin));
+  });
+
+  app.get("/runs/:id", (c) => runPage(c, collector, "overview"));
+  app.get("/runs/:id/metrics", (c) => runPage(c, collector, "metrics"));
+  app.get("/runs/:id/logs", (c) => runPage(c, collector, "logs"));
+
+  app.get("/runs/:id/logs.txt", async (c) => {
+    const row = await getRow(collector, readId(c));
+    return new Response(logText(collector, row.id), {
+      headers: {
+        "content-type": "text/plain; charset=utf-8",
+        "content-disposition": `attachment; filename="${row.id}.log"`,
+      },
+    });
+  });
+
+  app.get("/assets/:file", (c) => {
+    const asset = serveAsset(c.req.path, c.req.header("accept-encoding"));
+    if (!asset)
+      throw new CollectorError("not-found", "There is no such asset.", { hint: "Reload the page." });
+    return asset;
+  });
+
+  app.get("/favicon.ico", (c) => c.redirect(assetPath("icon"), 302));
+
+  return app;
+}
+
+const themeOf = (c: Context) => parseTheme(getCookie(c, THEME_COOKIE));
+
+/** A page by a typed or stale address shows what it can; only the cursor may name a run that is gone. */
+function readList(params: URLSearchParams): ListRuns {
+  const parsed = ListRuns.safeParse(Object.fromEntries(params));
+  return parsed.success ? parsed.data : ListRuns.parse({});
+}
+
+async function listState(
+  collector: Collector,
+  query: ListRuns,
+  origin: string,
+): Promise<Omit<RunListState, "view">> {
+  const [page, counts] = [await listRuns(collector, query), await countRuns(collector)];
+  return { ...page, counts, now: collector.now(), origin };
+}
+
+const countRuns = ({ db }: Collector): Promise<RunCount[]> =>
+  db
+    .select({ project: runTable.project, status: runTable.status, count: sql<number>`count(*)` })
+    .from(runTable)
+    .where(sql`${runTable.deleted} = 0`)
+    .groupBy(runTable.project, runTable.status);
+
+function readId(c: Context): string {
+  const id = RunId.safeParse(c.req.param("id"));
+  if (!id.success)
+    throw new CollectorError("not-found", "There is no such run: that is no run id.", {
+      hint: "It may have been typed wrongly; the list of runs has the right one.",
+    });
+  return id.data;
+}
+
+async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<Response> {
+  const run = await getRunDetail(collector, await getRow(collector, readId(c)));
+  const state = { run, tab, now: collector.now() };
+  return c.html(<RunPage state={JSON.parse(embed(state))} theme={themeOf(c)} />);
+}

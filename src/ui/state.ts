@@ -1,0 +1,14 @@
+import type { RunDetail } from "../run/schema.ts";
+
+export type RunTab = "overview" | "metrics" | "logs";
+
+/** All the run page's frame shows; the server embeds it and the browser keeps it up to date. */
+export interface RunState {
+  run: RunDetail;
+  tab: RunTab;
+  now: number;
+}
+
+/** State as an attribute: JSX escapes it, so no markup of ours is ever put together from text. */
+export const embed = (state: unknown): string =>
+  JSON.stringify(state, (_key, value) => (typeof value === "bigint" ? value.toString() : value));
