@@ -1,7 +1,8 @@
-import { request } from "../client/typescript/http.ts";
+import { requestJson } from "../client/typescript/http.ts";
 import { connectionFlags, defineCommand, runFlag } from "./command.ts";
 import { connect, findRun, runPath } from "./connect.ts";
 import { CollectorError } from "../error.ts";
+import { isLive, type Run } from "../run/schema.ts";
 import { print } from "./output.ts";
 
 export const command = defineCommand({
@@ -27,12 +28,13 @@ export const command = defineCommand({
         await print(`Failed to stop Run ${given}. ${error.message}\n`);
       throw error;
     });
-    await request(connection, runPath(run.id, "/stop"), {
+    const { status } = await requestJson<Run>(connection, runPath(run.id, "/stop"), {
       body: { force: values.force, ...(values.reason === undefined ? {} : { reason: values.reason }) },
     });
-    await print(
-      program === "fedml" ? `Run ${run.id} is stopped successfully.\n` : `Run ${run.id} is being stopped.\n`,
-    );
+    if (program === "fedml") await print(`Run ${run.id} is stopped successfully.\n`);
+    else if (!isLive(run.status)) await print(`Run ${run.id} had ended before: ${status}.\n`);
+    else if (status === "STOPPING") await print(`Run ${run.id} is being stopped.\n`);
+    else await print(`Run ${run.id} is stopped.\n`);
     return 0;
   },
 });

@@ -6,7 +6,7 @@ import { createTrust, type Trust } from "../api/auth.ts";
 import type { App } from "../api/route.ts";
 import { openCollector, type Collector } from "../collector.ts";
 import { readCollectorFile, type CollectorFile } from "../client/typescript/connection.ts";
-import { listSpool, replaySpool } from "../client/typescript/spool.ts";
+import { listSpool, replaySpool, type Post } from "../client/typescript/spool.ts";
 import { readConfig, type Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
@@ -296,10 +296,10 @@ function removeCollectorFile(dataDir: string): void {
 
 /** Takes in what clients of this machine left on disk while no collector answered. */
 async function takeSpool(app: App, trust: Trust, folder: string, ending: AbortSignal): Promise<void> {
-  const post = async (path: string, body: Record<string, unknown>) => {
+  const post: Post = async (path, body, method) => {
     if (ending.aborted) throw new CollectorError("unreachable", "The collector is shutting down.");
     const response = await app.request(path, {
-      method: "POST",
+      method,
       headers: { authorization: `Bearer ${trust.tokens.admin}`, "content-type": "application/json" },
       body: JSON.stringify(body),
     });

@@ -28,7 +28,7 @@ export const command = defineCommand({
     const results: ReplayResult[] = [];
     for (const file of files) {
       const result = await replaySpool(file, {
-        post: (path, body) => request(connection, path, { body }),
+        post: (path, body, method) => request(connection, path, { method, body }),
         onProgress: values.json ? undefined : showProgress,
       });
       results.push(result);

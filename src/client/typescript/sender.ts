@@ -1,11 +1,11 @@
 import type { LogItem } from "../../log/schema.ts";
 import type { MetricRecord } from "../../metric/schema.ts";
-import type { CreateRun, FinishRun, Writer } from "../../run/schema.ts";
+import type { CreateRun, FinishRun, SetRun, Writer } from "../../run/schema.ts";
 import { CollectorError } from "../../error.ts";
 import type { Connection } from "./connection.ts";
 import { requestJson } from "./http.ts";
 import { createSpoolQueue, type SpoolQueue } from "./spool-queue.ts";
-import { deliver, isPermanent, type SpoolLine } from "./spool.ts";
+import { deliver, isPermanent, type Post, type SpoolLine } from "./spool.ts";
 
 export interface SenderOptions {
   /** Asked before every attempt: a collector that was restarted may have another port or token. */
@@ -61,6 +61,8 @@ export interface Sender {
   readonly created: Promise<unknown>;
   records(items: MetricRecord[]): void;
   logs(items: LogItem[]): void;
+  /** Changes the run's config, tags or notes, after everything given before. */
+  change(input: SetRun): void;
   /** Newest state only; sent with the next lines, or by itself a few times a second. */
   open(state: OpenState): void;
   /** undefined, or what a producer that can wait should wait for. It never waits for a collector that is gone. */
@@ -83,11 +85,18 @@ export interface FinishOptions {
 
 interface Batch {
   path: string;
-  kind: "records" | "logs" | "finish";
+  kind: "records" | "logs" | "change" | "finish";
   body: Record<string, unknown>;
   items: unknown[];
   bytes: number;
 }
+
+const lineOf = ({ kind, path, body }: Batch): SpoolLine => ({
+  v: 1,
+  ...(kind === "change" && { method: "PATCH" as const }),
+  path,
+  body,
+});
 
 const MAX_BATCH_ITEMS = 5_000;
 const MAX_BATCH_BYTES = 1024 * 1024;
@@ -230,6 +239,20 @@ class QueueingSender implements Sender {
     return done;
   }
 
+  change(input: SetRun): void {
+    if (this.#ended) return;
+    const bytes = JSON.stringify(input).length;
+    this.#queue.push({
+      path: `/api/v1/runs/${this.run}`,
+      kind: "change",
+      items: [],
+      body: { ...input },
+      bytes,
+    });
+    this.#queuedBytes += bytes;
+    this.#nudge();
+  }
+
   async finish(
     input: Omit<FinishRun, "client">,
     { timeoutMs = 60_000, offlineMs = 3_000 }: FinishOptions = {},
@@ -321,7 +344,7 @@ class QueueingSender implements Sender {
     this.#sending = true;
     const open = batch.kind === "logs" ? this.#takeOpen() : undefined;
     try {
-      await this.#send({ v: 1, path: batch.path, body: open ? { ...batch.body, open } : batch.body });
+      await this.#send(lineOf(open ? { ...batch, body: { ...batch.body, open } } : batch));
     } finally {
       this.#sending = false;
     }
@@ -337,13 +360,13 @@ class QueueingSender implements Sender {
 
   /** Delivers one request, or counts it where it will never be taken. */
   async #send(line: SpoolLine): Promise<void> {
-    const post = (path: string, body: Record<string, unknown>) => this.#post(path, body);
+    const post: Post = (path, body, method) => this.#post(path, body, method);
     try {
       await deliver(line, post);
     } catch (error) {
       if (error instanceof CollectorError && error.code === "not-found" && line.path !== "/api/v1/runs") {
         // The collector has lost the run (another data folder, an older backup): it gets it again.
-        await post("/api/v1/runs", { ...this.#options.create });
+        await this.#post("/api/v1/runs", { ...this.#options.create });
         return deliver(line, post);
       }
       if (!isPermanent(error)) throw error;
@@ -377,8 +400,8 @@ class QueueingSender implements Sender {
     return open;
   }
 
-  #post(path: string, body: Record<string, unknown>): Promise<unknown> {
-    return requestJson(this.#options.connection(), path, { method: "POST", body, timeout: this.#timeoutMs });
+  #post(path: string, body: Record<string, unknown>, method = "POST"): Promise<unknown> {
+    return requestJson(this.#options.connection(), path, { method, body, timeout: this.#timeoutMs });
   }
 
   #answered(): void {
@@ -410,7 +433,7 @@ class QueueingSender implements Sender {
   #spill(): void {
     for (const batch of this.#queue) {
       const always = batch.kind === "finish";
-      if (this.#spool.push({ v: 1, path: batch.path, body: batch.body }, { always })) continue;
+      if (this.#spool.push(lineOf(batch), { always })) continue;
       if (batch.kind === "records") this.#dropped.records += batch.items.length;
       if (batch.kind === "logs") this.#dropped.lines += batch.items.length;
     }

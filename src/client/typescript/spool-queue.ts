@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, truncateSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { openSpool, spoolName, type SpoolFile, type SpoolLine } from "./spool.ts";
 

@@ -20,6 +20,8 @@ import { CollectorError } from "../../error.ts";
 /** One request that could not be sent when it was due. */
 export interface SpoolLine {
   v: 1;
+  /** POST where absent. */
+  method?: "POST" | "PATCH";
   path: string;
   body: Record<string, unknown>;
 }
@@ -115,13 +117,16 @@ export interface DamagedLine {
 function parseLine(text: string): SpoolLine | DamagedLine {
   try {
     const line = JSON.parse(text) as SpoolLine;
-    if (line.v === 1 && typeof line.path === "string" && line.path.startsWith("/api/v1/") && line.body)
+    const { v, method = "POST", path, body } = line;
+    if (v === 1 && (method === "POST" || method === "PATCH") && path.startsWith("/api/v1/") && isObject(body))
       return line;
   } catch {
     // Falls through: damaged.
   }
   return { v: 0, text };
 }
+
+const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 async function* completeLines(path: string): AsyncGenerator<string> {
   let parts: Buffer[] = [];
@@ -153,9 +158,15 @@ export interface ReplayResult {
   error: string | null;
 }
 
+export type Post = (
+  path: string,
+  body: Record<string, unknown>,
+  method: "POST" | "PATCH",
+) => Promise<unknown>;
+
 export interface ReplayOptions {
   /** Sends one request: resolves on 2xx, throws CollectorError otherwise. */
-  post: (path: string, body: Record<string, unknown>) => Promise<unknown>;
+  post: Post;
   onProgress?: ((progress: { file: string; sent: number; bytes: number; total: number }) => void) | undefined;
 }
 
@@ -202,25 +213,25 @@ export async function replaySpool(file: string, { post, onProgress }: ReplayOpti
 }
 
 /** Numbers missing before this batch are lost for good (a client killed with batches in memory): pass over them. */
-export async function deliver(line: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
+export async function deliver(line: SpoolLine, post: Post): Promise<void> {
   try {
-    await post(line.path, line.body);
+    await post(line.path, line.body, line.method ?? "POST");
   } catch (error) {
     const expected =
       error instanceof CollectorError && error.code === "sequence-gap" && error.details?.["expected"];
     const { client, seq } = line.body;
     if (typeof expected !== "number" || typeof seq !== "number") throw error;
     for (let missing = expected; missing < seq; missing++)
-      await post(line.path, { client, seq: missing, items: [] });
-    await post(line.path, line.body);
+      await post(line.path, { client, seq: missing, items: [] }, "POST");
+    await post(line.path, line.body, "POST");
   }
 }
 
 /** A refused batch leaves a hole in its client's numbering, for which everything behind it would be refused too. */
-async function fillNumber({ path, body }: SpoolLine, post: ReplayOptions["post"]): Promise<void> {
+async function fillNumber({ path, body }: SpoolLine, post: Post): Promise<void> {
   if (typeof body["seq"] !== "number") return;
   try {
-    await post(path, { client: body["client"], seq: body["seq"], items: [] });
+    await post(path, { client: body["client"], seq: body["seq"], items: [] }, "POST");
   } catch (error) {
     if (!isPermanent(error)) throw error;
   }
