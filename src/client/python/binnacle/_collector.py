@@ -1,0 +1,116 @@
+"""One connection to the collector, opened when needed and kept."""
+
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from json import loads
+from urllib.parse import urlsplit
+
+from ._place import find_collector
+
+CONNECT_WITHIN = 3.0
+ANSWER_WITHIN = 10.0
+
+
+class Unreachable(Exception):
+    """Nobody answers; the text says who and why."""
+
+
+class Answer:
+    __slots__ = ("status", "body", "retry_after")
+
+    def __init__(self, status, body, retry_after):
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+    @property
+    def is_ok(self):
+        return 200 <= self.status < 300
+
+    @property
+    def problem(self):
+        """What the collector says is wrong, and what to do about it."""
+        parts = [self.body.get("detail") or self.body.get("title") or "HTTP status %d." % self.status]
+        if self.body.get("hint"):
+            parts.append(self.body["hint"])
+        return " ".join(str(part) for part in parts)
+
+
+class Collector:
+    def __init__(self):
+        self.url = None
+        self._token = None
+        self._connection = None
+
+    def request(self, method, path, body=None):
+        """Sends one request and waits for the answer; Unreachable where none comes."""
+        is_reused = self._connection is not None
+        try:
+            return self._request(method, path, body)
+        except (OSError, HTTPException) as error:
+            self.close()
+            if is_reused and not _is_timeout(error):
+                # The collector closes what has idled for long. Ours may have been on its way: repeating is harmless.
+                try:
+                    return self._request(method, path, body)
+                except (OSError, HTTPException) as again:
+                    error = again
+                    self.close()
+            reason = "does not answer" if _is_timeout(error) else "cannot be reached (%s)" % (error or "no answer")
+            raise Unreachable("the collector at %s %s" % (self.url, reason)) from error
+
+    def _request(self, method, path, body):
+        if self._connection is None:
+            self._connect()
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = "Bearer " + self._token
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = body.encode("ascii")
+        self._connection.request(method, path, data, headers)
+        response = self._connection.getresponse()
+        text = response.read()
+        try:
+            parsed = loads(text)
+        except ValueError:
+            parsed = None
+        return Answer(
+            response.status, parsed if isinstance(parsed, dict) else {}, _seconds(response.getheader("Retry-After"))
+        )
+
+    def _connect(self):
+        self.url, self._token = find_collector()
+        self._connection = open_connection(self.url, CONNECT_WITHIN)
+        self._connection.connect()
+        self._connection.sock.settimeout(ANSWER_WITHIN)
+
+    def close(self):
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    @property
+    def token(self):
+        return self._token
+
+    @property
+    def open_socket(self):
+        return self._connection.sock if self._connection is not None else None
+
+
+def open_connection(url, timeout):
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OSError("%r is no URL such as http://127.0.0.1:7070; see BINNACLE_URL" % url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    return kind(parts.hostname, parts.port, timeout=timeout)
+
+
+def _seconds(text):
+    return min(float(text), 60.0) if text and text.isdecimal() and text.isascii() else None
+
+
+def _is_timeout(error):
+    # socket.timeout is TimeoutError from Python 3.10 on; before it is a class of its own.
+    return isinstance(error, TimeoutError) or type(error).__name__ == "timeout"

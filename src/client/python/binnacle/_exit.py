@@ -1,0 +1,117 @@
+"""How a script ends decides how its run ends.
+
+`binnacle launch` sees the exit code itself. Without it we learn of an exception from sys.excepthook and of an exit code
+from sys.exit(); `raise SystemExit(3)` by hand goes unseen.
+"""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+
+_is_installed = False
+_error = None
+_exit_code = None
+_next_excepthook = None
+_next_exit = None
+
+
+def install():
+    """Hooks, once a process (and once more in a forked child, which multiprocessing ends without atexit)."""
+    global _is_installed, _next_excepthook, _next_exit
+    if _is_installed:
+        return
+    _is_installed = True
+    atexit.register(_finish_all)
+    _next_excepthook, sys.excepthook = sys.excepthook, _excepthook
+    _next_exit, sys.exit = sys.exit, _exit
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminated)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def install_in_child():
+    """A child of multiprocessing leaves by os._exit, past atexit but not past multiprocessing's own finalizers."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, _finish_child, exitpriority=10)
+
+
+def outcome_of(error):
+    """finish()'s arguments for the exception that ended the script."""
+    if error is None:
+        return {}
+    if isinstance(error, SystemExit):
+        return _outcome_of_code(error.code)
+    if isinstance(error, KeyboardInterrupt):
+        return {"status": "KILLED", "exit_code": 130, "reason": _stop_reason() or "KeyboardInterrupt"}
+    text = "".join(str(error).splitlines(True)[:20])
+    return {"status": "FAILED", "exit_code": 1, "reason": "%s: %s" % (type(error).__name__, text) if text else type(error).__name__}
+
+
+def _outcome_of_code(code):
+    if code is None or (isinstance(code, int) and code == 0):
+        return {"status": "FINISHED", "exit_code": 0}
+    if isinstance(code, int):
+        return {"status": "FAILED", "exit_code": code & 0xFF, "reason": "sys.exit(%d)" % code}
+    return {"status": "FAILED", "exit_code": 1, "reason": str(code)}
+
+
+def _stop_reason():
+    from ._run import live_runs
+
+    return next((run.stop_reason for run in live_runs() if run.stop_reason), None)
+
+
+def _excepthook(kind, error, trace):
+    global _error
+    _error = error if isinstance(error, BaseException) else kind()
+    _next_excepthook(kind, error, trace)
+
+
+def _exit(code=None):
+    global _exit_code
+    if threading.current_thread() is threading.main_thread():
+        _exit_code = code
+    _next_exit(code)
+
+
+def _finish_all():
+    from ._run import live_runs
+
+    error = _error
+    if error is None and sys.excepthook is not _excepthook and not hasattr(sys, "ps1") and "IPython" not in sys.modules:
+        # Another hook took our place and did not pass the exception on.
+        error = getattr(sys, "last_value", None)
+    outcome = outcome_of(error) if error is not None else _outcome_of_code(_exit_code)
+    for run in live_runs():
+        run.finish(**outcome)
+
+
+def _finish_child():
+    from ._run import live_runs
+
+    # multiprocessing runs its finalizers in a `finally`: an exception that ends the child is being handled here.
+    outcome = outcome_of(sys.exc_info()[1])
+    for run in live_runs():
+        run.finish(**outcome)
+
+
+def _terminated(number, frame):
+    from ._run import live_runs
+
+    for run in live_runs():
+        run.finish("KILLED", exit_code=128 + number, reason=_stop_reason() or "SIGTERM")
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _after_fork():
+    global _error, _exit_code
+    _error = _exit_code = None
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        # A worker is ended by SIGTERM as a matter of course (Process.terminate); it must not wait for us.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,468 @@
+"""A run, as the script sees it."""
+
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import MutableMapping
+from itertools import count
+from json import dumps
+from re import compile as pattern
+from time import monotonic, time
+
+from . import _place
+from ._steps import Steps
+from ._tell import tell
+from ._values import config_json, key_prefix, metrics_text, quote, step_number
+
+# The queue between log() and the pump holds so many slots; a call takes one for every 256 characters.
+SLOTS = 131_072
+SLOT_TEXT = 256
+# finish() and the exit hook wait so long for the collector, then so much longer for the disk.
+FLUSH_WITHIN = 4.0
+SPILL_WITHIN = 1.0
+JOIN_WITHIN = 1.0
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+MAX_LINE = 1_000_000
+_RUN_ID = pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+# The run of a process, for children that multiprocessing starts afresh (spawn, forkserver).
+_INHERITED = "_BINNACLE_RUN"
+
+_runs = weakref.WeakSet()
+_start_lock = threading.Lock()
+
+
+class Run:
+    """One training. `binnacle.init()` makes it; as a context manager it ends with its block."""
+
+    def __init__(
+        self, project=None, name=None, run_id=None, config=None, tags=None, notes=None, explicit_step_moves_counter=True
+    ):
+        joined = run_id if run_id is not None else _run_id_around()
+        self.id = _checked_run_id(joined) if joined is not None else _new_run_id()
+        self.name = None if name is None else _label(name, "name")
+        self.project = None if project is None else _label(project, "project")
+        self.tags = [_label(tag, "tag") for tag in ([tags] if isinstance(tags, str) else tags or [])]
+        self.notes = None if notes is None else str(notes)
+        self.config = Config(self, config)
+        self.client = None
+        self._is_new = joined is None
+        self._pid = os.getpid()
+        self._began = time() * 1000.0
+        self._steps = Steps(explicit_step_moves_counter)
+        self._queue = deque()
+        self._is_forked = False
+        self._unsettled = None  # (steps, queue) of the parent process, where this one was forked
+        self._drops = count(1)
+        self._is_running = False
+        self._is_finished = False
+        self._finish_by = None
+        self._created = threading.Event()
+        self._heartbeat = None
+        self.dropped = 0
+        _runs.add(self)
+
+    # ---- what a training calls ----
+
+    def log(self, metrics, step=None, customized_step_key=None, commit=True):
+        """Records metrics, {"loss": 0.3}. See binnacle.log."""
+        text = metrics_text(metrics)
+        if step is not None:
+            step = step_number(step)
+        axes = ()
+        if customized_step_key is not None:
+            axes = _axes(customized_step_key, metrics, text)
+        self.put(step, text, axes, commit)
+
+    def put(self, step, text, axes, commit):
+        """Queues a call whose metrics are JSON text already. Takes no lock: deque.append is atomic."""
+        if not self._is_running:
+            self.start()
+        queue = self._queue
+        if len(queue) >= SLOTS:
+            self.dropped = next(self._drops)
+            return
+        queue.append((step, time() * 1000.0, text, axes, commit))
+        if len(text) > SLOT_TEXT:
+            queue.extend([None] * (len(text) // SLOT_TEXT))
+
+    def log_line(self, text, level=None, stream="stdout"):
+        """Records one or more lines of output. `binnacle launch` captures what a script prints by itself."""
+        from ._pump import Line
+
+        if stream not in ("stdout", "stderr"):
+            raise ValueError("stream must be 'stdout' or 'stderr', not %r" % (stream,))
+        if level is not None:
+            level = str(level).upper()
+            if level not in LEVELS:
+                raise ValueError("level must be one of %s, not %r" % (", ".join(LEVELS), level))
+        if not self._is_running:
+            self.start()
+        extra = "" if level is None else ',"level":"%s"' % level
+        now = time() * 1000.0
+        for line in str(text).split("\n"):
+            if len(self._queue) >= SLOTS:
+                self.dropped = next(self._drops)
+                continue
+            item = '{"time":%.3f,"stream":"%s"%s,"text":%s}' % (now, stream, extra, quote(line[:MAX_LINE]))
+            self._queue.append(Line(item))
+            if len(item) > SLOT_TEXT:
+                self._queue.extend([None] * (len(item) // SLOT_TEXT))
+
+    def set(self, name=None, project=None, tags=None, notes=None):
+        """Changes what is said about the run."""
+        change = {}
+        if name is not None:
+            change["name"] = self.name = _label(name, "name")
+        if project is not None:
+            change["project"] = self.project = _label(project, "project")
+        if tags is not None:
+            change["tags"] = self.tags = [_label(tag, "tag") for tag in ([tags] if isinstance(tags, str) else tags)]
+        if notes is not None:
+            change["notes"] = self.notes = str(notes)
+        if change:
+            self.change(change)
+
+    @property
+    def url(self):
+        """The run's page."""
+        known = self._sender.url if self.client else None
+        return "%s/runs/%s" % (known or _place.find_collector()[0], self.id)
+
+    def finish(self, status=None, exit_code=None, reason=None):
+        """Ends the run: sends what is left, for at most 5 seconds; what cannot be sent stays in the spool folder.
+
+        status: FINISHED, FAILED or KILLED; by default FINISHED, or FAILED where exit_code is not 0.
+        """
+        if status is None:
+            status = "FAILED" if exit_code else "FINISHED"
+        status = str(status).upper()
+        if status not in ("FINISHED", "FAILED", "KILLED"):
+            raise ValueError("status must be FINISHED, FAILED or KILLED, not %r" % status)
+        if self._is_finished:
+            if self._finish_by is not None and os.getpid() == self._pid:
+                self._wait()  # From a signal handler, inside the first call.
+            return
+        if not self._is_running:
+            if not self._began_here():
+                return
+            self.start()
+        self._is_finished = True
+        self._finish_by = monotonic() + FLUSH_WITHIN
+        self._queue.append(self._finish_request(status, exit_code, reason))
+        self._pump.wake.set()
+        self._sender.settle_from_now()
+        try:
+            self._wait()
+        finally:
+            self._close()
+        self._report()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        from ._exit import outcome_of
+
+        self.finish(**(outcome_of(error) if kind is not None else {}))
+
+    def __repr__(self):
+        return "<binnacle run %s%s>" % (self.id, " (%s)" % self.name if self.name else "")
+
+    # ---- the machinery ----
+
+    def start(self):
+        """Starts the threads; a forked child does so at its first call, as a writer of its own."""
+        with _start_lock:
+            if self._is_running:
+                return
+            if self._is_finished:
+                raise RuntimeError("run %s is finished; binnacle.init() begins another" % self.id)
+            from . import _exit
+            from ._heartbeat import Heartbeat
+            from ._outbox import Outbox
+            from ._pump import Pump
+            from ._sender import Sender
+
+            if self._unsettled is not None:
+                self._count_on()
+            self._pid = os.getpid()
+            self.client = os.urandom(16).hex()
+            rank = _place.rank()
+            creation = self._creation(rank)
+            path = "/api/v1/runs/%s" % self.id
+            outbox = Outbox(_place.spool_dir(), self.id, self.client, ("/api/v1/runs", creation))
+            self._pump = Pump(self._queue, self._steps, outbox, path, self.client, rank)
+            if not self._is_new and not self._is_forked:
+                self._pump.wait_for_step()
+            self._sender = Sender(outbox, self._pump, creation, self._on_answer)
+            self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _is_under_launch(), self.finish)
+            self._outbox = outbox
+            _exit.install()
+            if self._is_forked:
+                _exit.install_in_child()
+            for name, loop in (("pump", self._pump.loop), ("sender", self._sender.loop)):
+                threading.Thread(target=loop, name="binnacle-" + name, daemon=True).start()
+            self._is_running = True
+
+    def wait_until_known(self):
+        """Waits a moment for what the collector says of a run that is joined: its name, its config, its next step."""
+        if not self._is_new:
+            self._created.wait(JOIN_WITHIN)
+
+    def change(self, fields):
+        """PATCHes the run, in order with its records."""
+        from ._pump import Request
+
+        if not self._is_running:
+            self.start()
+        self._queue.append(Request("PATCH", "/api/v1/runs/%s" % self.id, dumps(fields, separators=(",", ":"))))
+
+    def leave_parent(self):
+        """In a forked child: everything on its way is the parent's business, and its sockets must not stay open here."""
+        if not self._is_running:
+            self._unsettled = self._unsettled or (self._steps, self._queue)
+        else:
+            self._unsettled = (self._steps, self._queue)
+            self._outbox.spool.forget()
+            for held in (self._heartbeat.open_socket, self._sender.open_socket):
+                if held is not None and held.fileno() >= 0:
+                    os.close(held.detach())
+        self._queue = deque()
+        self._is_forked = True
+        self._is_new = False
+        self._is_running = False
+        self._is_finished = self._is_finished and self._finish_by is None
+        self._created = threading.Event()
+        self._heartbeat = None
+        self.dropped = 0
+
+    @property
+    def is_live(self):
+        return self._is_running and not self._is_finished and self._pid == os.getpid()
+
+    @property
+    def stop_reason(self):
+        """Why someone asked the run to stop; None while nobody has."""
+        return self._heartbeat.stop_reason if self._heartbeat else None
+
+    def _began_here(self):
+        return self._pid == os.getpid()
+
+    def _count_on(self):
+        """A forked child counts on from where its parent stood; what the parent has not committed stays the parent's."""
+        steps, queue = self._unsettled
+        for entry in list(queue):
+            if type(entry) is tuple:
+                steps.take(entry)
+        self._steps = Steps(steps.explicit_moves_counter, steps.counter)
+        self._unsettled = None
+
+    def _creation(self, rank):
+        writer = {"client": self.client, "role": "client", "rank": rank, "pid": os.getpid()}
+        host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+        if host:
+            writer["device"] = host[:255]
+        boot = _place.boot_id()
+        if boot:
+            writer["boot"] = boot
+        fields = {"id": self.id, "started": round(self._began, 3), "writer": writer, "command": _command()}
+        for key in ("name", "project", "tags", "notes"):
+            value = getattr(self, key)
+            if value:
+                fields[key] = value
+        if self.config:
+            fields["config"] = config_json(dict(self.config))
+        return dumps(fields, separators=(",", ":"))
+
+    def _on_answer(self, body):
+        """In the sender's thread, once the collector knows the run; None: it cannot be asked now."""
+        if body is None:
+            self._created.set()
+            return
+        step = body.get("next_step")
+        self._pump.count_from(step if isinstance(step, (int, float)) else 0)
+        self.name = body.get("name") or self.name
+        self.project = body.get("project") or self.project
+        if isinstance(body.get("config"), dict):
+            self.config.learn(body["config"])
+        self._created.set()
+        if not self._heartbeat.is_started:
+            self._heartbeat.is_started = True
+            threading.Thread(target=self._heartbeat.loop, name="binnacle-heartbeat", daemon=True).start()
+            if not _is_under_launch() and not self._is_forked:
+                tell("run %s (%s) %s" % (self.name, self.id, self.url))
+
+    def _finish_request(self, status, exit_code, reason):
+        from ._pump import Request
+
+        fields = {"client": self.client, "status": status, "finished": round(time() * 1000.0, 3)}
+        if exit_code is not None:
+            fields["exit_code"] = int(exit_code) & 0xFF
+        if reason:
+            fields["reason"] = str(reason)[:10_000]
+        return Request("POST", "/api/v1/runs/%s/finish" % self.id, dumps(fields, separators=(",", ":")), is_finish=True)
+
+    def _wait(self):
+        sender, pump = self._sender, self._pump
+        if not sender.settled.wait(max(0.0, self._finish_by - monotonic())):
+            self._outbox.to_disk = True
+            pump.was_saved.clear()
+            pump.wake.set()
+            pump.was_saved.wait(SPILL_WITHIN)
+
+    def _close(self):
+        self._finish_by = None
+        self._is_running = False
+        self._pump.is_closed = True
+        self._sender.is_closed = True
+        self._heartbeat.close()
+        self._pump.wake.set()
+        self._sender.nudge.set()
+        self._outbox.arrived.set()
+        if os.environ.get(_INHERITED) == self.id:
+            del os.environ[_INHERITED]
+
+    def _report(self):
+        sender, outbox = self._sender, self._outbox
+        # Without the lock: a disk that hangs would hold us up here.
+        kept = outbox.kept
+        if self.dropped:
+            tell(
+                "%d calls were dropped, the newest first: the collector was not to be reached and %s"
+                % (self.dropped, outbox.disk_error or "the disk could not keep up")
+            )
+        if sender.refused:
+            tell("%d records or lines were refused; they are in %s.refused" % (sender.refused, outbox.spool.path))
+        lost = self._outbox.in_memory + sum(type(entry) is tuple for entry in list(self._queue))
+        outbox.close()
+        if lost and not sender.is_deleted:
+            tell("the last %d records are lost: neither the collector nor the disk took them (%s)" % (lost, outbox.disk_error))
+        elif (kept or not sender.settled.is_set()) and not sender.is_deleted:
+            tell(
+                "run %s is not delivered completely (%s). The rest is in %s; `binnacle sync` sends it."
+                % (self.id, sender.last_problem or "the collector is slow", outbox.spool.path)
+            )
+
+
+class Config(MutableMapping):
+    """The run's configuration: a dict whose changes are recorded."""
+
+    def __init__(self, run, values=None):
+        self._run = weakref.ref(run)
+        self._values = dict(_mapping(values)) if values is not None else {}
+        config_json(self._values)
+
+    def __getitem__(self, key):
+        return self._values[key]
+
+    def __setitem__(self, key, value):
+        self.update({key: value})
+
+    def __delitem__(self, key):
+        del self._values[key]
+        self._run().change({"config": {str(key): None}})
+
+    def __iter__(self):
+        return iter(list(self._values))
+
+    def __len__(self):
+        return len(self._values)
+
+    def __repr__(self):
+        return repr(self._values)
+
+    def update(self, *others, **named):
+        """One change, however many keys."""
+        changed = dict(*[_mapping(other) for other in others], **named)
+        fields = config_json(changed)
+        self._values.update(changed)
+        if fields:
+            self._run().change({"config": fields})
+
+    def learn(self, values):
+        """What the collector knows already (a run that is joined, parameters of a job file)."""
+        for key, value in values.items():
+            self._values.setdefault(key, value)
+
+
+def _mapping(values):
+    """A dict, or what argparse and dataclass-like objects keep in __dict__."""
+    if isinstance(values, dict) or hasattr(values, "keys"):
+        return values
+    if hasattr(values, "__dict__"):
+        return vars(values)
+    return dict(values)
+
+
+def _axes(key, metrics, text):
+    """The custom x axis, where it is among this call's metrics; elsewhere it has no effect."""
+    if key in metrics or ("/" in str(key) and key_prefix(str(key)) in text):
+        return (str(key),)
+    return ()
+
+
+def _label(text, what):
+    text = str(text)
+    if not text or len(text) > 250:
+        raise ValueError("a %s must have 1 to 250 characters" % what)
+    if any(character < " " or "\x7f" <= character <= "\x9f" for character in text):
+        raise ValueError("a %s must not contain control characters: %r" % (what, text))
+    return text
+
+
+def _checked_run_id(run_id):
+    run_id = str(run_id)
+    if not _RUN_ID.match(run_id):
+        raise ValueError(
+            "a run id has up to 128 letters, digits, '.', '_' and '-', and begins with a letter or digit, unlike %r" % run_id
+        )
+    return run_id
+
+
+def _new_run_id():
+    return str(10**14 + int.from_bytes(os.urandom(10), "big") % (9 * 10**14))
+
+
+def _run_id_around():
+    """The run that launch, or the parent of a multiprocessing child, has begun."""
+    given = os.environ.get("BINNACLE_RUN_ID", "").strip()
+    if given:
+        return given
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        return os.environ.get(_INHERITED) or None
+    return None
+
+
+def _is_under_launch():
+    return os.environ.get("BINNACLE_TOKEN", "").startswith("bnc_run_")
+
+
+def _command():
+    from shlex import quote as shell_quote
+
+    words = getattr(sys, "orig_argv", None) or [sys.executable or "python"] + sys.argv
+    return " ".join(shell_quote(word) for word in words)[:100_000]
+
+
+def hand_down(run):
+    """Lets children that multiprocessing starts join this run."""
+    os.environ[_INHERITED] = run.id
+
+
+def live_runs():
+    return [run for run in _runs if run.is_live]
+
+
+def _after_fork():
+    global _start_lock
+    _start_lock = threading.Lock()
+    for run in list(_runs):
+        run.leave_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,285 @@
+"""The thread that talks to the collector: one request in flight, in order, repeated until it is answered."""
+
+import os
+import threading
+from json import dumps
+from time import monotonic
+
+from . import _spool
+from ._collector import Collector, Unreachable
+from ._tell import tell
+
+FIRST_RETRY = 0.25
+LAST_RETRY = 5.0
+# Trying these again would get the same answer.
+PERMANENT = (400, 404, 405, 410, 413, 415, 422)
+# The request is right and we are not let in: the right token may come.
+REFUSED_ENTRY = (401, 403, 421)
+LONGEST_GAP = 100_000
+
+
+class NotNow(Exception):
+    """Try again later."""
+
+    def __init__(self, message, retry_after=None):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Refused(Exception):
+    """Never."""
+
+    def __init__(self, answer):
+        super().__init__(answer.problem)
+        self.status = answer.status
+
+
+class Sender:
+    def __init__(self, outbox, pump, creation, on_created):
+        self._outbox = outbox
+        self._pump = pump
+        self._creation = creation  # JSON text of POST /runs
+        self._on_created = on_created
+        self._collector = Collector()
+        self._is_created = False
+        self._retry_after = FIRST_RETRY
+        self._others = None
+        self._refused_entry = False
+        self._has_told = False
+        self.refused = 0
+        self.last_problem = None
+        self.is_deleted = False
+        self.is_closed = False
+        # Set to try now rather than when the back-off is over.
+        self.nudge = threading.Event()
+        # Set when nothing is left to do, or what is left is safe on disk and the collector was asked in vain.
+        self.settled = threading.Event()
+        self._asked_in_vain = False
+
+    @property
+    def url(self):
+        return self._collector.url
+
+    @property
+    def token(self):
+        return self._collector.token
+
+    @property
+    def open_socket(self):
+        return self._collector.open_socket
+
+    def loop(self):
+        try:
+            while not self.is_closed:
+                try:
+                    self._step()
+                    self._asked_in_vain = False
+                except NotNow as problem:
+                    self._fail(problem)
+        finally:
+            if self._others is not None:
+                self._others.close()
+            self._collector.close()
+
+    def settle_from_now(self):
+        """The process ends: the next failure is enough."""
+        self._asked_in_vain = False
+        self._retry_after = FIRST_RETRY
+        self.nudge.set()
+        self._outbox.arrived.set()
+
+    def _step(self):
+        if not self._is_created:
+            self._create()
+        request = self._outbox.next()
+        if request is None:
+            self._rest()
+            return
+        if self.is_deleted:
+            self._outbox.clear()
+            return
+        try:
+            self._deliver(request)
+        except Refused as refusal:
+            self._keep_refused(request, refusal)
+        self._outbox.done(request)
+        self._outbox.to_disk = False
+
+    def _create(self):
+        try:
+            answer = self._send("POST", "/api/v1/runs", self._creation)
+        except Refused as refusal:
+            if refusal.status == 410:
+                self._delete(refusal)
+                self._is_created = True
+                return
+            raise NotNow("the collector does not take this run: %s" % refusal, LAST_RETRY) from None
+        self._is_created = True
+        self._on_created(answer.body)
+        self._others = self._send_others()
+
+    def _rest(self):
+        if self._pump.finish_is_out:
+            self.settled.set()
+        if self._others is not None and not self._pump.finish_is_out:
+            try:
+                next(self._others)
+                return
+            except StopIteration:
+                self._others = None
+        self._outbox.arrived.wait(1.0)
+
+    def _deliver(self, request):
+        try:
+            self._send(request.method, request.path, request.body)
+        except Gap as gap:
+            self._fill(request, gap)
+        except Refused as refusal:
+            if refusal.status == 410:
+                self._delete(refusal)
+            elif refusal.status == 404 and self._is_created:
+                # Another collector answers there now, or its data is gone: tell it of the run, once.
+                self._create()
+                self._send_once_more(request)
+            else:
+                raise
+
+    def _send_once_more(self, request):
+        try:
+            self._send(request.method, request.path, request.body)
+        except Gap as gap:
+            self._fill(request, gap)
+
+    def _fill(self, request, gap):
+        """The batches before this one are lost for good: pass over their numbers, or nothing would be taken any more."""
+        client = _spool.parse(_spool.line_of(request.path, request.body))[3]["client"]
+        if request.seq is None or request.seq - gap.expected > LONGEST_GAP:
+            raise NotNow("the collector misses %s batches of this run" % gap.expected)
+        for seq in range(gap.expected, request.seq):
+            self._send("POST", request.path, _empty_batch(client, seq))
+        self._send(request.method, request.path, request.body)
+
+    def _send(self, method, path, body):
+        """Returns the answer where it is 2xx; raises NotNow, Refused or Gap."""
+        self._pump.in_flight_since = monotonic()
+        try:
+            answer = self._collector.request(method, path, body)
+        except Unreachable as problem:
+            raise NotNow(str(problem)) from problem
+        finally:
+            self._pump.in_flight_since = None
+        if answer.is_ok:
+            self._retry_after = FIRST_RETRY
+            return answer
+        if answer.status == 409 and isinstance(answer.body.get("expected"), int):
+            raise Gap(answer.body["expected"])
+        if answer.status in PERMANENT:
+            raise Refused(answer)
+        if answer.status in REFUSED_ENTRY and not self._refused_entry:
+            self._refused_entry = True
+            tell("the collector at %s refuses us (%d): %s" % (self.url, answer.status, answer.problem))
+        raise NotNow("the collector at %s answers %d: %s" % (self.url, answer.status, answer.problem), answer.retry_after)
+
+    def _fail(self, problem):
+        self.last_problem = str(problem)
+        self._outbox.to_disk = True
+        if not self._is_created:
+            self._pump.count_from(None)
+            self._on_created(None)
+        self._asked_in_vain = True
+        if not self._has_told and not self._pump.finish_is_out:
+            self._has_told = True
+            self._tell_kept()
+        wait = max(self._retry_after, problem.retry_after or 0)
+        # Not `random`: the state of the script's generator is the script's.
+        jitter = 0.5 + os.urandom(1)[0] / 512
+        self._retry_after = min(self._retry_after * 2, LAST_RETRY)
+        until = monotonic() + wait * jitter
+        while not self.is_closed and monotonic() < until:
+            if self._pump.finish_is_out and self._asked_in_vain and self._outbox.is_safe:
+                self.settled.set()
+            if self.nudge.wait(min(0.05 if self._pump.finish_is_out else 1.0, max(0.0, until - monotonic()))):
+                self.nudge.clear()
+                return
+
+    def _tell_kept(self):
+        tell(
+            "%s. The run goes on and is kept in %s; start a collector with `binnacle start`, "
+            "and it is sent, or send it later with `binnacle sync`."
+            % (self.last_problem, os.path.dirname(self._outbox.spool.path))
+        )
+
+    def _delete(self, refusal):
+        if not self.is_deleted:
+            tell("%s Nothing more is sent." % refusal)
+        self.is_deleted = True
+
+    def _keep_refused(self, request, refusal):
+        """Puts aside what the collector will never take, and fills its number."""
+        if self.refused == 0:
+            tell("the collector refused part of the run (it is in %s.refused): %s" % (self._outbox.spool.path, refusal))
+        self.refused += max(request.count, 1)
+        keep_refused(self._outbox.spool.path, _spool.line_of(request.path, request.body, request.method))
+        if request.seq is not None:
+            client = _spool.parse(_spool.line_of(request.path, request.body))[3]["client"]
+            self._send("POST", request.path, _empty_batch(client, request.seq))
+
+    def _send_others(self):
+        """A generator: sends files that earlier processes left in the folder, one line a step."""
+        if (self.token or "").startswith("bnc_run_"):
+            return  # Good for this run alone.
+        own = self._outbox.spool.path
+        for path in _spool.left_behind(os.path.dirname(own)):
+            if path == own or not _spool.take_lock(path):
+                continue
+            try:
+                yield from self._send_file(path)
+            finally:
+                _spool.release_lock(path)
+
+    def _send_file(self, path):
+        with open(path, "rb") as file:
+            for line in file:
+                request = _spool.parse(line) if line.endswith(b"\n") else None
+                if request is None:
+                    if line.endswith(b"\n"):
+                        keep_refused(path, line)
+                    continue
+                method, where, body, fields = request
+                try:
+                    self._send_foreign(method, where, body, fields)
+                except Refused:
+                    keep_refused(path, line)
+                    if isinstance(fields.get("seq"), int):
+                        self._send_foreign("POST", where, _empty_batch(fields["client"], fields["seq"]), {})
+                yield
+        os.unlink(path)
+
+    def _send_foreign(self, method, path, body, fields):
+        try:
+            self._send(method, path, body)
+        except Gap as gap:
+            for seq in range(gap.expected, min(fields.get("seq", 0), gap.expected + LONGEST_GAP)):
+                self._send("POST", path, _empty_batch(fields["client"], seq))
+            self._send(method, path, body)
+
+
+class Gap(Exception):
+    """The collector has not seen the batches from `expected` on."""
+
+    def __init__(self, expected):
+        super().__init__("batch %d is missing" % expected)
+        self.expected = expected
+
+
+def _empty_batch(client, seq):
+    return dumps({"client": client, "seq": seq, "items": []}, separators=(",", ":"))
+
+
+def keep_refused(path, line):
+    try:
+        fd = os.open(path + ".refused", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(fd, "ab") as file:
+            file.write(line)
+    except OSError:
+        pass

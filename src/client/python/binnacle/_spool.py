@@ -1,0 +1,193 @@
+"""Requests kept on disk while the collector cannot take them: one file a client, one request a line, in order.
+
+`binnacle sync` and every later client of the same folder read the same files. A line sent twice is harmless: batches are
+numbered. `<file>.lock` holds the process id of whoever writes or sends the file.
+"""
+
+import os
+from json import dumps, loads
+
+LIMIT = 1 << 30
+SUFFIX = ".ndjson"
+
+
+def line_of(path, body, method="POST"):
+    """`body` is JSON text. ASCII, as all our JSON is."""
+    if method == "POST":
+        return ('{"v":1,"path":%s,"body":%s}\n' % (dumps(path), body)).encode("ascii")
+    return ('{"v":1,"method":%s,"path":%s,"body":%s}\n' % (dumps(method), dumps(path), body)).encode("ascii")
+
+
+class Spool:
+    """This client's own file. Nothing is on disk before the first `write`; nothing is left after `remove`."""
+
+    def __init__(self, folder, run, client):
+        self.path = os.path.join(folder, "%s-%s%s" % (run, client, SUFFIX))
+        self.size = 0
+        self._fd = None
+
+    def write(self, header, lines):
+        """Appends whole lines, `header` first where the file is new (True). OSError: nothing of them was kept."""
+        if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
+            # Someone delivered and deleted it: what follows needs a file of its own.
+            self._close()
+        if self._fd is None:
+            self._open()
+        is_new = self.size == 0
+        data = (header if is_new else b"") + b"".join(lines)
+        if self.size + len(data) > LIMIT:
+            raise OSError("%s has reached its limit of %d bytes" % (self.path, LIMIT))
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            # A full disk takes half a line: what follows would be glued to it.
+            os.ftruncate(self._fd, self.size)
+            raise
+        self.size += len(data)
+        return is_new
+
+    def read(self, offset):
+        """(line, offset after it) at this offset; only whole lines are ever there. Works on a deleted file too."""
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        parts = []
+        while True:
+            part = os.read(self._fd, 1 << 18)
+            end = part.find(b"\n")
+            if end >= 0 or not part:
+                parts.append(part[: end + 1])
+                line = b"".join(parts)
+                return line, offset + len(line)
+            parts.append(part)
+
+    def remove(self):
+        """All of it was delivered."""
+        if self._fd is None:
+            return
+        _unlink(self.path)
+        _unlink(self.path + ".lock")
+        self._close()
+
+    def leave(self):
+        """The process ends; whoever comes next may send it."""
+        if self._fd is None:
+            return
+        _unlink(self.path + ".lock")
+        self._close()
+
+    def forget(self):
+        """In a forked child: the file belongs to the parent."""
+        self._close()
+
+    def _open(self):
+        os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
+        take_lock(self.path)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self.size = os.fstat(self._fd).st_size
+
+    def _close(self):
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
+        self.size = 0
+
+
+def take_lock(path):
+    """Writes `<path>.lock` with our process id; False where a living process has it."""
+    lock = path + ".lock"
+    for _ in range(2):
+        try:
+            fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            if _is_held(lock) or not _set_aside(lock):
+                return False
+            continue
+        with os.fdopen(fd, "w") as file:
+            file.write(str(os.getpid()))
+        return True
+    return False
+
+
+def release_lock(path):
+    _unlink(path + ".lock")
+
+
+def _is_held(lock):
+    owner = _owner(lock)
+    if owner is None or owner == os.getpid():
+        # Our own id in a lock we do not hold: left by the same process number of an earlier container.
+        return False
+    try:
+        os.kill(owner, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _owner(lock):
+    try:
+        with open(lock, encoding="ascii") as file:
+            owner = int(file.read().strip())
+    except (OSError, ValueError):
+        return None
+    return owner if owner > 0 else None
+
+
+def _set_aside(lock):
+    """By renaming: of two that find the same stale lock only one removes it."""
+    aside = "%s.%d" % (lock, os.getpid())
+    try:
+        os.rename(lock, aside)
+    except OSError:
+        return False
+    _unlink(aside)
+    return True
+
+
+def left_behind(folder):
+    """Files of others in the folder, oldest first."""
+    try:
+        paths = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(SUFFIX)]
+    except OSError:
+        return []
+    return sorted(paths, key=_age)
+
+
+def _age(path):
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def requests_in(path):
+    """(method, path, body text, raw line) of a file's whole lines. A torn last line is left out."""
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield parse(line)
+
+
+def parse(line):
+    """(method, path, body text, body), or None where the line is damaged."""
+    try:
+        request = loads(line)
+        path, body = request["path"], request["body"]
+        method = request.get("method", "POST")
+        if request["v"] != 1 or not path.startswith("/api/v1/") or not isinstance(body, dict):
+            return None
+        if method not in ("POST", "PATCH"):
+            return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return method, path, dumps(body, separators=(",", ":")), body
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

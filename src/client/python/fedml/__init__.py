@@ -1,0 +1,54 @@
+"""The calls of FedML's documentation for experiment tracking, recorded by binnacle.
+
+    import fedml
+    fedml.log({"acc": 0.1})
+
+Where another `fedml` is installed, importing this one hands over to it, unless BINNACLE_FEDML=native.
+"""
+
+import os
+import sys
+
+
+def _other_fedml():
+    """The spec of another module of this name on the path, or None."""
+    if os.environ.get("BINNACLE_FEDML") == "native":
+        return None
+    from importlib.machinery import PathFinder
+
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = [entry for entry in sys.path if os.path.realpath(entry or os.getcwd()) != os.path.realpath(ours)]
+    for finder in sys.meta_path:
+        find_spec = getattr(finder, "find_spec", None)
+        if find_spec is None:
+            continue
+        # Editable installs bring finders of their own, which know their place without a path.
+        spec = PathFinder.find_spec(__name__, path) if finder is PathFinder else find_spec(__name__, None)
+        # Without a loader: a folder that happens to be called fedml.
+        if spec is not None and spec.loader is not None and spec.origin and os.path.abspath(spec.origin) != os.path.abspath(__file__):
+            return spec
+    return None
+
+
+_spec = _other_fedml()
+if _spec is not None:
+    from importlib.util import module_from_spec
+
+    sys.stderr.write(
+        "binnacle: using the fedml in %s; BINNACLE_FEDML=native takes binnacle's own instead\n"
+        % os.path.dirname(_spec.origin)
+    )
+    # The import statement that is under way takes what it finds here when we are done.
+    _module = module_from_spec(_spec)
+    sys.modules[__name__] = _module
+    _spec.loader.exec_module(_module)
+else:
+    from . import mlops
+    from ._calls import init, log, log_metric
+
+    __all__ = ["init", "log", "log_metric", "mlops"]
+
+    def __getattr__(name):
+        raise AttributeError(
+            "binnacle's fedml module has no %r (it has init, log, log_metric); for all of FedML: pip install fedml" % name
+        )
