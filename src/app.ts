@@ -1,6 +1,7 @@
 import { heartbeatRoutes } from "./api/heartbeat.ts";
 import { healthRoutes } from "./api/health.ts";
 import { guard, secure } from "./api/guard.ts";
+import { liveRoutes } from "./api/live.ts";
 import { logRoutes } from "./api/logs.ts";
 import { metricRoutes } from "./api/metrics.ts";
 import { toResponse } from "./api/error.ts";
@@ -43,6 +44,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", heartbeatRoutes(edge));
   app.route("/api/v1", metricRoutes(edge));
   app.route("/api/v1", logRoutes(edge));
+  app.route("/api/v1", liveRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
 

@@ -3,8 +3,8 @@ import { getRow } from "../run/find.ts";
 import { ClientId, isLive, type StopRun } from "../run/schema.ts";
 import { noteContact } from "./contact.ts";
 import { createRoutes, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
+import { eventText, streamEvents, type EventStream } from "./stream.ts";
 
-const PING_EVERY = 5000;
 const Heartbeat = z.object({ client: ClientId });
 
 /** A writer's one open connection: pings one way, a request to stop at some time, and its end is the sign of the writer's end. */
@@ -28,37 +28,20 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
       const run = readRunId(c);
       const { client } = readQuery(c, Heartbeat);
       await noteContact(collector, run, client);
-      const row = await getRow(collector, run);
-      c.env?.keepOpen?.(c.req.raw);
-      const encoder = new TextEncoder();
-      let end = () => {};
-      const body = new ReadableStream<Uint8Array>({
-        start(controller) {
-          const send = (text: string) => {
-            // The browser end may have gone between the event and this call.
-            try {
-              controller.enqueue(encoder.encode(text));
-            } catch {
-              end();
-            }
-          };
-          const stop = (request: StopRun) => send(`event: stop\ndata: ${JSON.stringify(request)}\n\n`);
-          const disconnect = isLive(row.status)
-            ? collector.presence.connect(run, client, { stop })
-            : () => {};
-          const timer = setInterval(() => send(": \n\n"), PING_EVERY);
-          end = () => {
-            clearInterval(timer);
-            disconnect();
-          };
-          send(": \n\n");
-          if (row.status === "STOPPING") stop({ force: false, reason: row.reason ?? undefined });
+      const { status, reason } = await getRow(collector, run);
+      let stream: EventStream | undefined;
+      const stop = (request: StopRun) => void stream?.send(eventText("stop", request));
+      const disconnect = isLive(status) ? collector.presence.connect(run, client, { stop }) : () => {};
+      return streamEvents(c, {
+        ending,
+        pingEvery: 5000,
+        open(opened) {
+          stream = opened;
+          // Stopped while this writer could not hear it.
+          if (status === "STOPPING" || status === "KILLED")
+            stop({ force: false, ...(reason !== null && { reason }) });
+          return disconnect;
         },
-        cancel: () => end(),
-      });
-      c.req.raw.signal.addEventListener("abort", () => end());
-      return new Response(body, {
-        headers: { "content-type": "text/event-stream", "cache-control": "no-store" },
       });
     },
   );

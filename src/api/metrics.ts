@@ -1,10 +1,13 @@
+import { z } from "zod";
 import { appendRecords } from "../metric/append.ts";
-import { Appended, AppendRecords } from "../metric/schema.ts";
+import { listMetrics, queryPoints } from "../metric/query.ts";
+import { Appended, AppendRecords, Buckets, MetricSummary, Points, QueryPoints } from "../metric/schema.ts";
 import { readJson } from "./body.ts";
 import { noteContact } from "./contact.ts";
-import { createRoutes, json, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
+import { createRoutes, json, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
 
 const tags = ["metrics"];
+const MetricList = z.object({ run: z.string(), metrics: z.array(MetricSummary) });
 
 export function metricRoutes({ collector }: Edge): App {
   const app = createRoutes();
@@ -27,6 +30,33 @@ export function metricRoutes({ collector }: Edge): App {
       await noteContact(collector, run, (body as { client: string }).client);
       return c.json(appended);
     },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/runs/{id}/metrics",
+      summary: "The metrics of a run, in the order of their first appearance",
+      tags,
+      params: RunParams,
+      responses: { 200: json(MetricList, "Its metrics") },
+    },
+    async (c) => c.json(await listMetrics(collector, readRunId(c))),
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/runs/{id}/points",
+      summary: "Every point of a metric, or buckets for a chart where `points` bounds them",
+      tags,
+      params: RunParams,
+      query: QueryPoints,
+      responses: { 200: json(z.union([Points, Buckets]), "Points without `points`, else buckets") },
+    },
+    async (c) => c.json(await queryPoints(collector, readRunId(c), readQuery(c, QueryPoints))),
   );
 
   return app;

@@ -30,8 +30,8 @@ export interface SeriesStore {
   /** Every point in arrival order; points whose record lacks the x are left out. undefined: no such metric. */
   points(run: string, key: string, query?: PointsQuery): { rank: number; points: Point[] } | undefined;
   buckets(run: string, key: string, query: BucketsQuery): Buckets | undefined;
-  /** Largest step a run has seen; null before its first record. */
-  lastStep(run: string): number | null;
+  /** Largest step a run, or one rank of it, has seen; null before the first record. */
+  lastStep(run: string, rank?: number): number | null;
 }
 
 interface RunSeries {
@@ -153,10 +153,11 @@ export function createSeriesStore(): SeriesStore & { applier: Applier } {
       return { run, metric: key, x, rank: series.rank, ...columns };
     },
 
-    lastStep(run) {
+    lastStep(run, only) {
       let last = -Infinity;
       for (const byRank of seriesOf(run).byKey.values())
-        for (const { stats } of byRank.values()) last = Math.max(last, stats.maxStep);
+        for (const [rank, { stats }] of byRank)
+          if (only === undefined || rank === only) last = Math.max(last, stats.maxStep);
       return last === -Infinity ? null : last;
     },
   };

@@ -5,7 +5,7 @@ import type { Write } from "../store/journal.ts";
 import { writerOf } from "../store/counters.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
 import { appendRunEntry, changeRun, inTurn, setOutcome, type RunRow } from "./change.ts";
-import { findRow, getRunDetail, lastStep } from "./find.ts";
+import { findRow, getRunDetail } from "./find.ts";
 import { isMemorableName, memorableName, newRunId } from "./name.ts";
 import { isLive, type CreatedRun, type CreateRun, type Writer } from "./schema.ts";
 
@@ -23,7 +23,7 @@ export function createRun(
       throw new CollectorError("gone", `Run ${id} was deleted.`, {
         hint: "Start without this id; a deleted one is not used again.",
       });
-    const first = (lastStep(collector, id, input.writer?.rank ?? 0) ?? -1) + 1;
+    const first = Math.floor(collector.series.lastStep(id, input.writer?.rank ?? 0) ?? -1) + 1;
     const writes = await writesOfWriter(collector, id, input.writer, first);
     const current = row
       ? await joinRun(collector, row, input, writes)

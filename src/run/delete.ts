@@ -28,7 +28,7 @@ export function deleteRun(collector: Collector, id: string, force: boolean): Pro
       presumed: false,
       deleted: true,
     };
-    await appendRunEntry(collector, "run.deleted", row, { id }, [
+    await appendRunEntry(collector, "run.deleted", { ...row, status: tombstone.status }, { id }, [
       collector.db.update(runTable).set(tombstone).where(eq(runTable.id, id)).toSQL(),
     ]);
     collector.counters.delete(id);

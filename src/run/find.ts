@@ -59,13 +59,8 @@ export async function getRunDetail(collector: Collector, row: RunRow): Promise<R
       pid,
       live: collector.presence.isConnected(row.id, client),
     })),
-    last_step: lastStep(collector, row.id),
+    last_step: collector.series.lastStep(row.id),
   };
-}
-
-/** Largest step logged so far, by one rank or by any; null before the first record. */
-export function lastStep(_collector: Collector, _run: string, _rank?: number): number | null {
-  return null;
 }
 
 const notFound = (id: string) =>
