@@ -5,6 +5,7 @@ import { liveRoutes } from "./api/live.ts";
 import { logRoutes } from "./api/logs.ts";
 import { metricRoutes } from "./api/metrics.ts";
 import { toResponse } from "./api/error.ts";
+import { pythonRoutes } from "./api/python.ts";
 import { createRoutes, type App } from "./api/route.ts";
 import { runRoutes } from "./api/runs.ts";
 import { shutdownRoutes } from "./api/shutdown.ts";
@@ -39,6 +40,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
 
   app.route("/", healthRoutes());
   app.route("/", signInRoutes(edge));
+  app.route("/", pythonRoutes());
 
   app.route("/api/v1", runRoutes(edge));
   app.route("/api/v1", heartbeatRoutes(edge));
