@@ -32,8 +32,10 @@ export function createApp(collector: Collector, options: AppOptions): App {
   const { trust, onUnforeseen, ending = new AbortController().signal, onShutdown = () => {} } = options;
   const edge = { collector, trust, ending, onShutdown };
   const app = createRoutes();
-  app.use(guard(trust, onUnforeseen, presentProblem));
-  app.onError(async (error, c) => secure(await presentProblem(c.req.raw, toResponse(error, onUnforeseen))));
+  const refuse = async (error: unknown, request: Request) =>
+    secure(await presentProblem(request, toResponse(error, onUnforeseen)));
+  app.use(guard(trust, refuse));
+  app.onError((error, c) => refuse(error, c.req.raw));
   app.notFound(() => {
     throw new CollectorError("not-found", "There is nothing here.", { hint: "See /api/v1/openapi.json." });
   });

@@ -1,5 +1,4 @@
 import type { MiddlewareHandler } from "hono";
-import { toResponse } from "./error.ts";
 import type { AppEnv } from "./route.ts";
 import type { Trust } from "./auth.ts";
 
@@ -20,16 +19,13 @@ export const CONTENT_SECURITY_POLICY = [
 /** Before every route, known or not, whatever the method: who asks, from where, and for what. */
 export function guard(
   trust: Trust,
-  onUnforeseen: (error: unknown) => void,
-  /** Shows a refusal to whoever asked for a page. */
-  present: (request: Request, response: Response) => Response | Promise<Response> = (_request, response) =>
-    response,
+  refuse: (error: unknown, request: Request) => Promise<Response>,
 ): MiddlewareHandler<AppEnv> {
   return async function guard(c, next) {
     try {
       c.set("access", trust.admit(c.req.raw));
     } catch (error) {
-      return secure(await present(c.req.raw, toResponse(error, onUnforeseen)));
+      return refuse(error, c.req.raw);
     }
     await next();
     secure(c.res);
@@ -40,7 +36,7 @@ export function guard(
 export function secure(response: Response): Response {
   const { headers } = response;
   headers.set("x-content-type-options", "nosniff");
-  headers.set("referrer-policy", "no-referrer");
+  headers.set("referrer-policy", "same-origin");
   if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   // A policy for whatever a browser might take for a page: what is none may do nothing at all.
   const isPage = headers.get("content-type")?.startsWith("text/html") ?? false;
