@@ -15,10 +15,6 @@ export interface HeartbeatOptions {
   onGone?: () => void;
 }
 
-export interface Heartbeat {
-  close(): void;
-}
-
 const FIRST_RETRY_MS = 100;
 /** Well within the ten seconds after which a run without a heartbeat has failed. */
 const LAST_RETRY_MS = 2_000;
@@ -27,9 +23,10 @@ const SILENCE_MS = 20_000;
 
 /**
  * Holds a writer's one open connection, from whose end the collector learns that the process died. Over node:http, as
- * its socket can be told not to keep the process alive; a fetch would hold a script that has ended for ever.
+ * its socket can be told not to keep the process alive; a fetch would hold a script that has ended for ever. Returns the
+ * function that ends it.
  */
-export function openHeartbeat({ connection, run, client, onStop, onGone }: HeartbeatOptions): Heartbeat {
+export function holdHeartbeat({ connection, run, client, onStop, onGone }: HeartbeatOptions): () => void {
   let closed = false;
   let retryMs = FIRST_RETRY_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -98,5 +95,5 @@ export function openHeartbeat({ connection, run, client, onStop, onGone }: Heart
   }
 
   connect();
-  return { close };
+  return close;
 }

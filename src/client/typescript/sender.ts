@@ -455,6 +455,8 @@ class QueueingSender implements Sender {
   #sleep(ms: number | undefined, enough?: () => boolean): Promise<void> {
     return new Promise((resolve) => {
       const timer = ms === undefined ? undefined : setTimeout(wake, ms);
+      // A script that has ended must not stay for a collector that is gone.
+      timer?.unref();
       this.#enough = ms === undefined ? () => true : enough;
       this.#wake = wake;
       const clear = () => {

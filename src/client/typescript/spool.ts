@@ -100,6 +100,15 @@ export function listSpool(dir: string): string[] {
     .map(({ path }) => path);
 }
 
+/** The requests of a small file's text; damaged lines and a torn last one are left out. */
+export function parseSpoolText(text: string): SpoolLine[] {
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map(parseLine)
+    .filter((line) => line.v === 1);
+}
+
 /** The requests of a file, in order. A torn last line (the writer was killed) is left out. */
 export async function* readSpool(path: string): AsyncGenerator<SpoolLine | DamagedLine> {
   for await (const text of completeLines(path)) {

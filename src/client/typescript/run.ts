@@ -1,0 +1,401 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import type { LogItem } from "../../log/schema.ts";
+import { initialSteps, takeStep, takeUncommitted, type LogCall, type StepState } from "../../metric/step.ts";
+import { Label, RunId, type Config, type FinishRun, type RunDetail, type StopRun } from "../../run/schema.ts";
+import { createTokens } from "../../token.ts";
+import { findConnection, type Connection } from "./connection.ts";
+import { sendNow } from "./exit-send.ts";
+import { holdHeartbeat } from "./heartbeat.ts";
+import { createSender, type Delivery, type Sender } from "./sender.ts";
+import { checkedStep, encodeConfig, encodeMetrics, type Metrics } from "./values.ts";
+
+export interface InitOptions {
+  name?: string;
+  project?: string;
+  /** Joins this run where it is live, resumes it where it has ended, else creates it. Default: $BINNACLE_RUN_ID, else a new id. */
+  runId?: string;
+  config?: Record<string, unknown>;
+  tags?: string[];
+  notes?: string;
+  /** Rank of a distributed run. Default: $RANK, $SLURM_PROCID or $OMPI_COMM_WORLD_RANK. */
+  rank?: number;
+  /** Default: $BINNACLE_URL, else the collector of this machine. */
+  url?: string;
+  token?: string;
+  /** Someone asked the run to stop. Default: SIGINT to this process, as Ctrl-C would. */
+  onStop?: (request: StopRun) => void;
+  /** Writes nothing to stderr. */
+  quiet?: boolean;
+}
+
+export interface LogOptions {
+  step?: number | bigint | undefined;
+  customizedStepKey?: string | undefined;
+  commit?: boolean | undefined;
+}
+
+export interface LineOptions {
+  level?: LogItem["level"];
+  stream?: LogItem["stream"];
+  /** ms since the epoch. */
+  time?: number;
+}
+
+export interface FinishOptions {
+  /** Default: FINISHED, or FAILED where exitCode is not 0. */
+  status?: FinishRun["status"];
+  exitCode?: number;
+  reason?: string;
+}
+
+/** A run as the script sees it. */
+export interface Run {
+  readonly id: string;
+  /** The run's page. */
+  readonly url: string;
+  /** What it was started with; assigning to a key records that too. */
+  readonly config: Record<string, unknown>;
+  /** Resolves with the collector's answer; stays open while none answers. */
+  readonly created: Promise<RunDetail>;
+  readonly isFinished: boolean;
+  /** Records metrics at one step. Never waits; throws where a value can't be recorded. */
+  log(metrics: Metrics, options?: LogOptions): void;
+  /** Records lines of output, where `binnacle launch` does not capture them. */
+  logLine(text: string, options?: LineOptions): void;
+  /** Changes what is said about the run. */
+  set(change: { name?: string; project?: string; tags?: string[]; notes?: string }): void;
+  /** Resolves with true when everything logged so far is answered, false after `timeoutMs`. */
+  flush(timeoutMs?: number): Promise<boolean>;
+  /** Ends the run; what can't be sent within five seconds stays in the spool folder. Happens by itself at the end of a script. */
+  finish(options?: FinishOptions): Promise<Delivery>;
+  /** As finish(), without returning to the event loop: for exit hooks. */
+  finishNow(options?: FinishOptions): Delivery;
+}
+
+/** finish() waits so long for the collector, and for one that does not answer. */
+const FINISH_MS = 5_000;
+const OFFLINE_MS = 1_000;
+/** A run that is joined counts on from its last step, which the collector tells; so long its records wait for that. */
+const STEP_MS = 1_000;
+const WAITING_CALLS = 10_000;
+
+export function createRun(options: InitOptions, env: Record<string, string | undefined> = process.env): Run {
+  return new ClientRun(options, env);
+}
+
+type Waiting = { call: LogCall; time: number };
+
+class ClientRun implements Run {
+  readonly id: string;
+  readonly config: Record<string, unknown>;
+  readonly created: Promise<RunDetail>;
+  isFinished = false;
+
+  readonly #connection: () => Connection;
+  readonly #sender: Sender;
+  readonly #quiet: boolean;
+  readonly #isLaunched: boolean;
+  #endHeartbeat: (() => void) | undefined;
+  #steps: StepState = initialSteps;
+  /** Calls that wait for the step to count on from; undefined once it is known. */
+  #waiting: Waiting[] | undefined;
+  #uncommittedAt = 0;
+  #ending: Promise<Delivery> | undefined;
+
+  constructor(options: InitOptions, env: Record<string, string | undefined>) {
+    const { name, project, tags, notes, config = {}, rank = rankOf(env), quiet = false } = options;
+    const joined = options.runId ?? (env["BINNACLE_RUN_ID"] || undefined);
+    this.id = joined === undefined ? newRunId() : check(RunId, joined, "runId");
+    this.#quiet = quiet;
+    this.#isLaunched = env["BINNACLE_TOKEN"]?.startsWith("bnc_run_") ?? false;
+    this.#connection = cached(() => clientConnection(options, env));
+    const values = encodeConfig(config);
+    this.config = recorded({ ...config }, (change) => this.#sender.change({ config: encodeChange(change) }));
+
+    const client = randomBytes(16).toString("hex");
+    const boot = readBootId();
+    this.#sender = createSender({
+      connection: this.#connection,
+      spoolDir: this.#connection().spoolDir,
+      create: {
+        id: this.id,
+        ...(name !== undefined && { name: check(Label, name, "name") }),
+        ...(project !== undefined && { project: check(Label, project, "project") }),
+        ...(tags !== undefined && { tags: tags.map((tag) => check(Label, tag, "tag")) }),
+        ...(notes !== undefined && { notes }),
+        ...(Object.keys(values).length > 0 && { config: values }),
+        command: process.argv.join(" ").slice(0, 100_000),
+        started: Date.now(),
+        writer: {
+          client,
+          role: "client",
+          rank,
+          device: hostname().slice(0, 255),
+          pid: process.pid,
+          ...(boot && { boot }),
+        },
+      },
+      timeoutMs: FINISH_MS,
+      onChange: (online, error) => this.#tellOnline(online, error),
+    });
+    this.created = this.#sender.created as Promise<RunDetail>;
+    if (joined !== undefined) {
+      this.#waiting = [];
+      setTimeout(() => this.#countFrom(0), STEP_MS).unref();
+    }
+    this.created.then(
+      (run) => this.#begin(run, client, options.onStop),
+      (error: Error) => this.#tell(`the collector does not take this run: ${error.message}`),
+    );
+  }
+
+  get url(): string {
+    return `${this.#connection().url}/runs/${this.id}`;
+  }
+
+  log(metrics: Metrics, { step, customizedStepKey, commit }: LogOptions = {}): void {
+    this.#checkLive();
+    const call: LogCall = {
+      metrics: encodeMetrics(metrics),
+      step: step === undefined || step === null ? undefined : checkedStep(step),
+      customizedStepKey,
+      commit,
+    };
+    const time = Date.now();
+    if (this.#waiting && this.#waiting.push({ call, time }) < WAITING_CALLS) return;
+    if (this.#waiting) this.#countFrom(0);
+    else this.#take({ call, time });
+  }
+
+  logLine(text: string, { level, stream, time = Date.now() }: LineOptions = {}): void {
+    this.#checkLive();
+    const items = text.split("\n").map((line): LogItem => ({
+      time,
+      text: line.slice(0, 1_000_000),
+      ...(stream && { stream }),
+      ...(level && { level }),
+    }));
+    this.#sender.logs(items);
+  }
+
+  set(change: { name?: string; project?: string; tags?: string[]; notes?: string }): void {
+    this.#checkLive();
+    this.#sender.change(change);
+  }
+
+  flush(timeoutMs = FINISH_MS): Promise<boolean> {
+    return this.#sender.flush(timeoutMs);
+  }
+
+  finish(options: FinishOptions = {}): Promise<Delivery> {
+    this.#ending ??= this.#finish(options);
+    return this.#ending;
+  }
+
+  async #finish(options: FinishOptions): Promise<Delivery> {
+    this.#commitRest();
+    const delivery = await this.#sender.finish(outcomeOf(options), {
+      timeoutMs: FINISH_MS,
+      offlineMs: OFFLINE_MS,
+    });
+    this.#close(delivery);
+    return delivery;
+  }
+
+  finishNow(options: FinishOptions = {}): Delivery {
+    const wasOnline = this.#sender.stats().online;
+    if (!this.#ending) {
+      this.#commitRest();
+      this.#ending = this.#sender.finish(outcomeOf(options), { timeoutMs: FINISH_MS, offlineMs: OFFLINE_MS });
+    }
+    const kept = this.#sender.abandon();
+    const isSent =
+      kept.spool !== undefined && wasOnline && sendNow(kept.spool, this.#connection(), FINISH_MS);
+    const delivery = isSent ? { ...kept, delivered: true, spool: undefined } : kept;
+    this.#close(delivery);
+    return delivery;
+  }
+
+  #begin(
+    run: RunDetail & { next_step?: number | null },
+    client: string,
+    onStop: InitOptions["onStop"],
+  ): void {
+    if (this.isFinished) return;
+    for (const [key, value] of Object.entries(run.config)) this.#learn(key, value);
+    this.#countFrom(run.next_step ?? 0);
+    this.#endHeartbeat = holdHeartbeat({
+      connection: this.#connection,
+      run: this.id,
+      client,
+      onStop: (request) => {
+        if (onStop) onStop(request);
+        // What `launch` started is ended by it, with all its children.
+        else if (!this.#isLaunched) this.#stop(request);
+      },
+    });
+    if (!this.#isLaunched) this.#tell(`run ${run.name} (${run.id}) ${this.url}`);
+  }
+
+  /** What the collector knows already: a run that is joined, the parameters of a job file. */
+  #learn(key: string, value: unknown): void {
+    if (!Object.hasOwn(this.config, key))
+      Object.defineProperty(this.config, key, {
+        value,
+        writable: true,
+        enumerable: true,
+        configurable: true,
+      });
+  }
+
+  #countFrom(step: number): void {
+    const waiting = this.#waiting;
+    if (!waiting) return;
+    this.#waiting = undefined;
+    this.#steps = { ...this.#steps, counter: step };
+    for (const call of waiting) this.#take(call);
+  }
+
+  #take({ call, time }: Waiting): void {
+    const { state, record } = takeStep(this.#steps, call, "native");
+    this.#steps = state;
+    this.#uncommittedAt = time;
+    if (record) this.#sender.records([{ ...record, time }]);
+  }
+
+  #commitRest(): void {
+    this.isFinished = true;
+    this.#countFrom(0);
+    const record = takeUncommitted(this.#steps, "native");
+    if (record) this.#sender.records([{ ...record, time: this.#uncommittedAt }]);
+  }
+
+  #checkLive(): void {
+    if (this.isFinished) throw new Error(`run ${this.id} is finished; init() begins another`);
+  }
+
+  #stop({ force, reason = "Stopped by request." }: StopRun): void {
+    this.#tell(`the run was asked to stop: ${reason}`);
+    if (!force) return void process.kill(process.pid, "SIGINT");
+    this.finishNow({ status: "KILLED", reason });
+    process.kill(process.pid, "SIGKILL");
+  }
+
+  #close({ delivered, spool, stats }: Delivery): void {
+    this.#endHeartbeat?.();
+    this.#endHeartbeat = undefined;
+    const { records, lines } = stats.dropped;
+    if (records + lines > 0)
+      this.#tell(
+        `${records} records and ${lines} lines were dropped: neither the collector nor the disk took them`,
+      );
+    if (stats.refused > 0) this.#tell(`${stats.refused} batches were refused: ${stats.error?.message}`);
+    if (!delivered && spool)
+      this.#tell(
+        `run ${this.id} is not delivered completely (${stats.error?.message ?? "the collector is slow"}) ` +
+          `The rest is in ${spool}; \`binnacle sync\` sends it.`,
+      );
+  }
+
+  #tellOnline(online: boolean, error: Error | undefined): void {
+    if (online) this.#tell("the collector is back");
+    else this.#tell(`${error?.message ?? "no collector answers."} What is logged is kept on disk meanwhile.`);
+  }
+
+  #tell(text: string): void {
+    if (!this.#quiet) process.stderr.write(`binnacle: ${text}\n`);
+  }
+}
+
+function outcomeOf({ status, exitCode, reason }: FinishOptions): Omit<FinishRun, "client"> {
+  return {
+    status: status ?? (exitCode ? "FAILED" : "FINISHED"),
+    ...(exitCode !== undefined && { exit_code: exitCode & 0xff }),
+    ...(reason !== undefined && { reason: reason.slice(0, 10_000) }),
+  };
+}
+
+/** An object whose changes are told, those of one tick together. undefined stands for a key that was removed. */
+function recorded(
+  values: Record<string, unknown>,
+  onChange: (change: Record<string, unknown>) => void,
+): Record<string, unknown> {
+  let pending: Record<string, unknown> | undefined;
+  const note = (key: string | symbol, value: unknown) => {
+    if (typeof key === "symbol") return;
+    if (!pending) {
+      pending = {};
+      queueMicrotask(() => {
+        const change = pending!;
+        pending = undefined;
+        onChange(change);
+      });
+    }
+    pending[key] = value;
+  };
+  return new Proxy(values, {
+    set(target, key, value) {
+      if (typeof key === "string") encodeConfig({ [key]: value });
+      note(key, value);
+      return Reflect.set(target, key, value);
+    },
+    deleteProperty(target, key) {
+      note(key, undefined);
+      return Reflect.deleteProperty(target, key);
+    },
+  });
+}
+
+/** null removes a key. */
+const encodeChange = (change: Record<string, unknown>): Config =>
+  encodeConfig(Object.fromEntries(Object.entries(change).map(([key, value]) => [key, value ?? null])));
+
+/** Read again now and then: a collector that was restarted may have another port or token. */
+function cached(find: () => Connection): () => Connection {
+  let found: Connection | undefined;
+  let until = 0;
+  return () => {
+    if (!found || performance.now() > until) {
+      found = find();
+      until = performance.now() + 1000;
+    }
+    return found;
+  };
+}
+
+/** The admin's token stays at home: whoever else listens on that port would get it. This one only writes. */
+function clientConnection({ url, token }: InitOptions, env: Record<string, string | undefined>): Connection {
+  const connection = findConnection({ url, token, env });
+  const isLocal = !token && !env["BINNACLE_TOKEN"] && connection.token?.startsWith("bnc_admin_");
+  return isLocal ? { ...connection, token: createTokens(connection.token!).write } : connection;
+}
+
+function check<T>(schema: { safeParse(value: unknown): { success: boolean } }, value: T, what: string): T {
+  if (schema.safeParse(value).success) return value;
+  throw new RangeError(
+    `${what} ${JSON.stringify(value)} can't be used: see the documentation for what it may hold`,
+  );
+}
+
+/** 15 decimal digits, the first not zero. */
+function newRunId(): string {
+  return String(10n ** 14n + (randomBytes(8).readBigUInt64BE() % (9n * 10n ** 14n)));
+}
+
+function rankOf(env: Record<string, string | undefined>): number {
+  for (const name of ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"]) {
+    const text = env[name] ?? "";
+    if (/^\d{1,6}$/.test(text)) return Number(text);
+  }
+  return 0;
+}
+
+function readBootId(): string | undefined {
+  try {
+    return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim().slice(0, 64);
+  } catch {
+    return undefined;
+  }
+}
