@@ -263,7 +263,7 @@ class QueueingSender implements Sender {
     this.#nudge();
     const deadline = performance.now() + timeoutMs;
     let offlineSince = performance.now();
-    while (!this.#isEmpty && performance.now() < deadline) {
+    while (!this.#ended && !this.#isEmpty && performance.now() < deadline) {
       if (this.#online) offlineSince = performance.now();
       else if (performance.now() - offlineSince > offlineMs) break;
       await this.flush(Math.min(250, offlineMs));

@@ -1,0 +1,218 @@
+import { randomInt, randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import { findConnection, type Connection } from "../client/typescript/connection.ts";
+import { holdHeartbeat } from "../client/typescript/heartbeat.ts";
+import { createSender, type Delivery, type Sender } from "../client/typescript/sender.ts";
+import { CollectorError, type ErrorCode } from "../error.ts";
+import { readBootId } from "../run/machine.ts";
+import type { Config, RunDetail, Writer } from "../run/schema.ts";
+import { createTokens } from "../token.ts";
+import { capture, createShow, type Pulse } from "./capture.ts";
+import { ensureCollector } from "./collector.ts";
+import { takeControl, type Control } from "./control.ts";
+import { judge, startProgram, type Ending, type RunningProgram, type Verdict } from "./process.ts";
+
+/** What to launch, read from the command line and, where there is one, the job file. */
+export interface LaunchPlan {
+  file: string;
+  args: string[];
+  /** For people: what the run is listed with. */
+  command: string;
+  cwd?: string | undefined;
+  env: Record<string, string | undefined>;
+  runId?: string | undefined;
+  name?: string | undefined;
+  project?: string | undefined;
+  tags?: string[] | undefined;
+  config?: Config | undefined;
+}
+
+export interface LaunchOptions {
+  url?: string | undefined;
+  data?: string | undefined;
+  /** Folder with the Python modules, for the child's PYTHONPATH. */
+  pythonFolder: string;
+}
+
+/** The first answer is awaited so long before the program starts, so that a refusal is known in time. */
+const CREATE_WITHIN_MS = 5_000;
+/** What a program left behind may hold its output open so long after its own end. */
+const LEFTOVER_MS = 2_000;
+
+/** Runs a program, keeps its output, and resolves with its exit code. */
+export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<number> {
+  const { connection, notice } = await ensureCollector(options);
+  if (notice) say(`${notice}.`);
+  const id = plan.runId ?? newRunId();
+  const { sender, run } = await openRun(plan, id, connection, options);
+  say(`run ${id}${run ? ` (${run.name})` : ""} · ${connection.url}/runs/${id}`);
+  if (!run) say("no collector takes it yet: the output is kept, and sent when one does.");
+
+  const program = startProgram({ ...plan, env: childEnv(plan, id, connection, options) });
+  const control = takeControl(program);
+  const endHeartbeat = holdHeartbeat({
+    connection: () => findConnection(options),
+    run: id,
+    client: sender.client,
+    onStop: control.stop,
+  });
+  const verdict = judge(await watch(program, sender, control), control.asked);
+  if (program.pid === 0) say(`${verdict.reason}.`);
+  // From here on a signal means: do not wait.
+  control.onSignal = () => void sender.abandon();
+  const delivery = await finish(sender, verdict);
+  control.end();
+  endHeartbeat();
+  report(delivery);
+  return verdict.exitCode;
+}
+
+/** Waits for the collector's first answer, so that a refusal is known before the program starts; `run` undefined: none came. */
+async function openRun(
+  plan: LaunchPlan,
+  id: string,
+  connection: Connection,
+  options: LaunchOptions,
+): Promise<{ sender: Sender; run: RunDetail | undefined }> {
+  const offline = Promise.withResolvers<undefined>();
+  const sender = createSender({
+    connection: () => findConnection(options),
+    spoolDir: connection.spoolDir,
+    create: {
+      id,
+      ...(plan.name !== undefined && { name: plan.name }),
+      ...(plan.project !== undefined && { project: plan.project }),
+      ...(plan.config !== undefined && { config: plan.config }),
+      ...(plan.tags?.length && { tags: plan.tags }),
+      command: plan.command.slice(0, 100_000),
+      started: Date.now(),
+      writer: createWriter(),
+    },
+    onChange(online, error) {
+      if (online) return;
+      if (error instanceof CollectorError && REFUSALS.has(error.code)) offline.reject(error);
+      else offline.resolve(undefined);
+    },
+  });
+  // Whatever ends us takes nothing with it.
+  process.once("exit", () => void sender.abandon());
+  try {
+    const answer = await within(CREATE_WITHIN_MS, Promise.race([sender.created, offline.promise]));
+    return { sender, run: answer as RunDetail | undefined };
+  } catch (error) {
+    sender.abandon();
+    throw error;
+  }
+}
+
+/** Answers that no waiting will change: better said now than found out after the training. */
+const REFUSALS = new Set<ErrorCode>(["unauthorized", "forbidden", "misdirected"]);
+
+function createWriter(): Writer {
+  const boot = readBootId();
+  return {
+    client: randomUUID().replaceAll("-", ""),
+    role: "launch",
+    rank: 0,
+    device: hostname(),
+    pid: process.pid,
+    ...(boot !== undefined && { boot }),
+  };
+}
+
+/** 15 digits, the first not zero: also a number for those who want one. */
+const newRunId = () => `${randomInt(1, 10)}${String(randomInt(0, 1e14)).padStart(14, "0")}`;
+
+function childEnv(
+  plan: LaunchPlan,
+  id: string,
+  { url, token, dataDir, spoolDir }: Connection,
+  { data, pythonFolder }: LaunchOptions,
+): Record<string, string | undefined> {
+  const { env } = plan;
+  const pythonPath = [pythonFolder, env["PYTHONPATH"]].filter(Boolean).join(":");
+  return {
+    ...env,
+    BINNACLE_URL: url,
+    BINNACLE_RUN_ID: id,
+    BINNACLE_SPOOL: spoolDir,
+    ...(data !== undefined && { BINNACLE_DATA: dataDir }),
+    // The admin's stays here: what the program gets is good for this run alone.
+    ...(token !== undefined && {
+      BINNACLE_TOKEN: token.startsWith("bnc_admin_") ? createTokens(token).ofRun(id) : token,
+    }),
+    ...(pythonPath !== "" && { PYTHONPATH: pythonPath }),
+    // Else Python holds lines back until 8 KiB of them have come together.
+    PYTHONUNBUFFERED: env["PYTHONUNBUFFERED"] ?? "1",
+  };
+}
+
+/** Reads both streams until the program and what holds its output are gone. */
+async function watch(program: RunningProgram, sender: Sender, control: Control): Promise<Ending> {
+  const pulse: Pulse = { at: performance.now(), waiting: 0 };
+  const streams = Promise.all([
+    capture(program.stdout, "stdout", sender, createShow(process.stdout), pulse),
+    capture(program.stderr, "stderr", sender, createShow(process.stderr), pulse),
+  ]);
+  let open = true;
+  void streams.then(() => (open = false));
+  const ending = await program.ended;
+  const end = performance.now();
+  pulse.at = Math.max(pulse.at, end);
+  let urged: "no" | "SIGTERM" | "SIGKILL" = "no";
+  while (open) {
+    await within(100, streams);
+    const quiet = pulse.waiting > 0 ? 0 : performance.now() - pulse.at;
+    if (quiet > LEFTOVER_MS && urged === "no") {
+      // Something it started is still there and silent: a run ends with its program.
+      urged = "SIGTERM";
+      program.signal("SIGTERM");
+    } else if (quiet > 2 * LEFTOVER_MS && urged === "SIGTERM") {
+      urged = "SIGKILL";
+      program.signal("SIGKILL");
+    } else if (quiet > 3 * LEFTOVER_MS) {
+      // Out of our reach, in a session of its own.
+      program.stdout.destroy();
+      program.stderr.destroy();
+      break;
+    }
+  }
+  await control.untilGroupIsGone();
+  return ending;
+}
+
+function finish(sender: Sender, { status, reason, exitCode }: Verdict): Promise<Delivery> {
+  const { dropped } = sender.stats();
+  if (dropped.lines > 0)
+    sender.logs([
+      {
+        time: Date.now(),
+        stream: "stderr",
+        level: "WARNING",
+        text: `binnacle: ${dropped.lines} lines are missing in this log: no collector answered, and the spool was full.`,
+      },
+    ]);
+  return sender.finish({ status, exit_code: exitCode, ...(reason !== undefined && { reason }) });
+}
+
+function report({ spool, stats }: Delivery): void {
+  const { dropped, refused, error } = stats;
+  if (dropped.lines > 0)
+    say(`${dropped.lines} lines were dropped: no collector answered, and the spool was full.`);
+  if (refused > 0) say(`the collector refused ${refused} batches: ${error?.message ?? "no reason given"}`);
+  if (spool) say(`not everything is sent: the rest is in ${spool}. \`binnacle sync\` sends it.`);
+}
+
+function say(text: string): void {
+  process.stderr.write(`binnacle: ${text}\n`);
+}
+
+async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), ms)));
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
