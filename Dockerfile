@@ -9,7 +9,7 @@ RUN bun install --frozen-lockfile --production --ignore-scripts
 COPY tsconfig.json ./
 COPY migrations ./migrations
 COPY src ./src
-RUN bun run build && install -d -o 10001 -g 10001 -m 0700 /data
+RUN bun run build && mkdir /data
 
 FROM docker.io/library/debian:bookworm-slim
 LABEL org.opencontainers.image.title="binnacle" \

@@ -11,10 +11,13 @@ try {
 }
 
 const collector = spawn(binary, ["start", ...process.argv.slice(2)], { stdio: "inherit" });
+let told = false;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
   process.on(signal, () => {
-    // A terminal's Ctrl-C has reached the collector already: it belongs to the same process group.
-    if (!(signal === "SIGINT" && process.stdin.isTTY)) collector.kill(signal);
+    // Once: Ctrl-C comes here from the terminal and again from npm, and has reached the collector by itself. A SIGTERM
+    // beside it changes nothing, a second one would cut short its orderly end.
+    if (!told) collector.kill("SIGTERM");
+    told = true;
   });
 collector.on("error", (error) => {
   say(`${binary}: ${error.message}`);

@@ -39,6 +39,16 @@ function folder(make = temporaryFolder): string {
   return path;
 }
 
+/** A copy that others may run and that no mount over /tmp hides: the checkout may be private, or lie there. */
+function binaryElsewhere(): string {
+  const place = folder(varFolder);
+  const binary = join(place, "binnacle");
+  copyFileSync(binaryPath(), binary);
+  chmodSync(place, 0o755);
+  chmodSync(binary, 0o755);
+  return binary;
+}
+
 async function start(options: StartOptions): Promise<RunningBinary> {
   const collector = await startBinary(options);
   running.push(collector);
@@ -136,14 +146,16 @@ describe.skipIf(skipMounts)("the temporary folder", () => {
       const dataDir = folder(varFolder);
       const script = `mount -t tmpfs -o ${flags} tmpfs /tmp && exec "$0" "$@"`;
       const wrap = ["unshare", isRoot ? "-m" : "-rm", "sh", "-c", script];
-      await expectWorks(await start({ dataDir, wrap, env: { TMPDIR: "/tmp" } }));
+      await expectWorks(
+        await start({ dataDir, wrap, program: [binaryElsewhere()], env: { TMPDIR: "/tmp" } }),
+      );
     });
 
   test("a data folder mounted noexec is refused with what to do", async () => {
     const dataDir = folder(varFolder);
     const script = `mount -t tmpfs -o noexec tmpfs ${dataDir} && exec "$0" "$@"`;
     const wrap = ["unshare", isRoot ? "-m" : "-rm", "sh", "-c", script];
-    const failure = await start({ dataDir, cwd: "/", wrap }).then(
+    const failure = await start({ dataDir, cwd: "/", wrap, program: [binaryElsewhere()] }).then(
       () => "it started",
       (error: Error) => error.message,
     );
@@ -159,14 +171,13 @@ describe.skipIf(skipUser)("another user", () => {
   test("who is nobody can run it, without a home", async () => {
     const dataDir = folder(varFolder);
     chownSync(dataDir, 65534, 65534);
-    // The checkout itself may be closed to others.
-    const place = folder(varFolder);
-    const binary = join(place, "binnacle");
-    copyFileSync(binaryPath(), binary);
-    chmodSync(place, 0o755);
-    chmodSync(binary, 0o755);
     const wrap = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    const collector = await start({ dataDir, wrap, program: [binary], env: { HOME: "/nonexistent" } });
+    const collector = await start({
+      dataDir,
+      wrap,
+      program: [binaryElsewhere()],
+      env: { HOME: "/nonexistent" },
+    });
     expect(statSync(join(dataDir, "addons")).uid).toBe(65534);
     await expectWorks(collector);
   });

@@ -1,9 +1,10 @@
 /**
- * `bun run build` → dist/binnacle for this machine; `--all` → dist/binnacle-<target> for every platform;
- * `--target <name>` → that one.
+ * `bun run build` → dist/binnacle for this machine; `--all` → dist/binnacle-<target> for every platform,
+ * `--target <target>` → for that one; `--into FOLDER` in the place of dist.
  */
 import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { embedLibsql } from "./libsql.ts";
 import { packageFolder } from "./packages.ts";
 
@@ -48,7 +49,6 @@ const targets: Record<string, Target> = {
 };
 
 const root = join(import.meta.dirname, "../..");
-const dist = join(root, "dist");
 
 /** The name of the machine this runs on among `targets`. */
 function hostTarget(): string {
@@ -87,20 +87,23 @@ async function build(name: string, outfile: string): Promise<void> {
   });
   for (const log of result.logs) console.error(String(log));
   renameSync(temporary, outfile);
-  console.error(`  ${outfile.slice(root.length + 1)}  ${(statSync(outfile).size / 1e6).toFixed(1)} MB`);
+  console.error(`  ${relative(process.cwd(), outfile)}  ${(statSync(outfile).size / 1e6).toFixed(1)} MB`);
 }
 
 async function main(args: string[]): Promise<void> {
-  mkdirSync(dist, { recursive: true });
-  const named = args.indexOf("--target");
-  if (args.includes("--all")) {
-    for (const name of Object.keys(targets)) await build(name, join(dist, `binnacle-${name}`));
-  } else if (named >= 0) {
-    const name = args[named + 1] ?? "";
-    await build(name, join(dist, `binnacle-${name}`));
-  } else {
-    await build(hostTarget(), join(dist, "binnacle"));
-  }
+  const { values } = parseArgs({
+    args,
+    options: {
+      all: { type: "boolean", default: false },
+      target: { type: "string" },
+      into: { type: "string", default: join(root, "dist") },
+    },
+  });
+  const folder = resolve(values.into);
+  mkdirSync(folder, { recursive: true });
+  const names = values.all ? Object.keys(targets) : values.target === undefined ? [] : [values.target];
+  for (const name of names) await build(name, join(folder, `binnacle-${name}`));
+  if (names.length === 0) await build(hostTarget(), join(folder, "binnacle"));
 }
 
 await import("./generate.ts");
