@@ -1,3 +1,4 @@
+import { documentRoutes } from "./api/document.ts";
 import { heartbeatRoutes } from "./api/heartbeat.ts";
 import { healthRoutes } from "./api/health.ts";
 import { guard, secure } from "./api/guard.ts";
@@ -15,7 +16,6 @@ import type { Collector } from "./collector.ts";
 import { CollectorError } from "./error.ts";
 import { presentProblem } from "./ui/present.tsx";
 import { uiRoutes } from "./ui/routes.tsx";
-import { VERSION } from "./version.ts";
 
 export interface AppOptions {
   trust: Trust;
@@ -54,9 +54,6 @@ export function createApp(collector: Collector, options: AppOptions): App {
 
   app.route("/", uiRoutes(collector));
 
-  app.doc31("/api/v1/openapi.json", {
-    openapi: "3.1.0",
-    info: { title: "binnacle", version: VERSION },
-  });
+  app.route("/", documentRoutes(app));
   return app;
 }

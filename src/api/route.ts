@@ -50,6 +50,7 @@ export function route(app: App, description: Documented, handler: Handler<AppEnv
   const { method, path, params, query, body, ...rest } = description;
   app.openAPIRegistry.registerPath({
     ...rest,
+    operationId: operationId(method, path),
     method,
     path,
     request: {
@@ -61,6 +62,14 @@ export function route(app: App, description: Documented, handler: Handler<AppEnv
   });
   app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), handler);
 }
+
+/** "get /runs/{id}/logs" → "getRunsIdLogs". */
+const operationId = (method: string, path: string) =>
+  method +
+  path
+    .split(/[^A-Za-z]+/)
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join("");
 
 const problem = {
   description: "What went wrong, and what to do next",
@@ -83,8 +92,10 @@ export function readRunId(c: AppContext): string {
   return parsed.data;
 }
 
+/** An empty parameter is an absent one: a number read from it would be 0. */
 export function readQuery<T extends z.ZodType>(c: AppContext, schema: T): z.output<T> {
-  const parsed = schema.safeParse(c.req.query());
+  const given = Object.entries(c.req.query()).filter(([, value]) => value !== "");
+  const parsed = schema.safeParse(Object.fromEntries(given));
   if (!parsed.success) throw fromZod(parsed.error);
   return parsed.data;
 }

@@ -1,0 +1,168 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { z } from "zod";
+import { createTestCollector, type TestCollector, type TestRequest } from "./helpers/collector.ts";
+
+/** Made for people in a browser; they are no part of the API. */
+const PAGES = new Set([
+  "GET /",
+  "GET /ui/runs",
+  "GET /runs/:id",
+  "GET /runs/:id/metrics",
+  "GET /runs/:id/logs",
+  "GET /runs/:id/logs.txt",
+  "GET /assets/:file",
+  "GET /favicon.ico",
+  "GET /api/v1/openapi.json",
+]);
+
+let at: TestCollector;
+beforeAll(() => {
+  at = createTestCollector();
+});
+afterAll(() => at.close());
+
+interface Operation {
+  summary: string;
+  operationId: string;
+  security: unknown[];
+  responses: Record<string, unknown>;
+}
+
+async function operations(): Promise<Map<string, Operation>> {
+  const document = await at.json("/api/v1/openapi.json");
+  const found = new Map<string, Operation>();
+  for (const [path, methods] of Object.entries(document.paths as Record<string, Record<string, Operation>>))
+    for (const [method, operation] of Object.entries(methods))
+      found.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")}`, operation);
+  return found;
+}
+
+test("every route is documented, and every documented route is there", async () => {
+  const routes = at.app.routes
+    .filter(({ method }) => method !== "ALL")
+    .map(({ method, path }) => `${method} ${path}`);
+  expect(new Set(routes).size).toBe(routes.length);
+  const documented = [...(await operations()).keys()];
+  expect([...routes].filter((route) => !PAGES.has(route)).sort()).toEqual(documented.sort());
+});
+
+test("operations have an id of their own, a summary, a scope and a problem document", async () => {
+  const ids = new Set<string>();
+  for (const operation of (await operations()).values()) {
+    ids.add(operation.operationId);
+    expect(operation.summary).not.toBe("");
+    expect(operation.security).toBeArray();
+    expect(operation.responses).toHaveProperty("default");
+  }
+  expect(ids.size).toBe((await operations()).size);
+});
+
+interface Example extends TestRequest {
+  route: string;
+  path: string;
+  status: number;
+}
+
+const record = (seq: number) => ({
+  client: "c",
+  seq,
+  items: [
+    { step: 0, time: 5, metrics: { loss: 0.5, odd: "NaN", text: "hi", deep: { a: [1, null] } } },
+    { x: "epoch", metrics: { loss: 0.4, epoch: 1 } },
+  ],
+});
+
+/** Real requests, in order; each answer is held against the schema that the document was made from. */
+const examples: Example[] = [
+  { route: "GET /healthz", path: "/healthz", status: 200 },
+  {
+    route: "POST /api/v1/runs",
+    path: "/api/v1/runs",
+    body: { id: "1", writer: { client: "c" } },
+    status: 201,
+  },
+  { route: "POST /api/v1/runs", path: "/api/v1/runs", body: { id: "1", config: { lr: 1 } }, status: 200 },
+  { route: "POST /api/v1/runs/:id/records", path: "/api/v1/runs/1/records", body: record(1), status: 200 },
+  {
+    route: "POST /api/v1/runs/:id/logs",
+    path: "/api/v1/runs/1/logs",
+    body: { client: "c", seq: 2, items: [{ text: "ERROR: no" }], open: { stdout: "10 %" } },
+    status: 200,
+  },
+  { route: "GET /api/v1/runs", path: "/api/v1/runs?limit=10", status: 200 },
+  { route: "GET /api/v1/runs/:id", path: "/api/v1/runs/1", status: 200 },
+  {
+    route: "PATCH /api/v1/runs/:id",
+    path: "/api/v1/runs/1",
+    method: "PATCH",
+    body: { tags: ["a"], notes: "n" },
+    status: 200,
+  },
+  { route: "GET /api/v1/runs/:id/metrics", path: "/api/v1/runs/1/metrics", status: 200 },
+  { route: "GET /api/v1/runs/:id/points", path: "/api/v1/runs/1/points?key=loss", status: 200 },
+  { route: "GET /api/v1/runs/:id/points", path: "/api/v1/runs/1/points?key=odd&points=10", status: 200 },
+  { route: "GET /api/v1/runs/:id/points", path: "/api/v1/runs/1/points?key=text", status: 200 },
+  { route: "GET /api/v1/runs/:id/logs", path: "/api/v1/runs/1/logs", status: 200 },
+  { route: "POST /api/v1/runs/:id/stop", path: "/api/v1/runs/1/stop", body: {}, status: 200 },
+  { route: "POST /api/v1/runs/:id/finish", path: "/api/v1/runs/1/finish", body: {}, status: 200 },
+  { route: "DELETE /api/v1/runs/:id", path: "/api/v1/runs/1", method: "DELETE", status: 200 },
+  { route: "POST /api/v1/sign-in-codes", path: "/api/v1/sign-in-codes", method: "POST", status: 200 },
+  { route: "POST /api/v1/token/rotate", path: "/api/v1/token/rotate", method: "POST", status: 200 },
+];
+
+/** Held against their documents elsewhere: streams, files, redirects, the end of the process. */
+const NO_JSON = [
+  "GET /sign-in",
+  "GET /python/",
+  "GET /python/:file",
+  "GET /api/v1/live",
+  "GET /api/v1/runs/:id/heartbeat",
+  "POST /api/v1/shutdown",
+  "GET /api/v1/overlay",
+];
+
+describe("answers keep to the document", () => {
+  const schemas = new Map<string, z.ZodType>();
+  beforeAll(() => {
+    for (const definition of at.app.openAPIRegistry.definitions) {
+      if (definition.type !== "route") continue;
+      const { method, path, responses } = definition.route;
+      for (const [status, response] of Object.entries(responses)) {
+        const content = (response as { content?: Record<string, { schema: z.ZodType }> }).content;
+        for (const [type, { schema }] of Object.entries(content ?? {}))
+          schemas.set(
+            `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")} ${status} ${type}`,
+            schema,
+          );
+      }
+    }
+  });
+
+  for (const { route, path, status, ...init } of examples)
+    test(`${init.method ?? (init.body === undefined ? "GET" : "POST")} ${path} → ${status}`, async () => {
+      const response = await at.request(path, init);
+      const text = await response.text();
+      expect(response.status, text).toBe(status);
+      const schema = schemas.get(`${route} ${status} application/json`);
+      expect(schema, `${route} documents no ${status}`).toBeDefined();
+      const parsed = schema!.safeParse(JSON.parse(text));
+      expect(parsed.error?.issues, text).toBeUndefined();
+      // A member that the schema does not name is one that the document hides.
+      expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(parsed.data)));
+    });
+
+  test("every route that answers in JSON has an example here", async () => {
+    const shown = new Set(examples.map(({ route }) => route));
+    const missing = [...(await operations()).keys()].filter(
+      (route) => !shown.has(route) && !NO_JSON.includes(route),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test("a refusal is a problem document", async () => {
+    const response = await at.request("/api/v1/runs/none");
+    expect(response.headers.get("content-type")).toBe("application/problem+json");
+    const schema = schemas.get("GET /api/v1/runs/:id default application/problem+json")!;
+    expect(schema.safeParse(await response.json()).success).toBe(true);
+  });
+});
