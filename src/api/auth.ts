@@ -41,7 +41,9 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
       return token === undefined ? undefined : tokens.verify(token);
     }
     const cookie = cookieOf(request);
-    return cookie !== undefined && isCookieValid(cookie) ? { scope: "read" } : undefined;
+    // Whoever has the cookie was let in by the admin, and stops, renames and deletes runs from the dashboard. Other sites can't
+    // make use of it: it is SameSite=Strict, and checkOrigin refuses what a browser says comes from elsewhere.
+    return cookie !== undefined && isCookieValid(cookie) ? { scope: "admin" } : undefined;
   }
 
   function isCookieValid(cookie: string): boolean {

@@ -1,6 +1,7 @@
 /** @jsxImportSource hono/jsx */
 import { getCookie } from "hono/cookie";
 import { Hono, type Context } from "hono";
+import { page } from "./pages/layout.tsx";
 import { ProblemPage } from "./pages/problem.tsx";
 import { SignInPage } from "./pages/sign-in.tsx";
 import { parseTheme, THEME_COOKIE } from "./theme.ts";
@@ -31,10 +32,12 @@ pages.all("*", (c: Context<{ Bindings: { problem: Problem } }>) => {
   const { problem } = c.env;
   const theme = parseTheme(getCookie(c, THEME_COOKIE));
   if (problem.status === 401)
-    return c.html(
+    return page(
+      c,
       <SignInPage theme={theme} expired={c.req.path === "/sign-in" && c.req.query("code") !== undefined} />,
     );
-  return c.html(
+  return page(
+    c,
     <ProblemPage theme={theme} title={problem.title} detail={problem.detail} hint={problem.hint} />,
   );
 });

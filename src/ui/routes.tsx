@@ -14,7 +14,8 @@ import { listQuery, parseListView, type RunCount } from "./list-view.ts";
 import { logText } from "./log-text.ts";
 import { RunListPage } from "./pages/run-list.tsx";
 import { RunPage } from "./pages/run.tsx";
-import { embed, type RunTab } from "./state.ts";
+import { page } from "./pages/layout.tsx";
+import type { RunTab } from "./state.ts";
 import { parseTheme, THEME_COOKIE } from "./theme.ts";
 
 /** The dashboard: pages, the files they need, and two answers made for them alone. */
@@ -26,7 +27,7 @@ export function uiRoutes(collector: Collector): Hono {
     const view = parseListView(params);
     const query = readList(listQuery(view, params.get("after") ?? undefined));
     const state = { ...(await listState(collector, query, new URL(c.req.url).origin)), view };
-    return c.html(<RunListPage state={state} theme={themeOf(c)} />);
+    return page(c, <RunListPage state={state} theme={themeOf(c)} />);
   });
 
   app.get("/ui/runs", async (c) => {
@@ -96,5 +97,5 @@ function readId(c: Context): string {
 async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<Response> {
   const run = await getRunDetail(collector, await getRow(collector, readId(c)));
   const state = { run, tab, now: collector.now() };
-  return c.html(<RunPage state={JSON.parse(embed(state))} theme={themeOf(c)} />);
+  return page(c, <RunPage state={state} theme={themeOf(c)} />);
 }

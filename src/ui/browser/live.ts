@@ -53,6 +53,7 @@ export function openLive(query: Record<string, string>, handlers: LiveHandlers, 
       show("lost");
       retry = setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
     });
+    opened.addEventListener("ready", remember);
     opened.addEventListener("reset", (event) => {
       remember(event);
       onGap();

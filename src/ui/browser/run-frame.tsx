@@ -144,16 +144,17 @@ export function listen(handlers: LiveHandlers, onGap: () => void): void {
     { run: runId },
     {
       ...handlers,
-      run(run: Run) {
+      run({ deleted, ...run }: Run & { deleted?: boolean }) {
+        if (deleted) {
+          update({ problem: "This run was deleted." });
+          return;
+        }
         update({ run: { ...state.run, ...run } });
         // A listing's shape: tags, writers and the like are asked for.
         detailTimer ??= setTimeout(() => {
           detailTimer = undefined;
           refreshRun().catch(() => {});
         }, 500);
-      },
-      deleted() {
-        update({ problem: "This run was deleted." });
       },
     },
     () => {

@@ -101,7 +101,12 @@ function onSearch(search: string): void {
   typing = setTimeout(() => go(state.view, true), 180);
 }
 
-function onRun(run: Run): void {
+function onRun(run: Run & { deleted?: boolean }): void {
+  if (run.deleted) {
+    update({ runs: state.runs.filter(({ id }) => id !== run.id) });
+    scheduleRefresh();
+    return;
+  }
   const index = state.runs.findIndex(({ id }) => id === run.id);
   const known = state.runs[index];
   // Counts by status and by project are the server's to know.
@@ -124,11 +129,6 @@ function onRun(run: Run): void {
     fresh.delete(run.id);
     update({ fresh });
   }, FRESH_MS);
-}
-
-function onDeleted({ id }: { id: string }): void {
-  update({ runs: state.runs.filter((run) => run.id !== id) });
-  scheduleRefresh();
 }
 
 function App() {
@@ -203,4 +203,4 @@ shortcut(["Enter"], "Open the run", () => {
   if (run) location.href = `/runs/${run.id}`;
 });
 
-openLive({}, { run: onRun, deleted: onDeleted }, () => void reload());
+openLive({}, { run: onRun }, () => void reload());

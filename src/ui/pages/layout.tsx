@@ -1,5 +1,7 @@
 /** @jsxImportSource hono/jsx */
+import type { Context } from "hono";
 import type { Child } from "hono/jsx";
+import type { JSX } from "hono/jsx/jsx-runtime";
 import { assetPath, type AssetName } from "../assets.ts";
 import { Compass, Icon } from "../components/icon.tsx";
 import type { Theme } from "../theme.ts";
@@ -70,3 +72,7 @@ export const Layout = ({ title, theme, script, signedIn = true, children }: Layo
     </body>
   </html>
 );
+
+/** With its doctype: without one browsers draw in quirks mode, where tables forget the font. */
+export const page = async (c: Context, document: JSX.Element): Promise<Response> =>
+  c.html(`<!DOCTYPE html>${await document.toString()}`);
