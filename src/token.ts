@@ -2,8 +2,8 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
-/** What its holder may do. `run`: write, and read, that run alone. */
-export type Access = { scope: "admin" | "write" | "read" } | { scope: "run"; run: string };
+/** What its holder may do. `run`: write, and read, that run alone; `dashboard`: read, and steer runs. */
+export type Access = { scope: "admin" | "write" | "read" | "dashboard" } | { scope: "run"; run: string };
 
 /** The tokens of one collector. All but the admin's are derived from it, so nothing else is stored and one rotation revokes all. */
 export interface Tokens {

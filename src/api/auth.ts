@@ -41,9 +41,9 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
       return token === undefined ? undefined : tokens.verify(token);
     }
     const cookie = cookieOf(request);
-    // Whoever has the cookie was let in by the admin, and stops, renames and deletes runs from the dashboard. Other sites can't
-    // make use of it: it is SameSite=Strict, and checkOrigin refuses what a browser says comes from elsewhere.
-    return cookie !== undefined && isCookieValid(cookie) ? { scope: "admin" } : undefined;
+    return cookie !== undefined && isCookieValid(cookie) && isFromPage(request)
+      ? { scope: "dashboard" }
+      : undefined;
   }
 
   function isCookieValid(cookie: string): boolean {
@@ -136,24 +136,43 @@ function checkPath(url: string): void {
     });
 }
 
-type Need = { scope: "none" | "read" | "admin" } | { scope: "write" | "read"; run: string };
+type Scope = "none" | "read" | "write" | "edit" | "manage" | "admin";
+
+/** What a request needs; `run`: for that run. */
+export interface Need {
+  scope: Scope;
+  run?: string;
+}
+
+/** Who may. A run's own token counts for that run alone. */
+const allowedByScope: Record<Exclude<Scope, "none">, Access["scope"][]> = {
+  read: ["read", "write", "run", "dashboard", "admin"],
+  write: ["write", "run", "admin"],
+  edit: ["write", "run", "dashboard", "admin"],
+  manage: ["dashboard", "admin"],
+  admin: ["admin"],
+};
 
 /** What a request needs. Whatever is not named here needs the most: a forgotten route stays shut. */
-export function needOf(method: string, path: string): Need | { scope: "write" } {
+export function needOf(method: string, path: string): Need {
   const isRead = method === "GET" || method === "HEAD";
   if (isRead && isOpen(path)) return { scope: "none" };
-  const run = /^\/api\/v1\/runs\/([^/]+)(?:\/([^/]+))?$/.exec(path);
-  if (run) {
-    const id = run[1]!;
-    const action = run[2];
-    if (isRead) return action === "heartbeat" ? { scope: "write", run: id } : { scope: "read", run: id };
-    if (method === "PATCH" && action === undefined) return { scope: "write", run: id };
-    if (method === "POST" && (action === "records" || action === "logs" || action === "finish"))
-      return { scope: "write", run: id };
-    return { scope: "admin" };
+  const match = /^\/api\/v1\/runs\/([^/]+)(?:\/([^/]+))?$/.exec(path);
+  if (!match) {
+    if (method === "POST" && path === "/api/v1/runs") return { scope: "write" };
+    return { scope: isRead ? "read" : "admin" };
   }
-  if (method === "POST" && path === "/api/v1/runs") return { scope: "write" };
-  return isRead ? { scope: "read" } : { scope: "admin" };
+  const [, run = "", action] = match;
+  if (isRead) return { scope: action === "heartbeat" ? "write" : "read", run };
+  if (action === undefined) {
+    if (method === "PATCH") return { scope: "edit", run };
+    if (method === "DELETE") return { scope: "manage", run };
+  }
+  if (method === "POST") {
+    if (action === "records" || action === "logs" || action === "finish") return { scope: "write", run };
+    if (action === "stop") return { scope: "manage", run };
+  }
+  return { scope: "admin", run };
 }
 
 /** Answered without a token. */
@@ -165,17 +184,17 @@ const isOpen = (path: string) =>
   path === "/python/" ||
   path.startsWith("/python/");
 
-function isEnough(access: Access, need: ReturnType<typeof needOf>): boolean {
-  if (access.scope === "admin") return true;
-  const run = "run" in need ? need.run : undefined;
-  if (access.scope === "run") {
-    // Creating: the verb's caller checks the id in the body.
-    if (need.scope === "write" && run === undefined) return true;
-    return run === access.run && (need.scope === "write" || need.scope === "read");
-  }
-  if (need.scope === "read") return access.scope === "read" || access.scope === "write";
-  return need.scope === "write" && access.scope === "write";
+function isEnough(access: Access, { scope, run }: Need): boolean {
+  if (scope === "none") return true;
+  if (!allowedByScope[scope].includes(access.scope)) return false;
+  if (access.scope !== "run") return true;
+  // Creating runs: the id is in the body, and the handler compares it.
+  return run === access.run || (run === undefined && scope === "write");
 }
+
+/** Browsers say where a request comes from whenever it may change something: a cookie without that is no browser's. */
+const isFromPage = (request: Request) =>
+  request.method === "GET" || request.method === "HEAD" || request.headers.has("origin");
 
 /** Browsers share cookies between ports, so each has its own: the port the browser sees, also through a tunnel. */
 function cookieName(request: Request): string {
