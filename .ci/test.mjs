@@ -8,7 +8,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { ensureChromium } from "./chromium.mjs";
+import { ensureTools } from "./tools.mjs";
 import { ensureBinary, root, say, setup, SetupError } from "./setup.mjs";
 
 const words = process.argv.slice(2).filter((word) => !word.startsWith("-"));
@@ -114,7 +114,7 @@ async function testFile(bun, name, env, folder) {
 
 async function main() {
   const bun = await setup();
-  const chromium = await ensureChromium();
+  const chromium = await ensureTools();
   const env = {
     ...process.env,
     PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH ?? ""}`,

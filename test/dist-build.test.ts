@@ -79,7 +79,8 @@ describe.skipIf(skip)("bun run build --all", () => {
     const addons = await Promise.all(
       Object.entries(addonPackages).map(async ([target, name]) => ({
         target,
-        bytes: readFileSync(join(await packageFolder(name), "index.node")),
+        // Code from its middle, which no two of them share.
+        bytes: readFileSync(join(await packageFolder(name), "index.node")).subarray(2_000_000, 2_004_096),
       })),
     );
     for (const target of Object.keys(kinds)) {

@@ -2,7 +2,7 @@
  * `bun run build` → dist/binnacle for this machine; `--all` → dist/binnacle-<target> for every platform,
  * `--target <target>` → for that one; `--into FOLDER` in the place of dist.
  */
-import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { mkdirSync, renameSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { embedLibsql } from "./libsql.ts";
@@ -65,10 +65,10 @@ async function build(name: string, outfile: string): Promise<void> {
   // Beside the final name, and renamed over it: a running binary can't be written to.
   const temporary = `${outfile}.${process.pid}.tmp`;
   const host = name === hostTarget();
-  const workers = ["src/store/seal-worker.ts"].map((path) => join(root, path)).filter(existsSync);
   const result = await Bun.build({
-    entrypoints: [join(root, "src/cli/main.ts"), ...workers],
-    root: join(root, "src"),
+    entrypoints: [join(root, "src/cli/main.ts"), join(root, "src/store/seal-worker.ts")],
+    // Flat, so that "./seal-worker.ts" is found beside the program that src/store/seal.ts has become part of.
+    naming: "[name].[ext]",
     compile: {
       target: target.bun,
       outfile: temporary,

@@ -1,0 +1,71 @@
+/** What some tests need beside the packages: a Chromium, and in CI buildah. Installed where that takes no password. */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { delimiter, join } from "node:path";
+import { root, say, step, SetupError } from "./setup.mjs";
+
+const names = [
+  "chromium",
+  "chromium-browser",
+  "google-chrome-stable",
+  "google-chrome",
+  "chromium-headless-shell",
+];
+/** A package mirror that hangs must not take the tests' ten minutes. */
+const LIMIT_MS = 180_000;
+
+function onPath(...wanted) {
+  for (const folder of (process.env.PATH ?? "").split(delimiter))
+    for (const name of wanted) if (existsSync(join(folder, name))) return join(folder, name);
+  return undefined;
+}
+
+/** Ubuntu's `chromium-browser` is a script that asks for a snap, so being there is not enough. */
+const answers = (path) => spawnSync(path, ["--version"], { timeout: 20_000 }).status === 0;
+
+function findChromium() {
+  const { chromium } = createRequire(import.meta.url)(join(root, "node_modules/playwright-core"));
+  const candidates = [process.env.CHROMIUM, ...names.map((name) => onPath(name)), chromium.executablePath()];
+  return candidates.find((path) => path !== undefined && existsSync(path) && answers(path));
+}
+
+async function attempt(label, command, args, env = {}) {
+  try {
+    await step(label, command, args, { env: { ...process.env, ...env }, timeout: LIMIT_MS });
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    say(`  ${error.message}`);
+  }
+}
+
+async function install(packages) {
+  const quiet = { DEBIAN_FRONTEND: "noninteractive" };
+  const options = ["-y", "-qq", "--no-install-recommends"];
+  await attempt("Updating Debian's list of packages", "apt-get", ["update", "-qq"], quiet);
+  await attempt(`Installing ${packages.join(", ")}`, "apt-get", ["install", ...options, ...packages], quiet);
+}
+
+/** Path of a Chromium, or undefined after saying loudly what will be missing. */
+export async function ensureTools() {
+  const wanted = [];
+  if (findChromium() === undefined) wanted.push("chromium", "fonts-dejavu-core");
+  if (process.env.CI && onPath("buildah") === undefined) wanted.push("buildah");
+  const canInstall = process.getuid?.() === 0 && onPath("apt-get") !== undefined;
+  if (wanted.length > 0 && canInstall) await install(wanted);
+  else if (wanted.includes("chromium"))
+    await attempt("Downloading Chromium (about 100 MB)", process.execPath, [
+      join(root, "node_modules/playwright-core/cli.js"),
+      "install",
+      "chromium-headless-shell",
+    ]);
+
+  const chromium = findChromium();
+  if (chromium === undefined) {
+    say("┌────────────────────────────────────────────────────────────────────────────────────────────┐");
+    say("│ NO CHROMIUM: the browser tests will be SKIPPED. Install one (Debian: apt install chromium) │");
+    say("│ or name it: CHROMIUM=/path/to/chromium npm test                                            │");
+    say("└────────────────────────────────────────────────────────────────────────────────────────────┘");
+  }
+  return chromium;
+}
