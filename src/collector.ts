@@ -55,7 +55,7 @@ export function openCollector({
   const bus = createBus(onListenerError);
   const journal = createJournal(connection, bus, onFatal);
   const counters = createCounters(connection);
-  const logs = createLogs(connection, onFatal);
+  const logs = createLogs(connection, bus, onFatal);
   journal.register(logs.applier);
   const series = createSeriesStore();
   journal.register(series.applier);

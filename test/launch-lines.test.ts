@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { collapse, createLineAssembler, MAX_LINE_BYTES } from "../src/launch/lines.ts";
 import { decodeLossless, encodeLossless } from "../src/launch/utf8.ts";
 
@@ -8,7 +8,8 @@ function assemble(input: string | Uint8Array, size = Infinity) {
   const bytes = typeof input === "string" ? Buffer.from(input) : input;
   const assembler = createLineAssembler();
   const lines: string[] = [];
-  for (let at = 0; at < bytes.length; at += size) lines.push(...assembler.feed(bytes.subarray(at, at + size)));
+  for (let at = 0; at < bytes.length; at += size)
+    lines.push(...assembler.feed(bytes.subarray(at, at + size)));
   return { lines, open: assembler.open, end: assembler.end() };
 }
 
@@ -57,7 +58,8 @@ describe("lines", () => {
 
   test("a bar that never ends its line does not grow", () => {
     const assembler = createLineAssembler();
-    for (let state = 0; state < 100_000; state++) expect(assembler.feed(Buffer.from(`\rstate ${state}`))).toEqual([]);
+    for (let state = 0; state < 100_000; state++)
+      expect(assembler.feed(Buffer.from(`\rstate ${state}`))).toEqual([]);
     expect(assembler.open).toBe("state 99999");
   });
 

@@ -113,7 +113,10 @@ describe("append", () => {
   test("a gap is refused with what was expected", async () => {
     const collector = open();
     await append(collector, 1, ["a"]);
-    expect(append(collector, 3, ["c"])).rejects.toMatchObject({ code: "sequence-gap", details: { expected: 2 } });
+    expect(append(collector, 3, ["c"])).rejects.toMatchObject({
+      code: "sequence-gap",
+      details: { expected: 2 },
+    });
   });
 
   test("an empty batch fills a hole in the numbering, and a restart remembers it", async () => {
@@ -130,9 +133,13 @@ describe("append", () => {
   test("an unknown run and a deleted one are told apart", async () => {
     const collector = open();
     const items = [{ text: "a" }];
-    expect(appendLogs(collector, "9", { client: "c", seq: 1, items })).rejects.toMatchObject({ code: "not-found" });
+    expect(appendLogs(collector, "9", { client: "c", seq: 1, items })).rejects.toMatchObject({
+      code: "not-found",
+    });
     collector.counters.delete(RUN);
-    expect(appendLogs(collector, RUN, { client: "c", seq: 1, items })).rejects.toMatchObject({ code: "gone" });
+    expect(appendLogs(collector, RUN, { client: "c", seq: 1, items })).rejects.toMatchObject({
+      code: "gone",
+    });
   });
 
   test("a traceback is one error across batches", async () => {
@@ -171,7 +178,11 @@ describe("lines still being rewritten", () => {
     await appendLogs(collector, RUN, { ...base, open: { stderr: " 20%" } });
     await appendLogs(collector, RUN, { ...base, open: { stderr: " 20%" } });
     expect((await query(collector)).open).toEqual({ stdout: null, stderr: " 20%" });
-    await appendLogs(collector, RUN, { ...base, items: [{ stream: "stderr", text: "100%" }], open: { stderr: null } });
+    await appendLogs(collector, RUN, {
+      ...base,
+      items: [{ stream: "stderr", text: "100%" }],
+      open: { stderr: null },
+    });
     expect(await query(collector)).toMatchObject({ total: 1, open: { stdout: null, stderr: null } });
     expect(heard).toEqual([
       { rank: 0, stdout: null, stderr: " 10%" },
@@ -182,7 +193,15 @@ describe("lines still being rewritten", () => {
 });
 
 describe("storing", () => {
-  const strange = ["\udc80\udcff lone", "\ud83d\ude00 pair", "\ud83d cut", "\u0000 nul", "\u001b[31mred\u001b[0m", "", " "];
+  const strange = [
+    "\udc80\udcff lone",
+    "\ud83d\ude00 pair",
+    "\ud83d cut",
+    "\u0000 nul",
+    "\u001b[31mred\u001b[0m",
+    "",
+    " ",
+  ];
 
   test("strange text survives journal, head, chunk and restart exactly", async () => {
     let collector = open();
@@ -309,7 +328,13 @@ describe("query", () => {
     expect(await lines(collector, { limit: 10, after: 0 })).toEqual([1, 10, 10, null, 10]);
     expect(await lines(collector, { limit: 10, after: 4995 })).toEqual([4996, 5000, 5, 4996, null]);
     expect(await lines(collector, { limit: 10, after: 4990 })).toEqual([4991, 5000, 10, 4991, null]);
-    expect(await lines(collector, { limit: 10, after: 9999 })).toEqual([undefined, undefined, 0, 10_000, null]);
+    expect(await lines(collector, { limit: 10, after: 9999 })).toEqual([
+      undefined,
+      undefined,
+      0,
+      10_000,
+      null,
+    ]);
     expect(await lines(collector, { limit: 10, after: 3, before: 6 })).toEqual([4, 5, 2, 4, null]);
     expect((await query(collector)).total).toBe(5000);
   });
@@ -324,7 +349,9 @@ describe("query", () => {
     expect(await found({ since: 4_990_000, stream: "stderr" })).toEqual([4991, 4993, 4995, 4997, 4999]);
     expect(await found({ rank: 1 })).toEqual([]);
     expect(await found({ grep: "line (12|49)34 " })).toEqual([1234, 4934]);
-    expect(await found({ grep: "line \\d+00 ", level: "ERROR", since: 3_000_000 })).toEqual([3000, 4000, 5000]);
+    expect(await found({ grep: "line \\d+00 ", level: "ERROR", since: 3_000_000 })).toEqual([
+      3000, 4000, 5000,
+    ]);
     const newest = await query(collector, { grep: "line .234 ", limit: 2 });
     expect(newest.lines.map((line) => line.line)).toEqual([3234, 4234]);
     expect(newest.previous).toBe(3234);

@@ -10,10 +10,7 @@ const MAX_OPEN_LENGTH = 10_000;
 /** Where captured output is also shown, as it is; resolves when there is room for more. */
 export type Show = (bytes: Uint8Array) => Promise<void>;
 
-/** Whether anything still comes. */
 export interface Pulse {
-  /** When the last bytes came, by the monotonic clock. */
-  at: number;
   /** Streams that are held up by us, not by the program. */
   waiting: number;
 }
@@ -55,7 +52,6 @@ export async function capture(
       timer ??= setTimeout(announceOpen, OPEN_EVERY_MS);
       await sender.room();
       pulse.waiting--;
-      pulse.at = performance.now();
     }
   } catch {
     // The pipe was closed under us: whatever came until then counts.

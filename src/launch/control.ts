@@ -43,7 +43,9 @@ export function takeControl(program: RunningProgram): Control {
     },
     async untilGroupIsGone() {
       if (asked.stop === undefined) return;
-      while (program.isLeft()) {
+      // The dead count too where nobody collects them (a container without an init): they are not waited for.
+      const giveUpAt = (killAt ?? performance.now()) + 500;
+      while (program.isLeft() && performance.now() < giveUpAt) {
         if (killAt === undefined || performance.now() > killAt) kill();
         await new Promise((resolve) => setTimeout(resolve, 20));
       }

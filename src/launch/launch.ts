@@ -36,8 +36,9 @@ export interface LaunchOptions {
 
 /** The first answer is awaited so long before the program starts, so that a refusal is known in time. */
 const CREATE_WITHIN_MS = 5_000;
-/** What a program left behind may hold its output open so long after its own end. */
+/** What a program left behind may hold its output open so long after its own end: it is told to end, then killed. */
 const LEFTOVER_MS = 2_000;
+const TICK_MS = 100;
 
 /** Runs a program, keeps its output, and resolves with its exit code. */
 export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<number> {
@@ -149,31 +150,26 @@ function childEnv(
 
 /** Reads both streams until the program and what holds its output are gone. */
 async function watch(program: RunningProgram, sender: Sender, control: Control): Promise<Ending> {
-  const pulse: Pulse = { at: performance.now(), waiting: 0 };
+  const pulse: Pulse = { waiting: 0 };
   const streams = Promise.all([
     capture(program.stdout, "stdout", sender, createShow(process.stdout), pulse),
     capture(program.stderr, "stderr", sender, createShow(process.stderr), pulse),
-  ]);
-  let open = true;
-  void streams.then(() => (open = false));
+  ]).then(() => true);
   const ending = await program.ended;
-  const end = performance.now();
-  pulse.at = Math.max(pulse.at, end);
-  let urged: "no" | "SIGTERM" | "SIGKILL" = "no";
-  while (open) {
-    await within(100, streams);
-    const quiet = pulse.waiting > 0 ? 0 : performance.now() - pulse.at;
-    if (quiet > LEFTOVER_MS && urged === "no") {
-      // Something it started is still there and silent: a run ends with its program.
-      urged = "SIGTERM";
-      program.signal("SIGTERM");
-    } else if (quiet > 2 * LEFTOVER_MS && urged === "SIGTERM") {
-      urged = "SIGKILL";
-      program.signal("SIGKILL");
-    } else if (quiet > 3 * LEFTOVER_MS) {
+  // What it left behind in the pipes is read at once, unless we are what holds it up; longer, and somebody is still writing.
+  let patience = LEFTOVER_MS;
+  const leftovers = (["SIGTERM", "SIGKILL"] as const)[Symbol.iterator]();
+  while (!(await within(TICK_MS, streams))) {
+    if (pulse.waiting === 0) patience -= TICK_MS;
+    if (patience > 0) continue;
+    patience = LEFTOVER_MS;
+    const { value: signal } = leftovers.next();
+    if (signal) program.signal(signal);
+    else {
       // Out of our reach, in a session of its own.
       program.stdout.destroy();
       program.stderr.destroy();
+      await within(LEFTOVER_MS, streams);
       break;
     }
   }

@@ -1,4 +1,6 @@
 import { createLogStore, type LogStore } from "../store/log-store.ts";
+import { isLive, type Run } from "../run/schema.ts";
+import type { Bus } from "../store/bus.ts";
 import type { Connection } from "../store/open.ts";
 import type { LevelState } from "./level.ts";
 import { createOpenLineStore, trim, type OpenLineStore } from "./open.ts";
@@ -15,9 +17,13 @@ export interface Logs extends LogStore {
 
 const MAX_WRITERS = 10_000;
 
-export function createLogs(connection: Connection, onFatal: (error: unknown) => void): Logs {
+export function createLogs(connection: Connection, bus: Bus, onFatal: (error: unknown) => void): Logs {
   const store = createLogStore(connection, onFatal);
   const open = createOpenLineStore();
+  // A writer that was killed leaves its progress bar standing.
+  bus.subscribe(({ kind, run, data }) => {
+    if (kind === "run.changed" && !isLive((data as Run).status)) open.delete(run);
+  });
   const statesByWriter = new Map<string, LevelStates>();
   return {
     ...store,

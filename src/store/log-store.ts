@@ -316,7 +316,10 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
         dirty.delete(head);
         heads.delete(run);
       }
-      while (!closed && remove.run(run).changes > 0) await new Promise((resolve) => setImmediate(resolve));
+      for (;;) {
+        if (closed || remove.run(run).changes === 0) return;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
     },
     close() {
       closed = true;

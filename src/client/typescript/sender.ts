@@ -258,8 +258,18 @@ class QueueingSender implements Sender {
     { timeoutMs = 60_000, offlineMs = 3_000 }: FinishOptions = {},
   ): Promise<Delivery> {
     const body = { client: this.client, finished: Date.now(), ...input };
-    this.#open = undefined;
-    this.#queue.push({ path: `/api/v1/runs/${this.run}/finish`, kind: "finish", items: [], body, bytes: 0 });
+    const path = `/api/v1/runs/${this.run}`;
+    if (this.#open) {
+      const empty = {
+        client: this.client,
+        seq: this.#seq + 1,
+        rank: this.#options.create.writer.rank,
+        items: [],
+      };
+      const last = { ...empty, open: this.#takeOpen() };
+      this.#queue.push({ path: `${path}/logs`, kind: "logs", items: [], body: last, bytes: 0 });
+    }
+    this.#queue.push({ path: `${path}/finish`, kind: "finish", items: [], body, bytes: 0 });
     this.#nudge();
     const deadline = performance.now() + timeoutMs;
     let offlineSince = performance.now();
