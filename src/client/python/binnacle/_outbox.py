@@ -5,12 +5,15 @@ Everything in the file comes before everything in memory: when memory moves to t
 
 import threading
 from collections import deque, namedtuple
+from time import monotonic
 
 from ._spool import Spool, line_of, parse
 
 MEMORY_LIMIT = 8 << 20
+# A full disk is asked again after so many seconds: every attempt copies all that is in memory.
+DISK_RETRY = 1.0
 
-# `seq`: number of a batch, None for other requests. `count`: records and lines in it. `offset`: end of its line in the
+# `seq`: number of a batch, None for other requests. `count`: records and lines in it, where known. `offset`: end of its line in the
 # spool file, None for what lies in memory.
 Request = namedtuple("Request", "method path body seq count offset")
 
@@ -27,6 +30,7 @@ class Outbox:
         # Set by the sender: it failed, or waits longer than is safe. What comes goes to the file at once.
         self.to_disk = False
         self.disk_error = None
+        self._disk_again_at = 0.0
 
     def put(self, method, path, body, seq=None, count=0):
         """False where neither the file nor memory has room."""
@@ -113,10 +117,12 @@ class Outbox:
 
     def _read(self):
         line, offset = self.spool.read(self._sent_to)
-        method, path, body, fields = parse(line)
-        return Request(method, path, body, fields.get("seq"), len(fields.get("items", ())), offset)
+        method, path, body, _, seq = parse(line)
+        return Request(method, path, body, seq, 0, offset)
 
     def _spill(self, extra=None):
+        if self.disk_error is not None and monotonic() < self._disk_again_at:
+            return False
         lines = [line_of(request.path, request.body, request.method) for request in self._memory]
         if extra is not None:
             lines.append(extra)
@@ -124,6 +130,7 @@ class Outbox:
             is_new = self.spool.write(self._header, lines)
         except OSError as error:
             self.disk_error = error
+            self._disk_again_at = monotonic() + DISK_RETRY
             return False
         if is_new:
             # The first line is for whoever sends the file later, perhaps to a collector that never heard of the run.

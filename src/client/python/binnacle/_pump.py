@@ -1,21 +1,26 @@
 """The thread between log() and the outbox: gives records their steps and joins them into numbered batches.
 
-It shares the interpreter with the training loop, which waits while it works: so it works in slices of a millisecond and
-sleeps in between.
+It shares the interpreter with the training loop, which waits while it works: so it works in slices of half a
+millisecond and sleeps in between.
 """
 
 import threading
+from collections import deque
 from time import monotonic, perf_counter, sleep
 
-SLICE = 0.001
+SLICE = 0.0005
 CHECK_EVERY = 64
 PAUSE = 0.0005
 # What SIGKILL can take is what waits here, and what is on its way to the collector.
 TICK = 0.05
 IDLE_TICK = 0.2
 IDLE_AFTER = 2.0
-BATCH_RECORDS = 5_000
-BATCH_BYTES = 512 * 1024
+BATCH_RECORDS = 10_000
+BATCH_BYTES = 256 * 1024
+# What is gathered here at most, before log() no longer helps and the queue fills up.
+GATHERED_BYTES = 8 << 20
+# Calls waiting, from which on log() helps.
+MANY = 2_000
 # A batch that waits longer for its answer is safer on disk.
 SAFE_WITHIN = 1.0
 # A run that is joined counts on from its last step, which the collector tells.
@@ -47,15 +52,19 @@ class Pump:
         self._outbox = outbox
         self._path = path
         self._head = '{"client":"%s","rank":%d,"seq":' % (client, rank)
-        self._items = {"records": [], "logs": []}
+        # Who holds this may take from the queue. log() only ever tries it.
+        self._lock = threading.Lock()
+        self._records = []
+        self._lines = []
         self._size = 0
         self._seq = 0
-        self._unplaced = None
+        self._unplaced = deque()
         self._waits_for_step_until = None
         self._busy_at = monotonic()
         self.wake = threading.Event()
         # Set at every tick after which memory holds nothing.
         self.was_saved = threading.Event()
+        self.is_ending = False
         self.finish_is_out = False
         # When the sender gave out what it is waiting for now; None while it waits for nothing.
         self.in_flight_since = None
@@ -71,6 +80,15 @@ class Pump:
         self._waits_for_step_until = None
         self.wake.set()
 
+    def help(self):
+        """Called by log() while it is faster than we are: does two calls' worth of our work, if nobody is at it."""
+        if self._waits_for_step_until is not None or self._size > GATHERED_BYTES or not self._lock.acquire(False):
+            return
+        try:
+            self._take(2)
+        finally:
+            self._lock.release()
+
     def loop(self):
         while not self.is_closed:
             is_idle = monotonic() - self._busy_at > IDLE_AFTER
@@ -84,84 +102,103 @@ class Pump:
             self._outbox.to_disk = True
         if self._outbox.to_disk:
             self._outbox.spill()
-        if (self._queue or self._unplaced) and self._may_count():
+        if self._is_anything_left() and self._may_count():
             self._busy_at = monotonic()
             self._drain()
-        if not self._queue and not self._unplaced and self._outbox.is_safe:
+        if not self._is_anything_left() and self._outbox.is_safe:
             self.was_saved.set()
+
+    def _is_anything_left(self):
+        return bool(self._queue or self._records or self._lines or self._unplaced)
 
     def _may_count(self):
         until = self._waits_for_step_until
         if until is None:
             return True
-        if monotonic() < until and len(self._queue) < 10_000:
+        if monotonic() < until and len(self._queue) < MANY:
             return False
         self._waits_for_step_until = None
         return True
 
     def _drain(self):
-        queue = self._queue
-        if not self._place():
-            return
-        until = perf_counter() + SLICE
-        done = 0
-        while queue:
-            self._take(queue.popleft())
-            done += 1
-            if done % CHECK_EVERY == 0:
-                if self._size >= BATCH_BYTES or done >= BATCH_RECORDS:
-                    done = 0
-                    if not self._flush():
-                        return
+        """Until nothing is left, or there is no room for it."""
+        while self._place() and self._is_anything_left():
+            request = self._gather()
+            if request is not None or not self._queue or self._size >= BATCH_BYTES:
+                if not self._make_batches():
+                    return
+            if request is not None:
+                self._unplaced.append((request.method, request.path, request.body, None, 0, request.is_finish))
+            elif self._queue:
+                sleep(PAUSE)
+
+    def _gather(self):
+        """Takes from the queue for a slice of time; returns the request it came to, if any."""
+        # A signal handler that ends the run may have interrupted help() for good: then the lock is never freed.
+        if not self._lock.acquire(timeout=1.0) and not self.is_ending:
+            return None
+        try:
+            until = perf_counter() + SLICE
+            while self._queue and self._size < BATCH_BYTES:
+                self._take(CHECK_EVERY)
+                if self._queue and type(self._queue[0]) is Request:
+                    request = self._queue.popleft()
+                    if request.is_finish:
+                        record = self._steps.flush()
+                        if record is not None:
+                            self._records.append(record)
+                    return request
                 if perf_counter() >= until:
-                    sleep(PAUSE)
-                    until = perf_counter() + SLICE
-        self._flush()
+                    break
+            return None
+        finally:
+            if self._lock.locked():
+                self._lock.release()
 
-    def _take(self, entry):
-        if type(entry) is tuple:
-            record = self._steps.take(entry)
-            if record is not None:
-                self._items["records"].append(record)
-                self._size += len(record)
-        elif type(entry) is Line:
-            self._items["logs"].append(entry.text)
-            self._size += len(entry.text)
-        elif type(entry) is Request:
-            if entry.is_finish:
-                self.commit_rest()
-            self._flush(then=entry)
+    def _take(self, count):
+        queue, take, records = self._queue, self._steps.take, self._records
+        for _ in range(count):
+            if not queue:
+                return
+            entry = queue[0]
+            if type(entry) is tuple:
+                record = take(entry)
+                if record is not None:
+                    records.append(record)
+                    self._size += len(record)
+            elif type(entry) is Line:
+                self._lines.append(entry.text)
+                self._size += len(entry.text)
+            elif type(entry) is Request:
+                return
+            queue.popleft()
 
-    def commit_rest(self):
-        record = self._steps.flush()
-        if record is not None:
-            self._items["records"].append(record)
-
-    def _flush(self, then=None):
+    def _make_batches(self):
         """Makes batches of what is gathered; False where there is no room for them."""
-        out = self._unplaced or []
-        for kind, items in self._items.items():
-            if items:
+        with_lock = self._lock.acquire(timeout=1.0)
+        records, self._records = self._records, []
+        lines, self._lines = self._lines, []
+        size, self._size = self._size, 0
+        if with_lock:
+            self._lock.release()
+        # By number rather than by size: counting the bytes of each would take longer than joining them.
+        portion = max(1, min(BATCH_RECORDS, (len(records) + len(lines)) * BATCH_BYTES // max(size, 1)))
+        for kind, items in (("records", records), ("logs", lines)):
+            for start in range(0, len(items), portion):
+                some = items[start : start + portion]
                 self._seq += 1
-                body = "%s%d,\"items\":[%s]}" % (self._head, self._seq, ",".join(items))
-                out.append(("POST", "%s/%s" % (self._path, kind), body, self._seq, len(items), False))
-                self._items[kind] = []
-        self._size = 0
-        if then is not None:
-            out.append((then.method, then.path, then.body, None, 0, then.is_finish))
-        self._unplaced = out
+                body = '%s%d,"items":[%s]}' % (self._head, self._seq, ",".join(some))
+                self._unplaced.append(("POST", "%s/%s" % (self._path, kind), body, self._seq, len(some), False))
         return self._place()
 
     def _place(self):
         """Hands over in order; what finds no room is tried again at the next tick, and the queue fills up behind it."""
-        out = self._unplaced or []
-        while out:
-            method, path, body, seq, count, is_finish = out[0]
+        while self._unplaced:
+            method, path, body, seq, count, is_finish = self._unplaced[0]
             if not self._outbox.put(method, path, body, seq, count):
-                self._unplaced = out
                 return False
             if is_finish:
                 self.finish_is_out = True
-            out.pop(0)
-        self._unplaced = None
+            self._unplaced.popleft()
         return True
+

@@ -12,6 +12,7 @@ from re import compile as pattern
 from time import monotonic, time
 
 from . import _place
+from ._pump import MANY, Line, Pump, Request
 from ._steps import Steps
 from ._tell import tell
 from ._values import config_json, key_prefix, metrics_text, quote, step_number
@@ -87,11 +88,11 @@ class Run:
         queue.append((step, time() * 1000.0, text, axes, commit))
         if len(text) > SLOT_TEXT:
             queue.extend([None] * (len(text) // SLOT_TEXT))
+        if len(queue) > MANY:
+            self._pump.help()
 
     def log_line(self, text, level=None, stream="stdout"):
         """Records one or more lines of output. `binnacle launch` captures what a script prints by itself."""
-        from ._pump import Line
-
         if stream not in ("stdout", "stderr"):
             raise ValueError("stream must be 'stdout' or 'stderr', not %r" % (stream,))
         if level is not None:
@@ -150,6 +151,7 @@ class Run:
                 return
             self.start()
         self._is_finished = True
+        self._pump.is_ending = True
         self._finish_by = monotonic() + FLUSH_WITHIN
         self._queue.append(self._finish_request(status, exit_code, reason))
         self._pump.wake.set()
@@ -183,9 +185,10 @@ class Run:
             from . import _exit
             from ._heartbeat import Heartbeat
             from ._outbox import Outbox
-            from ._pump import Pump
             from ._sender import Sender
 
+            # The sender's first look-up of a host would import this, while the training waits for the interpreter.
+            "localhost".encode("idna")
             if self._unsettled is not None:
                 self._count_on()
             self._pid = os.getpid()
@@ -197,7 +200,7 @@ class Run:
             self._pump = Pump(self._queue, self._steps, outbox, path, self.client, rank)
             if not self._is_new and not self._is_forked:
                 self._pump.wait_for_step()
-            self._sender = Sender(outbox, self._pump, creation, self._on_answer)
+            self._sender = Sender(outbox, self._pump, self.client, creation, self._on_answer)
             self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _is_under_launch(), self.finish)
             self._outbox = outbox
             _exit.install()
@@ -214,8 +217,6 @@ class Run:
 
     def change(self, fields):
         """PATCHes the run, in order with its records."""
-        from ._pump import Request
-
         if not self._is_running:
             self.start()
         self._queue.append(Request("PATCH", "/api/v1/runs/%s" % self.id, dumps(fields, separators=(",", ":"))))
@@ -296,8 +297,6 @@ class Run:
                 tell("run %s (%s) %s" % (self.name, self.id, self.url))
 
     def _finish_request(self, status, exit_code, reason):
-        from ._pump import Request
-
         fields = {"client": self.client, "status": status, "finished": round(time() * 1000.0, 3)}
         if exit_code is not None:
             fields["exit_code"] = int(exit_code) & 0xFF

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from json import dumps
+from json import dumps, loads
 from time import monotonic
 
 from . import _spool
@@ -35,9 +35,10 @@ class Refused(Exception):
 
 
 class Sender:
-    def __init__(self, outbox, pump, creation, on_created):
+    def __init__(self, outbox, pump, client, creation, on_created):
         self._outbox = outbox
         self._pump = pump
+        self._client = client
         self._creation = creation  # JSON text of POST /runs
         self._on_created = on_created
         self._collector = Collector()
@@ -130,34 +131,18 @@ class Sender:
         self._outbox.arrived.wait(1.0)
 
     def _deliver(self, request):
+        send = (request.method, request.path, request.body, self._client, request.seq)
         try:
-            self._send(request.method, request.path, request.body)
-        except Gap as gap:
-            self._fill(request, gap)
+            self._send_over_gap(*send)
         except Refused as refusal:
             if refusal.status == 410:
                 self._delete(refusal)
-            elif refusal.status == 404 and self._is_created:
+            elif refusal.status == 404:
                 # Another collector answers there now, or its data is gone: tell it of the run, once.
                 self._create()
-                self._send_once_more(request)
+                self._send_over_gap(*send)
             else:
                 raise
-
-    def _send_once_more(self, request):
-        try:
-            self._send(request.method, request.path, request.body)
-        except Gap as gap:
-            self._fill(request, gap)
-
-    def _fill(self, request, gap):
-        """The batches before this one are lost for good: pass over their numbers, or nothing would be taken any more."""
-        client = _spool.parse(_spool.line_of(request.path, request.body))[3]["client"]
-        if request.seq is None or request.seq - gap.expected > LONGEST_GAP:
-            raise NotNow("the collector misses %s batches of this run" % gap.expected)
-        for seq in range(gap.expected, request.seq):
-            self._send("POST", request.path, _empty_batch(client, seq))
-        self._send(request.method, request.path, request.body)
 
     def _send(self, method, path, body):
         """Returns the answer where it is 2xx; raises NotNow, Refused or Gap."""
@@ -218,11 +203,10 @@ class Sender:
         """Puts aside what the collector will never take, and fills its number."""
         if self.refused == 0:
             tell("the collector refused part of the run (it is in %s.refused): %s" % (self._outbox.spool.path, refusal))
-        self.refused += max(request.count, 1)
+        self.refused += request.count or len(loads(request.body).get("items", (None,)))
         keep_refused(self._outbox.spool.path, _spool.line_of(request.path, request.body, request.method))
         if request.seq is not None:
-            client = _spool.parse(_spool.line_of(request.path, request.body))[3]["client"]
-            self._send("POST", request.path, _empty_batch(client, request.seq))
+            self._fill(request.path, self._client, request.seq)
 
     def _send_others(self):
         """A generator: sends files that earlier processes left in the folder, one line a step."""
@@ -245,23 +229,33 @@ class Sender:
                     if line.endswith(b"\n"):
                         keep_refused(path, line)
                     continue
-                method, where, body, fields = request
+                method, where, body, client, seq = request
                 try:
-                    self._send_foreign(method, where, body, fields)
+                    self._send_over_gap(method, where, body, client, seq)
                 except Refused:
                     keep_refused(path, line)
-                    if isinstance(fields.get("seq"), int):
-                        self._send_foreign("POST", where, _empty_batch(fields["client"], fields["seq"]), {})
+                    if seq is not None:
+                        self._fill(where, client, seq)
                 yield
         os.unlink(path)
 
-    def _send_foreign(self, method, path, body, fields):
+    def _send_over_gap(self, method, path, body, client, seq):
+        """Batches that are missing before this one are lost for good: their numbers are passed over."""
         try:
             self._send(method, path, body)
         except Gap as gap:
-            for seq in range(gap.expected, min(fields.get("seq", 0), gap.expected + LONGEST_GAP)):
-                self._send("POST", path, _empty_batch(fields["client"], seq))
+            if seq is None or not gap.expected < seq < gap.expected + LONGEST_GAP:
+                raise NotNow("the collector waits for batch %d of client %s" % (gap.expected, client)) from None
+            for missing in range(gap.expected, seq):
+                self._send("POST", path, _empty_batch(client, missing))
             self._send(method, path, body)
+
+    def _fill(self, path, client, seq):
+        """A refused batch leaves a hole in the numbers, for which everything behind it would be refused too."""
+        try:
+            self._send("POST", path, _empty_batch(client, seq))
+        except Refused:
+            pass  # The run itself is not taken.
 
 
 class Gap(Exception):
