@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { bindOnFirstOpen } from "../src/build/libsql.ts";
 import { packageFolder } from "../src/build/packages.ts";
-import { loudly, remove, temporaryFolder } from "./helpers/binary.ts";
+import { loudly, postAndRead, remove, startBinary, temporaryFolder } from "./helpers/binary.ts";
 
 const root = join(import.meta.dirname, "..");
 const loader = readFileSync(join(root, "node_modules/libsql/index.js"), "utf8");
@@ -89,4 +89,26 @@ describe.skipIf(skip)("bun run build --all", () => {
       expect(inside).toEqual([target]);
     }
   });
+
+  const arm = { libraries: "/usr/aarch64-linux-gnu", emulator: Bun.which("qemu-aarch64") };
+  const skipArm =
+    (arm.emulator === null || !existsSync(arm.libraries)) &&
+    loudly(
+      "the arm64 build is not run: no emulator (Debian: apt install qemu-user libc6-arm64-cross libgcc-s1-arm64-cross)",
+    );
+
+  test.skipIf(skipArm)(
+    "builds an arm64 binary that runs, addon and all",
+    async () => {
+      const dataDir = temporaryFolder();
+      const collector = await startBinary({
+        dataDir,
+        program: [arm.emulator!, "-L", arm.libraries, join(folder, "binnacle-linux-arm64")],
+      });
+      expect(await postAndRead(collector, "100000000000004", [2, 1])).toEqual([2, 1]);
+      expect(await collector.stop()).toBe(0);
+      remove(dataDir);
+    },
+    120_000,
+  );
 });
