@@ -3,6 +3,7 @@ import { getRow } from "../run/find.ts";
 import { ClientId, isLive, type StopRun } from "../run/schema.ts";
 import { noteContact } from "./contact.ts";
 import { createRoutes, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
+import { createSocketTable } from "./socket.ts";
 import { eventText, streamEvents, type EventStream } from "./stream.ts";
 
 const Heartbeat = z.object({ client: ClientId });
@@ -10,6 +11,7 @@ const Heartbeat = z.object({ client: ClientId });
 /** A writer's one open connection: pings one way, a request to stop at some time, and its end is the sign of the writer's end. */
 export function heartbeatRoutes({ collector, ending }: Edge): App {
   const app = createRoutes();
+  const sockets = createSocketTable();
 
   route(
     app,
@@ -28,6 +30,8 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
       const run = readRunId(c);
       const { client } = readQuery(c, Heartbeat);
       await noteContact(collector, run, client);
+      // Now: once the answer has begun the server no longer tells.
+      const { remote, remotePort } = c.env ?? {};
       const { status, reason } = await getRow(collector, run);
       let stream: EventStream | undefined;
       const stop = (request: StopRun) => void stream?.send(eventText("stop", request));
@@ -35,6 +39,9 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
       return streamEvents(c, {
         ending,
         pingEvery: 5000,
+        onPing: () => {
+          if (isAnswering(sockets, remote, remotePort)) collector.presence.contact(run, client);
+        },
         open(opened) {
           stream = opened;
           // Stopped while this writer could not hear it.
@@ -47,4 +54,14 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
   );
 
   return app;
+}
+
+/** The ping before was acknowledged, or we can't know. */
+function isAnswering(
+  sockets: ReturnType<typeof createSocketTable>,
+  remote: string | undefined,
+  port: number | undefined,
+): boolean {
+  if (remote === undefined || port === undefined) return true;
+  return (sockets.unacknowledged(remote, port) ?? 0) === 0;
 }

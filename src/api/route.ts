@@ -11,6 +11,7 @@ import { fromZod, Problem } from "./error.ts";
 export interface Connection {
   /** The caller's address. */
   remote?: string | undefined;
+  remotePort?: number | undefined;
   /** Lifts the time limit of this connection, for answers that stream. */
   keepOpen?: ((request: Request) => void) | undefined;
 }

@@ -11,6 +11,8 @@ export interface StreamOptions {
   /** The server is about to stop. */
   ending: AbortSignal;
   pingEvery: number;
+  /** Called before each ping. */
+  onPing?: () => void;
   /** Called when the stream stands; returns what to do at its end, which is called once. */
   open(stream: EventStream): () => void;
 }
@@ -23,7 +25,7 @@ const PING = ": \n\n";
 export const eventText = (event: string, data: unknown, id?: number): string =>
   `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
 
-export function streamEvents(c: AppContext, { ending, pingEvery, open }: StreamOptions): Response {
+export function streamEvents(c: AppContext, { ending, pingEvery, onPing, open }: StreamOptions): Response {
   const request = c.req.raw;
   c.env?.keepOpen?.(request);
   const encoder = new TextEncoder();
@@ -52,7 +54,10 @@ export function streamEvents(c: AppContext, { ending, pingEvery, open }: StreamO
           controller.enqueue(encoder.encode(text));
           return true;
         };
-        const timer = setInterval(() => send(PING), pingEvery);
+        const timer = setInterval(() => {
+          onPing?.();
+          send(PING);
+        }, pingEvery);
         ending.addEventListener("abort", close);
         request.signal.addEventListener("abort", close);
         // At once: some servers hold the head of an answer back until its first byte.

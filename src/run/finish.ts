@@ -72,13 +72,15 @@ async function finishInTurn(
   if (client !== undefined && own) writes.push(setOutcome(collector, id, client, status));
   if (client !== undefined) collector.presence.leave(id, client, presumed);
   const end = isEnded ? undefined : endOfRun(writers, client, status, row.status === "STOPPING");
+  const isPresumed = presumed && row.status !== "STOPPING";
   const change: Partial<RunRow> = {};
   if (end !== undefined) {
     Object.assign(change, {
       status: end,
       reason: reasonOf(end, reason, row),
       finished: finished ?? collector.now(),
-      presumed,
+      // A run that was being stopped and went silent is stopped: its writer, should it come back, is told so.
+      presumed: isPresumed,
     });
     if (exit_code !== undefined) change.exitCode = exit_code;
   } else if (status !== "FINISHED" && reason !== undefined && row.reason === null && !isEnded) {
@@ -87,7 +89,7 @@ async function finishInTurn(
   }
   if (end === undefined && writes.length === 0 && Object.keys(change).length === 0) return row;
   const changed = await changeRun(collector, row, change, writes);
-  if (end !== undefined) collector.presence.end(id, presumed);
+  if (end !== undefined) collector.presence.end(id, isPresumed);
   return changed;
 }
 

@@ -192,13 +192,14 @@ export function createPresence({ now, boot, isProcessAlive = () => true }: Prese
             hint: "Close the others: one is enough.",
           },
         );
-      writer.heartbeats.add(heartbeat);
+      const held = { stop: (request: StopRun) => heartbeat.stop(request) };
+      writer.heartbeats.add(held);
       writer.connected = true;
       writer.disconnectedAt = null;
       writer.awaitedSince = null;
       writer.lastContact = now();
       return () => {
-        if (!writer.heartbeats.delete(heartbeat) || writer.heartbeats.size > 0) return;
+        if (!writer.heartbeats.delete(held) || writer.heartbeats.size > 0) return;
         writer.connected = false;
         writer.disconnectedAt = now();
       };
