@@ -80,7 +80,7 @@ export const runFlag = {
     type: "string",
     aliases: ["rid", "run_id"],
     value: "ID",
-    help: "the run (a unique prefix will do); also -rid ID",
+    help: "the run, by its id or the beginning of it; also -rid ID",
   },
 } as const satisfies Flags;
 

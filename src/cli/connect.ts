@@ -1,7 +1,7 @@
 import { findConnection, type Connection } from "../client/typescript/connection.ts";
 import { requestJson } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
-import type { RunDetail } from "../run/schema.ts";
+import { RunId, type RunDetail } from "../run/schema.ts";
 import { UsageError } from "./error.ts";
 
 /** The collector that --url, --data and the environment mean. */
@@ -9,14 +9,20 @@ export function connect(values: { url?: string | undefined; data?: string | unde
   return findConnection({ url: values.url, data: values.data });
 }
 
+/** The run of a program that `launch` runs, for commands that only look. */
+export const currentRun = () => process.env["BINNACLE_RUN_ID"] || undefined;
+
 /** The run that -rid means: its id, or the beginning of it. */
 export async function findRun(
   connection: Connection,
-  given: string | undefined,
+  id: string | undefined,
   command: string,
 ): Promise<RunDetail> {
-  const id = given ?? process.env["BINNACLE_RUN_ID"];
   if (!id) throw new UsageError("Say which run with -rid ID.", command);
+  if (!RunId.safeParse(id).success)
+    throw new CollectorError("not-found", `'${id}' is no run id.`, {
+      hint: "See `binnacle run list` for the runs there are.",
+    });
   try {
     return await requestJson<RunDetail>(connection, runPath(id));
   } catch (error) {

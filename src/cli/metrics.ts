@@ -2,7 +2,7 @@ import type { Connection } from "../client/typescript/connection.ts";
 import { request, requestJson } from "../client/typescript/http.ts";
 import type { Buckets, MetricSummary, Points } from "../metric/schema.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
-import { connect, findRun, runPath } from "./connect.ts";
+import { connect, currentRun, findRun, runPath } from "./connect.ts";
 import { columns, print, printJson } from "./output.ts";
 import { sparkline } from "./sparkline.ts";
 import { localTime, shortValue } from "./text.ts";
@@ -34,7 +34,7 @@ export const command = defineCommand({
       points: wholeNumber(values.points, "--points", 1),
     };
     const connection = connect(values);
-    const { id } = await findRun(connection, values["run-id"], "metrics");
+    const { id } = await findRun(connection, values["run-id"] ?? currentRun(), "metrics");
     if (key === undefined) await listMetrics(connection, id, values.json);
     else if (!values.json) await drawMetric(connection, id, key, query);
     else if (query.points === undefined) await printEveryPoint(connection, id, key, query);

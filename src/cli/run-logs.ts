@@ -2,7 +2,7 @@ import type { Connection } from "../client/typescript/connection.ts";
 import { requestJson } from "../client/typescript/http.ts";
 import { LogLevel, type LogLine, type LogPage } from "../log/schema.ts";
 import { connectionFlags, defineCommand, runFlag } from "./command.ts";
-import { connect, findRun, runPath } from "./connect.ts";
+import { connect, currentRun, findRun, runPath } from "./connect.ts";
 import { UsageError } from "./error.ts";
 import { printFedmlLogs } from "./fedml-logs.ts";
 import { follow } from "./follow.ts";
@@ -65,7 +65,7 @@ export const command = defineCommand({
     const pageSize = wholeNumber(values["page-size"], "--page-size");
     const pageNumber = wholeNumber(values["page-num"], "--page-num");
     const connection = connect(values);
-    const run = await findRun(connection, values["run-id"] ?? positionals[0], "run logs");
+    const run = await findRun(connection, values["run-id"] ?? positionals[0] ?? currentRun(), "run logs");
 
     if (program === "fedml" && !values.follow && !values.json)
       return printFedmlLogs(connection, run, { pageNumber, pageSize, all: values.all });

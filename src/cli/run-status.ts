@@ -1,7 +1,7 @@
 import { requestJson } from "../client/typescript/http.ts";
 import type { RunDetail } from "../run/schema.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
-import { connect, findRun } from "./connect.ts";
+import { connect, currentRun, findRun } from "./connect.ts";
 import { printRunTable } from "./fedml-output.ts";
 import { columns, print, printJson } from "./output.ts";
 import { duration, localTime, shortValue } from "./text.ts";
@@ -32,7 +32,8 @@ export const command = defineCommand({
   ],
   async run({ values, positionals, program }) {
     const connection = connect(values);
-    const given = values["run-id"] ?? positionals[0];
+    const given =
+      values["run-id"] ?? positionals[0] ?? (values.name === undefined ? currentRun() : undefined);
     const run =
       values.name !== undefined && given === undefined
         ? await findByName(connection, values.name)

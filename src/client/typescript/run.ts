@@ -80,6 +80,7 @@ const OFFLINE_MS = 1_000;
 /** A run that is joined counts on from its last step, which the collector tells; so long its records wait for that. */
 const STEP_MS = 1_000;
 const WAITING_CALLS = 10_000;
+const MAX_LINE = 1_000_000;
 
 export function createRun(options: InitOptions, env: Record<string, string | undefined> = process.env): Run {
   return new ClientRun(options, env);
@@ -103,6 +104,7 @@ class ClientRun implements Run {
   #waiting: Waiting[] | undefined;
   #uncommittedAt = 0;
   #ending: Promise<Delivery> | undefined;
+  #isClosed = false;
 
   constructor(options: InitOptions, env: Record<string, string | undefined>) {
     const { name, project, tags, notes, config = {}, rank = rankOf(env), quiet = false } = options;
@@ -171,12 +173,10 @@ class ClientRun implements Run {
 
   logLine(text: string, { level, stream, time = Date.now() }: LineOptions = {}): void {
     this.#checkLive();
-    const items = text.split("\n").map((line): LogItem => ({
-      time,
-      text: line.slice(0, 1_000_000),
-      ...(stream && { stream }),
-      ...(level && { level }),
-    }));
+    const shared = { time, ...(stream && { stream }), ...(level && { level }) };
+    const items = text
+      .split("\n")
+      .map((line): LogItem => Object.assign({ text: line.slice(0, MAX_LINE) }, shared));
     this.#sender.logs(items);
   }
 
@@ -205,6 +205,7 @@ class ClientRun implements Run {
   }
 
   finishNow(options: FinishOptions = {}): Delivery {
+    if (this.#isClosed) return this.#sender.abandon();
     const wasOnline = this.#sender.stats().online;
     if (!this.#ending) {
       this.#commitRest();
@@ -284,6 +285,8 @@ class ClientRun implements Run {
   }
 
   #close({ delivered, spool, stats }: Delivery): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#endHeartbeat?.();
     this.#endHeartbeat = undefined;
     const { records, lines } = stats.dropped;
