@@ -74,3 +74,69 @@ CREATE TABLE log_chunk (
 
 CREATE UNIQUE INDEX log_chunk_first ON log_chunk (run, first_line);
 CREATE INDEX log_chunk_last ON log_chunk (run, last_line);
+
+-- What is known of a series without its points. Counts and `sealed_…` tell what is in chunks; the journal has the rest. NULL stands
+-- for NaN, which SQLite cannot store.
+CREATE TABLE series (
+  id INTEGER PRIMARY KEY,
+  run TEXT NOT NULL,
+  key TEXT NOT NULL,
+  rank INTEGER NOT NULL,
+  first_ordinal INTEGER NOT NULL,
+  sealed INTEGER NOT NULL,
+  sealed_ordinal INTEGER NOT NULL,
+  sealed_texts INTEGER NOT NULL,
+  sealed_text_ordinal INTEGER NOT NULL,
+  min REAL,
+  max REAL,
+  last REAL,
+  last_ordinal INTEGER NOT NULL,
+  last_text TEXT,
+  last_text_ordinal INTEGER NOT NULL,
+  last_step REAL,
+  last_time REAL,
+  min_step REAL,
+  max_step REAL,
+  min_time REAL,
+  max_time REAL,
+  x TEXT,
+  axis INTEGER NOT NULL
+);
+
+CREATE UNIQUE INDEX series_key ON series (run, key, rank);
+
+-- Points of a series in arrival order; id = series * 2^24 + position. `nodes` stands before the long columns, so that a chart
+-- reads few pages. Chunks of the same records share the axis (ordinals, steps, times) of one of them.
+CREATE TABLE chunk (
+  id INTEGER PRIMARY KEY,
+  count INTEGER NOT NULL,
+  step_min REAL NOT NULL,
+  step_max REAL NOT NULL,
+  time_min REAL NOT NULL,
+  time_max REAL NOT NULL,
+  nodes BLOB NOT NULL,
+  axis_chunk INTEGER,
+  axis BLOB,
+  points BLOB NOT NULL
+);
+
+-- The upper levels of the pyramid over 64 full chunks; id = series * 2^24 + position / 64.
+CREATE TABLE block (
+  id INTEGER PRIMARY KEY,
+  step_min REAL NOT NULL,
+  step_max REAL NOT NULL,
+  time_min REAL NOT NULL,
+  time_max REAL NOT NULL,
+  upper BLOB NOT NULL,
+  nodes BLOB NOT NULL
+);
+
+-- Values that are no numbers.
+CREATE TABLE series_text (
+  series INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL,
+  step REAL NOT NULL,
+  time REAL NOT NULL,
+  json TEXT NOT NULL,
+  PRIMARY KEY (series, ordinal)
+) WITHOUT ROWID;

@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
-import { createSeriesStore, type SeriesStore } from "./metric/store.ts";
+import { createSeriesStore, type SeriesStore, type SeriesStoreOptions } from "./metric/store.ts";
 import { isProcessAlive, readBootId } from "./run/machine.ts";
 import { createPresence, type Presence } from "./run/presence.ts";
 import { createBus, type Bus } from "./store/bus.ts";
@@ -40,6 +40,8 @@ export interface CollectorOptions {
   onFatal: (error: unknown) => void;
   /** A listener of the bus threw. */
   onListenerError?: (error: unknown) => void;
+  /** Sizes and limits of the metrics' store, for tests and benchmarks. */
+  series?: Omit<SeriesStoreOptions, "onFatal">;
 }
 
 /** Opens the data folder for this process alone, brings the schema up to date and replays what is not sealed. */
@@ -48,6 +50,7 @@ export function openCollector({
   now = Date.now,
   onFatal,
   onListenerError = onFatal,
+  series: seriesOptions,
 }: CollectorOptions): Collector {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const connection = openConnection(join(dataDir, "binnacle.db"));
@@ -57,7 +60,7 @@ export function openCollector({
   const counters = createCounters(connection);
   const logs = createLogs(connection, bus, onFatal);
   journal.register(logs.applier);
-  const series = createSeriesStore();
+  const series = createSeriesStore(connection, { onFatal, ...seriesOptions });
   journal.register(series.applier);
   journal.replay();
   return {
@@ -74,6 +77,7 @@ export function openCollector({
     async close() {
       await journal.close();
       logs.close();
+      series.close();
       closeConnection(connection);
     },
   };

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { CollectorError } from "../src/error.ts";
 import { packBatch, toRecords, unpackBatch } from "../src/metric/batch.ts";
 import { parseRecords } from "../src/metric/parse.ts";

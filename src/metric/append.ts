@@ -11,6 +11,8 @@ import type { Appended } from "./schema.ts";
  */
 export async function appendRecords(collector: Collector, run: string, body: unknown): Promise<Appended> {
   const parsed = parseRecords(body);
+  const full = collector.series.room();
+  if (full) await full;
   const counter = collector.counters.get(run);
   const { client, seq } = parsed;
   if (seq <= writerOf(counter, client).seq) return repeat(collector, run, body, parsed);

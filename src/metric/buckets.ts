@@ -1,7 +1,8 @@
+import type { Nodes } from "../store/rollup.ts";
 import { toWire } from "./batch.ts";
 import type { Buckets } from "./schema.ts";
 
-type BucketColumns = Omit<Buckets, "run" | "metric" | "x" | "rank">;
+export type BucketColumns = Omit<Buckets, "run" | "metric" | "x" | "rank">;
 
 /**
  * Gathers points into at most `size` buckets of equal width over [low, high]. A bucket's `first` and `last` are in
@@ -59,6 +60,21 @@ export class BucketBuilder {
     } else if (value > 0) this.inf[bucket]!++;
     else if (value < 0) this.ninf[bucket]!++;
     else this.nan[bucket]!++;
+  }
+
+  /** A node of the pyramid, in its turn. */
+  addNode(bucket: number, low: number, high: number, nodes: Nodes, index: number): void {
+    if (this.n[bucket]! === 0) this.first[bucket] = nodes.first[index]!;
+    this.n[bucket]! += nodes.n[index]!;
+    this.last[bucket] = nodes.last[index]!;
+    if (low < this.x0[bucket]!) this.x0[bucket] = low;
+    if (high > this.x1[bucket]!) this.x1[bucket] = high;
+    if (nodes.min[index]! < this.min[bucket]!) this.min[bucket] = nodes.min[index]!;
+    if (nodes.max[index]! > this.max[bucket]!) this.max[bucket] = nodes.max[index]!;
+    this.sum[bucket]! += nodes.sum[index]!;
+    this.nan[bucket]! += nodes.nan[index]!;
+    this.inf[bucket]! += nodes.inf[index]!;
+    this.ninf[bucket]! += nodes.ninf[index]!;
   }
 
   build(): BucketColumns {

@@ -19,10 +19,10 @@ export async function queryPoints(
 ): Promise<Points | Buckets> {
   collector.counters.get(run);
   if (points !== undefined) {
-    const buckets = collector.series.buckets(run, key, { rank, x, points, from, to });
+    const buckets = await collector.series.buckets(run, key, { rank, x, points, from, to });
     return buckets ?? notLogged(collector, run, key, rank);
   }
-  const found = collector.series.points(run, key, { rank, x });
+  const found = await collector.series.points(run, key, { rank, x });
   if (!found) return notLogged(collector, run, key, rank);
   const inRange = ([at]: Points["points"][number]) =>
     (from === undefined || Number(at) >= from) && (to === undefined || Number(at) <= to);

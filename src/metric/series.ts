@@ -1,38 +1,9 @@
-import { concatColumns, CHUNK_POINTS, Page, type PointColumns } from "../store/head.ts";
-import type { NumberColumn, MetricBatch, TextColumn } from "./batch.ts";
+import type { SeriesRow, SeriesStats, TextPoint } from "../store/chunk-table.ts";
+import { Page } from "../store/head.ts";
+import type { SealedSeries } from "../store/seal.ts";
+import type { MetricBatch, NumberColumn, TextColumn } from "./batch.ts";
 
-/** A value that is no number, with its place. */
-export interface TextPoint {
-  ordinal: number;
-  step: number;
-  time: number;
-  json: string;
-}
-
-/** What is known of a series without reading its points. */
-export interface SeriesStats {
-  /** Numbers, NaN and infinities among them. */
-  count: number;
-  texts: number;
-  /** Over all numbers but NaN; NaN where there was none. */
-  min: number;
-  max: number;
-  last: number;
-  lastOrdinal: number;
-  lastText: string | null;
-  lastTextOrdinal: number;
-  lastStep: number;
-  lastTime: number;
-  maxStep: number;
-  /** Custom x axis it was last logged with. */
-  x: string | null;
-  /** It served as an x axis itself. */
-  axis: boolean;
-}
-
-export const emptyStats = (): SeriesStats => ({
-  count: 0,
-  texts: 0,
+const emptyStats = (): SeriesStats => ({
   min: NaN,
   max: NaN,
   last: NaN,
@@ -41,70 +12,145 @@ export const emptyStats = (): SeriesStats => ({
   lastTextOrdinal: -1,
   lastStep: NaN,
   lastTime: NaN,
+  minStep: Infinity,
   maxStep: -Infinity,
+  minTime: Infinity,
+  maxTime: -Infinity,
   x: null,
   axis: false,
 });
 
-/** The values of one metric of a run, as one rank logged them. */
-export class Series {
+/** The values of one metric of a run, as one rank logged them: the newest in memory, the others in chunks. */
+export class Series implements SealedSeries {
+  readonly id: number;
   readonly run: string;
   readonly key: string;
   readonly rank: number;
-  readonly stats: SeriesStats = emptyStats();
+  readonly firstOrdinal: number;
+  readonly stats: SeriesStats;
+  /** Numbers in all, NaN and infinities among them. */
+  count: number;
+  textCount: number;
+  /** Numbers in chunks; those above `sealedOrdinal` are in `pages`. */
+  sealed: number;
+  sealedOrdinal: number;
+  sealedTexts: number;
+  sealedTextOrdinal: number;
+  /** Chunks to be: the first goes on where the last chunk on disk ends. */
   pages: Page[] = [];
   texts: TextPoint[] = [];
-  private readonly chunkPoints: number;
+  /** Journal entry of the first of `texts`. */
+  textSeq = 0;
+  dead = false;
 
-  constructor(run: string, key: string, rank: number, chunkPoints = CHUNK_POINTS) {
-    this.run = run;
-    this.key = key;
-    this.rank = rank;
-    this.chunkPoints = chunkPoints;
+  constructor(row: SeriesRow) {
+    this.id = row.id;
+    this.run = row.run;
+    this.key = row.key;
+    this.rank = row.rank;
+    this.firstOrdinal = row.firstOrdinal;
+    this.stats = row.stats;
+    this.count = this.sealed = row.sealed;
+    this.textCount = this.sealedTexts = row.sealedTexts;
+    this.sealedOrdinal = row.sealedOrdinal;
+    this.sealedTextOrdinal = row.sealedTextOrdinal;
   }
 
-  append(batch: MetricBatch, column: NumberColumn, seq: number): void {
+  static create(id: number, run: string, key: string, rank: number, firstOrdinal: number): Series {
+    return new Series({
+      id,
+      run,
+      key,
+      rank,
+      firstOrdinal,
+      sealed: 0,
+      sealedOrdinal: -1,
+      sealedTexts: 0,
+      sealedTextOrdinal: -1,
+      stats: emptyStats(),
+    });
+  }
+
+  rowAt(sealed: number, sealedOrdinal: number): SeriesRow {
+    const { id, run, key, rank, firstOrdinal, sealedTexts, sealedTextOrdinal, stats } = this;
+    return { id, run, key, rank, firstOrdinal, sealed, sealedOrdinal, sealedTexts, sealedTextOrdinal, stats };
+  }
+
+  /** Entry with the oldest value that is only in memory; undefined where all is in chunks. */
+  get firstSeq(): number | undefined {
+    const pageSeq = this.pages[0]?.firstSeq;
+    if (this.texts.length === 0) return pageSeq;
+    return pageSeq === undefined ? this.textSeq : Math.min(pageSeq, this.textSeq);
+  }
+
+  /** Takes the values that are not in chunks yet (on replay some are); returns how many. `onFull` hears of every page filled. */
+  append(
+    batch: MetricBatch,
+    column: NumberColumn,
+    seq: number,
+    chunkPoints: number,
+    onFull: (page: Page) => void,
+  ): number {
     const { values, index } = column;
-    if (values.length === 0) return;
-    let from = 0;
+    const start = firstAbove(batch.ordinal, index, values.length, this.sealedOrdinal);
+    let from = start;
     while (from < values.length) {
       let page = this.pages.at(-1);
-      if (!page || page.full) this.pages.push((page = new Page(0, this.chunkPoints)));
+      if (!page || page.full) {
+        const prefix = this.pages.length === 0 ? this.sealed % chunkPoints : 0;
+        this.pages.push((page = new Page(prefix, chunkPoints)));
+      }
       from += page.take(batch, column, from, seq);
+      if (page.full) onFull(page);
     }
+    const taken = values.length - start;
+    if (taken > 0) this.count += taken;
+    this.measure(batch, column, start);
+    return taken;
+  }
+
+  private measure(batch: MetricBatch, { values, index }: NumberColumn, start: number): void {
+    if (start >= values.length) return;
     const { stats } = this;
-    let { min, max, maxStep } = stats;
-    for (let i = 0; i < values.length; i++) {
+    let { min, max } = stats;
+    for (let i = start; i < values.length; i++) {
       const value = values[i]!;
       // Written so that NaN, as the start, gives way and, as a value, changes nothing.
-      if (!(value >= min)) min = Number.isNaN(value) ? min : value;
-      if (!(value <= max)) max = Number.isNaN(value) ? max : value;
-      const step = batch.step[index ? index[i]! : i]!;
-      if (step > maxStep) maxStep = step;
+      if (!(value >= min) && value === value) min = value;
+      if (!(value <= max) && value === value) max = value;
+      const record = index === null ? i : index[i]!;
+      const step = batch.step[record]!;
+      const time = batch.time[record]!;
+      if (step < stats.minStep) stats.minStep = step;
+      if (step > stats.maxStep) stats.maxStep = step;
+      if (time < stats.minTime) stats.minTime = time;
+      if (time > stats.maxTime) stats.maxTime = time;
     }
-    stats.count += values.length;
     stats.min = min;
     stats.max = max;
-    stats.maxStep = maxStep;
     stats.last = values.at(-1)!;
-    const record = index ? index.at(-1)! : batch.count - 1;
+    const record = index === null ? values.length - 1 : index.at(-1)!;
     stats.lastOrdinal = batch.ordinal + record;
     this.sawRecord(batch, record);
   }
 
-  appendTexts(batch: MetricBatch, { index, json }: TextColumn): void {
+  appendTexts(batch: MetricBatch, { index, json }: TextColumn, seq: number): number {
     const { stats } = this;
-    json.forEach((text, i) => {
+    const start = firstAbove(batch.ordinal, index, json.length, this.sealedTextOrdinal);
+    if (start >= json.length) return 0;
+    if (this.texts.length === 0) this.textSeq = seq;
+    for (let i = start; i < json.length; i++) {
       const record = index[i]!;
       const step = batch.step[record]!;
-      this.texts.push({ ordinal: batch.ordinal + record, step, time: batch.time[record]!, json: text });
+      this.texts.push({ ordinal: batch.ordinal + record, step, time: batch.time[record]!, json: json[i]! });
       stats.maxStep = Math.max(stats.maxStep, step);
-    });
+    }
     const record = index.at(-1)!;
-    stats.texts += json.length;
+    this.textCount += json.length - start;
     stats.lastText = json.at(-1)!;
     stats.lastTextOrdinal = batch.ordinal + record;
     this.sawRecord(batch, record);
+    return json.length - start;
   }
 
   /** Its newest record so far: numbers and texts of a batch come one after the other. */
@@ -114,8 +160,18 @@ export class Series {
     stats.lastStep = batch.step[record]!;
     stats.lastTime = batch.time[record]!;
   }
+}
 
-  columns(): PointColumns {
-    return concatColumns(this.pages.map((page) => page.columns()));
+/** Position of the first value whose record's ordinal is above `sealed`. */
+function firstAbove(first: number, index: Uint32Array | null, length: number, sealed: number): number {
+  if (first > sealed) return 0;
+  if (index === null) return Math.min(length, sealed - first + 1);
+  let low = 0;
+  let high = length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (first + index[middle]! > sealed) high = middle;
+    else low = middle + 1;
   }
+  return low;
 }

@@ -1,11 +1,32 @@
 import type { Entry } from "../entry.ts";
+import { createChunkTable, type TextPoint } from "../store/chunk-table.ts";
+import { CHUNK_POINTS, type Page } from "../store/head.ts";
 import type { Applier } from "../store/journal.ts";
+import type { Connection } from "../store/open.ts";
+import { createSealer } from "../store/seal.ts";
 import { toWire, type MetricBatch } from "./batch.ts";
-import { bucketsOf, emptyColumns } from "./buckets.ts";
+import { bucketsOf } from "./buckets.ts";
 import { decodeBatch } from "./decode.ts";
 import { tooManySeries } from "./parse.ts";
+import { queryPyramid } from "./pyramid.ts";
+import { readAll } from "./read.ts";
 import { MAX_SERIES_PER_RUN, type Buckets, type MetricSummary, type Points } from "./schema.ts";
 import { Series } from "./series.ts";
+
+/** Points in memory above which the largest heads are sealed before they are full. 32 bytes a point. */
+const MAX_POINTS = 1_500_000;
+/** Points in memory above which writers wait. */
+const HARD_MAX_POINTS = 3_000_000;
+/** What a start has to replay: points in entries from the oldest that is needed, and such entries. */
+const MAX_REPLAY_POINTS = 4_000_000;
+const MAX_REPLAY_ENTRIES = 60_000;
+/** A series that rests so long leaves memory, and its entries the journal. */
+const IDLE_MS = 30_000;
+const TICK_MS = 1000;
+/** Rows of texts in one transaction. */
+const TEXT_BATCH = 500;
+/** A text costs about as much memory as so many points. */
+const TEXT_POINTS = 8;
 
 export type Point = Points["points"][number];
 
@@ -24,14 +45,34 @@ export interface BucketsQuery extends PointsQuery {
 
 /** The metrics of all runs: heads in memory, chunks on disk. */
 export interface SeriesStore {
+  readonly applier: Applier;
   /** Refuses a batch that would bring more series than a run may have; else its new series count from now on. */
   admit(run: string, batch: MetricBatch): void;
+  /** undefined, or what a writer waits for while sealing catches up. */
+  room(): Promise<void> | undefined;
   list(run: string): MetricSummary[];
   /** Every point in arrival order; points whose record lacks the x are left out. undefined: no such metric. */
-  points(run: string, key: string, query?: PointsQuery): { rank: number; points: Point[] } | undefined;
-  buckets(run: string, key: string, query: BucketsQuery): Buckets | undefined;
+  points(
+    run: string,
+    key: string,
+    query?: PointsQuery,
+  ): Promise<{ rank: number; points: Point[] } | undefined>;
+  buckets(run: string, key: string, query: BucketsQuery): Promise<Buckets | undefined>;
   /** Largest step a run, or one rank of it, has seen; null before the first record. */
   lastStep(run: string, rank?: number): number | null;
+  /** Seals everything that is only in memory (and in the journal). */
+  seal(): Promise<void>;
+  /** Forgets a run, in memory at once and on disk in small transactions. */
+  purge(run: string): Promise<void>;
+  close(): void;
+}
+
+export interface SeriesStoreOptions {
+  onFatal: (error: unknown) => void;
+  /** Points of a chunk; the same for the life of a database. */
+  chunkPoints?: number | undefined;
+  useWorker?: boolean | undefined;
+  maxPoints?: number | undefined;
 }
 
 interface RunSeries {
@@ -39,80 +80,263 @@ interface RunSeries {
   byKey: Map<string, Map<number, Series>>;
   /** "rank key" of every series, also those whose first batch is still on its way to disk. */
   admitted: Set<string>;
+  /** Monotonic ms. */
+  usedAt: number;
 }
 
-export function createSeriesStore(): SeriesStore & { applier: Applier } {
+export function createSeriesStore(
+  connection: Connection,
+  { onFatal, chunkPoints = CHUNK_POINTS, useWorker, maxPoints = MAX_POINTS }: SeriesStoreOptions,
+): SeriesStore {
+  const table = createChunkTable(connection);
+  const sealer = createSealer(connection, table, { chunkPoints, onFatal, useWorker });
+  const begin = connection.prepare("BEGIN IMMEDIATE");
+  const commit = connection.prepare("COMMIT");
+  const rollback = connection.prepare("ROLLBACK");
   const runs = new Map<string, RunSeries>();
+  /** Series with something that is only in memory. */
+  const dirty = new Set<Series>();
+  let nextId = table.nextSeriesId();
+  let pending = 0;
+  let lastSeq = 0;
+  let waiting: (() => void)[] = [];
+  let closed = false;
+  /** How far the journal had come at some ticks: what is to be replayed from a given entry. */
+  let marks: { seq: number; points: number }[] = [];
+  let appliedPoints = 0;
+
+  const timer = setInterval(tick, TICK_MS);
+  timer.unref();
 
   function seriesOf(run: string): RunSeries {
-    let series = runs.get(run);
-    if (!series) runs.set(run, (series = { byKey: new Map(), admitted: new Set() }));
-    return series;
+    let held = runs.get(run);
+    if (!held) {
+      held = { byKey: new Map(), admitted: new Set(), usedAt: 0 };
+      runs.set(run, held);
+      for (const row of table.loadSeries(run)) hold(held, new Series(row));
+    }
+    held.usedAt = performance.now();
+    return held;
   }
 
-  function open(run: string, key: string, rank: number): Series {
-    const { byKey, admitted } = seriesOf(run);
-    let byRank = byKey.get(key);
-    if (!byRank) byKey.set(key, (byRank = new Map()));
-    let series = byRank.get(rank);
-    if (!series) {
-      byRank.set(rank, (series = new Series(run, key, rank)));
-      admitted.add(`${rank} ${key}`);
-    }
+  function hold({ byKey, admitted }: RunSeries, series: Series): Series {
+    const { key, rank } = series;
+    const byRank = byKey.get(key);
+    if (byRank) byRank.set(rank, series);
+    else byKey.set(key, new Map([[rank, series]]));
+    admitted.add(`${rank} ${key}`);
     return series;
   }
 
   function find(run: string, key: string, rank: number | undefined): Series | undefined {
     const byRank = seriesOf(run).byKey.get(key);
-    if (!byRank) return undefined;
-    return byRank.get(rank ?? Math.min(...byRank.keys()));
+    return byRank?.get(rank ?? Math.min(...byRank.keys()));
   }
 
   function apply(entry: Entry, data: unknown): MetricBatch {
     const batch = (data as MetricBatch | undefined) ?? decodeBatch(entry);
     const { run, seq } = entry;
-    const { rank } = batch;
-    for (const column of batch.numbers) open(run, column.key, rank).append(batch, column, seq);
-    for (const column of batch.texts) open(run, column.key, rank).appendTexts(batch, column);
-    applyAxes(run, batch);
+    const { rank, ordinal } = batch;
+    lastSeq = seq;
+    const held = seriesOf(run);
+    const open = (key: string) =>
+      held.byKey.get(key)?.get(rank) ?? hold(held, Series.create(nextId++, run, key, rank, ordinal));
+    for (const column of batch.numbers) {
+      const series = open(column.key);
+      const taken = series.append(batch, column, seq, chunkPoints, (page) => sealPage(series, page));
+      pending += taken;
+      appliedPoints += column.values.length;
+      if (taken > 0) dirty.add(series);
+    }
+    for (const column of batch.texts) {
+      const series = open(column.key);
+      const taken = series.appendTexts(batch, column, seq);
+      pending += TEXT_POINTS * taken;
+      appliedPoints += column.json.length;
+      if (taken > 0) dirty.add(series);
+    }
+    if (batch.axes.length > 0) applyAxes(held, batch);
     return batch;
   }
 
-  function applyAxes(run: string, batch: MetricBatch): void {
-    if (batch.axes.length === 0) return;
+  function applyAxes({ byKey }: RunSeries, batch: MetricBatch): void {
     const axisByRecord = new Map<number, string>();
     for (const { keys, index } of batch.axes) {
       for (const key of keys) {
-        const byRank = seriesOf(run).byKey.get(key);
-        const series = byRank?.get(batch.rank);
+        const series = byKey.get(key)?.get(batch.rank);
         if (series) series.stats.axis = true;
       }
       for (let i = 0; i < (index?.length ?? batch.count); i++)
         axisByRecord.set(index ? index[i]! : i, keys[0]!);
     }
     for (const { key, index } of [...batch.numbers, ...batch.texts]) {
-      const record = index ? index.at(-1)! : batch.count - 1;
-      const { stats } = open(run, key, batch.rank);
-      const x = axisByRecord.get(record) ?? null;
+      const { stats } = byKey.get(key)!.get(batch.rank)!;
+      const x = axisByRecord.get(index ? index.at(-1)! : batch.count - 1) ?? null;
       // The axis itself is drawn over what it was drawn over before.
       if (x !== key) stats.x = x;
     }
   }
 
-  function joined(
-    series: Series,
-    x: string,
-  ): { x: Float64Array; value: Float64Array; ordinal: Float64Array } {
-    const columns = series.columns();
+  function sealPage(series: Series, page: Page): void {
+    if (page.sealing || page.length === 0) return;
+    page.sealing = true;
+    const position = Math.floor(series.sealed / chunkPoints) + series.pages.indexOf(page);
+    const { full, length, prefix } = page;
+    const nextSeq = lastSeq + 1;
+    sealer.seal({
+      series,
+      position,
+      job: {
+        group: `${series.rank} ${series.run}`,
+        full,
+        tail:
+          prefix > 0
+            ? { axis: table.axis(series.id, position), values: table.values(series.id, position) }
+            : null,
+        points: page.columns(),
+      },
+      done() {
+        page.sealing = false;
+        if (series.dead) return;
+        series.sealed += length;
+        series.sealedOrdinal = page.ordinal[length - 1]!;
+        pending -= length;
+        if (full) series.pages.shift();
+        else {
+          page.drop(length, nextSeq);
+          if (page.length === 0) series.pages.shift();
+          else if (page.full) sealPage(series, page);
+        }
+        settle(series);
+      },
+    });
+  }
+
+  function settle(series: Series): void {
+    if (series.pages.length === 0 && series.texts.length === 0) dirty.delete(series);
+    if (pending > HARD_MAX_POINTS || waiting.length === 0) return;
+    const resolved = waiting;
+    waiting = [];
+    for (const resolve of resolved) resolve();
+  }
+
+  /** Everything of a series, full or not. */
+  function sealSeries(series: Series): void {
+    for (const page of series.pages) sealPage(series, page);
+    while (series.texts.length > 0) if (!sealTexts(series)) return;
+  }
+
+  function sealTexts(series: Series): boolean {
+    const texts = series.texts.slice(0, TEXT_BATCH);
+    const before = { sealedTexts: series.sealedTexts, sealedTextOrdinal: series.sealedTextOrdinal };
+    series.sealedTexts += texts.length;
+    series.sealedTextOrdinal = texts.at(-1)!.ordinal;
+    try {
+      begin.run();
+      for (const text of texts) table.putText(series.id, text);
+      table.putSeries(series.rowAt(series.sealed, series.sealedOrdinal));
+      commit.run();
+    } catch (error) {
+      if (connection.inTransaction) rollback.run();
+      Object.assign(series, before);
+      // Nothing is lost by waiting: the journal keeps what is not sealed.
+      if ((error as { code?: string }).code !== "SQLITE_FULL") onFatal(error);
+      return false;
+    }
+    series.texts = series.texts.slice(texts.length);
+    pending -= TEXT_POINTS * texts.length;
+    settle(series);
+    return true;
+  }
+
+  function tick(): void {
+    if (closed) return;
+    relieveMemory();
+    relieveJournal();
+    const now = performance.now();
+    for (const series of dirty) {
+      const held = runs.get(series.run);
+      if (held && now - held.usedAt > IDLE_MS) sealSeries(series);
+    }
+    forgetIdle(now);
+  }
+
+  /** The largest heads first: they give most for one chunk that is to be written again. */
+  function relieveMemory(): void {
+    if (pending <= maxPoints) return;
+    let over = pending - 0.75 * maxPoints;
+    const sizeOf = (series: Series) =>
+      series.pages.reduce((sum, page) => sum + page.length, TEXT_POINTS * series.texts.length);
+    for (const series of [...dirty].sort((a, b) => sizeOf(b) - sizeOf(a))) {
+      if (over <= 0) return;
+      over -= sizeOf(series);
+      sealSeries(series);
+    }
+  }
+
+  /** A series that grows slowly would hold every entry since its last chunk, and a start would replay them all. */
+  function relieveJournal(): void {
+    marks.push({ seq: lastSeq, points: appliedPoints });
+    const low = lowWater() ?? lastSeq + 1;
+    while (marks.length > 1 && marks[1]!.seq < low) marks.shift();
+    const oldest = marks[0]!;
+    if (appliedPoints - oldest.points <= MAX_REPLAY_POINTS && lastSeq - low <= MAX_REPLAY_ENTRIES) return;
+    const middle = marks.find(
+      ({ seq, points }) =>
+        appliedPoints - points <= MAX_REPLAY_POINTS / 2 && lastSeq - seq <= MAX_REPLAY_ENTRIES / 2,
+    );
+    const before = middle?.seq ?? lastSeq;
+    for (const series of dirty) if (series.firstSeq! <= before) sealSeries(series);
+  }
+
+  /** Runs nobody asks for leave memory; their rows bring them back. */
+  function forgetIdle(now: number): void {
+    for (const [run, { byKey, usedAt }] of runs) {
+      if (now - usedAt < 2 * IDLE_MS) continue;
+      const clean = [...byKey.values()].every((byRank) =>
+        [...byRank.values()].every((series) => !dirty.has(series)),
+      );
+      if (clean) runs.delete(run);
+    }
+  }
+
+  function lowWater(): number | undefined {
+    let low: number | undefined;
+    for (const { firstSeq } of dirty) if (firstSeq !== undefined && !(firstSeq >= low!)) low = firstSeq;
+    return low;
+  }
+
+  interface Joined {
+    x: Float64Array;
+    value: Float64Array;
+    ordinal: Float64Array;
+  }
+
+  /** Points of a series on an axis, in arrival order. */
+  async function joined(series: Series, x: string): Promise<Joined> {
+    const columns = await readAll(table, series, chunkPoints);
     if (x === "step" || x === "time")
       return { x: columns[x], value: columns.value, ordinal: columns.ordinal };
-    const other = find(series.run, x, series.rank)?.columns();
-    if (!other) return { x: new Float64Array(), value: new Float64Array(), ordinal: new Float64Array() };
-    return joinByOrdinal(columns, other);
+    const other = find(series.run, x, series.rank);
+    const none = new Float64Array();
+    if (!other) return { x: none, value: none, ordinal: none };
+    return joinByOrdinal(columns, await readAll(table, other, chunkPoints));
+  }
+
+  async function xOfTexts(series: Series, x: string): Promise<(text: TextPoint) => number | undefined> {
+    if (x === "step") return ({ step }) => step;
+    if (x === "time") return ({ time }) => time;
+    const other = find(series.run, x, series.rank);
+    const xByOrdinal = new Map<number, number>();
+    if (other) {
+      const { ordinal, value } = await readAll(table, other, chunkPoints);
+      ordinal.forEach((at, i) => xByOrdinal.set(at, value[i]!));
+    }
+    return ({ ordinal }) => xByOrdinal.get(ordinal);
   }
 
   return {
-    applier: { kind: "metric.appended", apply },
+    applier: { kind: "metric.appended", apply, lowWater },
 
     admit(run, { rank, numbers, texts }) {
       const { admitted } = seriesOf(run);
@@ -124,19 +348,25 @@ export function createSeriesStore(): SeriesStore & { applier: Applier } {
       for (const id of fresh) admitted.add(id);
     },
 
+    room() {
+      if (pending <= HARD_MAX_POINTS || closed) return undefined;
+      relieveMemory();
+      return new Promise((resolve) => waiting.push(resolve));
+    },
+
     list(run) {
       return [...seriesOf(run).byKey].map(([name, byRank]) => summarize(name, byRank));
     },
 
-    points(run, key, { rank, x = "step" } = {}) {
+    async points(run, key, { rank, x = "step" } = {}) {
       const series = find(run, key, rank);
       if (!series) return undefined;
-      const { x: xs, value, ordinal } = joined(series, x);
+      const { x: xs, value, ordinal } = await joined(series, x);
       const points: Point[] = Array.from(value, (y, i) => [toWire(xs[i]!), toWire(y)]);
-      if (series.texts.length === 0) return { rank: series.rank, points };
-      const xOf = xOfTexts(series, x);
+      if (series.textCount === 0) return { rank: series.rank, points };
+      const xOf = await xOfTexts(series, x);
       const merged = points.map((point, i) => ({ ordinal: ordinal[i]!, point }));
-      for (const text of series.texts) {
+      for (const text of [...table.texts(series.id), ...series.texts]) {
         const at = xOf(text);
         if (at !== undefined)
           merged.push({ ordinal: text.ordinal, point: [toWire(at), JSON.parse(text.json) as Point[1]] });
@@ -145,12 +375,14 @@ export function createSeriesStore(): SeriesStore & { applier: Applier } {
       return { rank: series.rank, points: merged.map(({ point }) => point) };
     },
 
-    buckets(run, key, { rank, x = "step", points, from, to }) {
+    async buckets(run, key, { rank, x = "step", points, from = -Infinity, to = Infinity }) {
       const series = find(run, key, rank);
       if (!series) return undefined;
-      const { x: xs, value } = joined(series, x);
-      const columns = xs.length === 0 ? emptyColumns() : bucketsOf(xs, value, points, from, to);
-      return { run, metric: key, x, rank: series.rank, ...columns };
+      const about = { run, metric: key, x, rank: series.rank };
+      if (x === "step" || x === "time")
+        return { ...about, ...queryPyramid(table, series, chunkPoints, { axis: x, points, from, to }) };
+      const { x: xs, value } = await joined(series, x);
+      return { ...about, ...bucketsOf(xs, value, points, from, to) };
     },
 
     lastStep(run, only) {
@@ -160,31 +392,46 @@ export function createSeriesStore(): SeriesStore & { applier: Applier } {
           if (only === undefined || rank === only) last = Math.max(last, stats.maxStep);
       return last === -Infinity ? null : last;
     },
-  };
 
-  function xOfTexts(
-    series: Series,
-    x: string,
-  ): (text: { ordinal: number; step: number; time: number }) => number | undefined {
-    if (x === "step") return ({ step }) => step;
-    if (x === "time") return ({ time }) => time;
-    const other = find(series.run, x, series.rank)?.columns();
-    const xByOrdinal = new Map<number, number>();
-    other?.ordinal.forEach((ordinal, i) => xByOrdinal.set(ordinal, other.value[i]!));
-    return ({ ordinal }) => xByOrdinal.get(ordinal);
-  }
+    async seal() {
+      do {
+        for (const series of dirty) sealSeries(series);
+        await sealer.idle();
+      } while (dirty.size > 0 && !closed);
+    },
+
+    async purge(run) {
+      for (const byRank of seriesOf(run).byKey.values())
+        for (const series of byRank.values()) {
+          series.dead = true;
+          pending -= series.count - series.sealed + TEXT_POINTS * series.texts.length;
+          dirty.delete(series);
+        }
+      runs.delete(run);
+      for (const { id } of table.loadSeries(run))
+        while (!closed && table.deletePart(id)) await new Promise((resolve) => setImmediate(resolve));
+      runs.delete(run);
+    },
+
+    close() {
+      closed = true;
+      clearInterval(timer);
+      sealer.close();
+      for (const resolve of waiting) resolve();
+    },
+  };
 }
 
 function summarize(name: string, byRank: Map<number, Series>): MetricSummary {
   const ranks = [...byRank.keys()].sort((a, b) => a - b);
-  const { stats } = byRank.get(ranks[0]!)!;
+  const { stats, count, textCount } = byRank.get(ranks[0]!)!;
   const isText = stats.lastTextOrdinal > stats.lastOrdinal;
   return {
     name,
-    count: stats.count + stats.texts,
+    count: count + textCount,
     last: isText ? (JSON.parse(stats.lastText!) as MetricSummary["last"]) : toWire(stats.last),
-    min: stats.count === 0 ? null : toWire(stats.min),
-    max: stats.count === 0 ? null : toWire(stats.max),
+    min: count === 0 ? null : toWire(stats.min),
+    max: count === 0 ? null : toWire(stats.max),
     ranks,
     x: stats.x,
     axis: stats.axis,

@@ -1,0 +1,49 @@
+import { CollectorError } from "../error.ts";
+import type { ChunkTable } from "../store/chunk-table.ts";
+import { decodeAxis, decodePoints, decodeValues } from "../store/chunk.ts";
+import { concatColumns, type PointColumns } from "../store/head.ts";
+import type { Series } from "./series.ts";
+
+/** How long reading may hold the event loop at a time. */
+const SLICE_MS = 8;
+
+/** Chunks of a series on disk; the last may still be rewritten. */
+export const chunkCount = (series: Series, chunkPoints: number): number =>
+  Math.ceil(series.sealed / chunkPoints);
+
+export function readChunk(table: ChunkTable, series: Series, position: number): PointColumns {
+  return decodePoints(table.axis(series.id, position), table.values(series.id, position));
+}
+
+/** x and value of a chunk's points. */
+export function readChunkOn(
+  table: ChunkTable,
+  series: Series,
+  position: number,
+  axis: "step" | "time",
+): { x: Float64Array; value: Float64Array } {
+  return {
+    x: decodeAxis(table.axis(series.id, position), axis),
+    value: decodeValues(table.values(series.id, position)),
+  };
+}
+
+/**
+ * All points in arrival order. Other work gets its turn in between: full chunks never change, and the rest is read in one go
+ * at the end.
+ */
+export async function readAll(table: ChunkTable, series: Series, chunkPoints: number): Promise<PointColumns> {
+  const parts: PointColumns[] = [];
+  let until = performance.now() + SLICE_MS;
+  for (let position = 0; ; position++) {
+    if (performance.now() > until) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
+      until = performance.now() + SLICE_MS;
+    }
+    if (position >= chunkCount(series, chunkPoints)) break;
+    parts.push(readChunk(table, series, position));
+    if (position >= Math.floor(series.sealed / chunkPoints)) break;
+  }
+  return concatColumns([...parts, ...series.pages.map((page) => page.columns())]);
+}
