@@ -95,6 +95,19 @@ describe("the binary", () => {
     expect(await readBack(second, "100000000000002")).toEqual(values);
   });
 
+  test.skipIf(!isLinux)("seals in its worker: the extra entry point is found inside", async () => {
+    const collector = await start({ dataDir: folder() });
+    const threads = () =>
+      readdirSync(`/proc/${collector.process.pid}/task`).map((id) =>
+        readFileSync(`/proc/${collector.process.pid}/task/${id}/comm`, "utf8").trim(),
+      );
+    expect(threads()).not.toContain("Worker");
+    await postAndRead(collector, "100000000000005", Array.from({ length: 9000 }, Math.random));
+    const deadline = Date.now() + 10_000;
+    while (!threads().includes("Worker") && Date.now() < deadline) await Bun.sleep(20);
+    expect(threads()).toContain("Worker");
+  });
+
   test("runs where HOME can't be written and TMPDIR does not exist", async () => {
     const dataDir = folder();
     await expectWorks(await start({ dataDir, env: { HOME: "/nonexistent", TMPDIR: "/nonexistent" } }));

@@ -2,8 +2,8 @@
  * `bun run build` → dist/binnacle for this machine; `--all` → dist/binnacle-<target> for every platform,
  * `--target <target>` → for that one; `--into FOLDER` in the place of dist.
  */
-import { mkdirSync, renameSync, statSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { embedLibsql } from "./libsql.ts";
 import { packageFolder } from "./packages.ts";
@@ -62,31 +62,35 @@ async function build(name: string, outfile: string): Promise<void> {
   if (target === undefined)
     throw new Error(`No target is called ${name}; there are ${Object.keys(targets).join(", ")}.`);
   const addon = join(await packageFolder(target.libsql), "index.node");
-  // Beside the final name, and renamed over it: a running binary can't be written to.
-  const temporary = `${outfile}.${process.pid}.tmp`;
+  // Built beside the final name and renamed over it: a running binary can't be written to. Bun leaves source maps there, too.
+  const temporary = mkdtempSync(join(dirname(outfile), ".build-"));
   const host = name === hostTarget();
-  const result = await Bun.build({
-    entrypoints: [join(root, "src/cli/main.ts"), join(root, "src/store/seal-worker.ts")],
-    // Flat, so that "./seal-worker.ts" is found beside the program that src/store/seal.ts has become part of.
-    naming: "[name].[ext]",
-    compile: {
-      target: target.bun,
-      outfile: temporary,
-      ...(host ? {} : { executablePath: join(await packageFolder(target.runtime), "bin/bun") }),
-      // Whatever bunfig.toml or .env lies in the current folder is not ours to run or read.
-      autoloadBunfig: false,
-      autoloadDotenv: false,
-      autoloadTsconfig: false,
-      autoloadPackageJson: false,
-    },
-    // Names stay: a stack trace in a diagnostics file should say where.
-    minify: { whitespace: true, syntax: true, identifiers: false },
-    sourcemap: "none",
-    define: { "process.env.NODE_ENV": JSON.stringify("production") },
-    plugins: [embedLibsql(addon)],
-  });
-  for (const log of result.logs) console.error(String(log));
-  renameSync(temporary, outfile);
+  try {
+    const result = await Bun.build({
+      entrypoints: [join(root, "src/cli/main.ts"), join(root, "src/store/seal-worker.ts")],
+      // Flat, so that "./seal-worker.ts" is found beside the program that src/store/seal.ts has become part of.
+      naming: "[name].[ext]",
+      compile: {
+        target: target.bun,
+        outfile: join(temporary, "binnacle"),
+        ...(host ? {} : { executablePath: join(await packageFolder(target.runtime), "bin/bun") }),
+        // Whatever bunfig.toml or .env lies in the current folder is not ours to run or read.
+        autoloadBunfig: false,
+        autoloadDotenv: false,
+        autoloadTsconfig: false,
+        autoloadPackageJson: false,
+      },
+      // Names stay and the map is inside, so that a stack trace speaks of the source.
+      minify: { whitespace: true, syntax: true, identifiers: false },
+      sourcemap: "linked",
+      define: { "process.env.NODE_ENV": JSON.stringify("production") },
+      plugins: [embedLibsql(addon)],
+    });
+    for (const log of result.logs) console.error(String(log));
+    renameSync(join(temporary, "binnacle"), outfile);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
   console.error(`  ${relative(process.cwd(), outfile)}  ${(statSync(outfile).size / 1e6).toFixed(1)} MB`);
 }
 
