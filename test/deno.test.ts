@@ -24,7 +24,10 @@ test("the same source serves on Deno: a metric is kept, over a restart too", asy
     const health = await fetch(`${first.url}/healthz`);
     expect(await health.json()).toMatchObject({ status: "ok" });
     expect(await postAndRead(first, "100000000000003", [1, 0.5, 0.25])).toEqual([1, 0.5, 0.25]);
-    const page = await first.request("/api/v1/openapi.json");
+    expect((await first.request("/api/v1/openapi.json")).status).toBe(200);
+    // The pages are JSX, which the two runtimes compile by themselves.
+    const page = await first.request("/runs/100000000000003");
+    expect(await page.text()).toContain("<!DOCTYPE html>");
     expect(page.status).toBe(200);
   } finally {
     expect(await first.stop()).toBe(0);
