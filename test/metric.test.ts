@@ -19,8 +19,12 @@ const points = async (key: string, x = "step", rank?: number) => {
   return answer.points;
 };
 
-/** Holds before and after a restart. */
-async function bothWays(check: () => Promise<void>): Promise<void> {
+/** Holds in memory, replayed, sealed, and read back from chunks. */
+async function everyWay(check: () => Promise<void>): Promise<void> {
+  await check();
+  await store.reopen();
+  await check();
+  await store.collector.series.seal();
   await check();
   await store.reopen();
   await check();
@@ -44,7 +48,7 @@ test("points come back in arrival order, steps backwards and repeated included",
     { step: 2, metrics: { loss: 2 } },
   ]);
   await store.append("r", [{ step: 2, metrics: { loss: 3 } }, { metrics: { loss: 4 } }]);
-  await bothWays(async () =>
+  await everyWay(async () =>
     expect(await points("loss")).toEqual([
       [5, 1],
       [2, 2],
@@ -56,7 +60,7 @@ test("points come back in arrival order, steps backwards and repeated included",
 
 test("time is the record's or that of its arrival", async () => {
   await store.append("r", [{ time: 12.5, metrics: { a: 1 } }, { metrics: { a: 2 } }]);
-  await bothWays(async () =>
+  await everyWay(async () =>
     expect(await points("a", "time")).toEqual([
       [12.5, 1],
       [1000, 2],
@@ -71,7 +75,7 @@ test("NaN and infinities are values", async () => {
     { metrics: { a: "-Infinity" } },
     { metrics: { a: 0.5 } },
   ]);
-  await bothWays(async () => {
+  await everyWay(async () => {
     expect((await points("a")).map(([, y]) => y)).toEqual(["NaN", "Infinity", "-Infinity", 0.5]);
     const { metrics } = await listMetrics(store.collector, "r");
     expect(metrics[0]).toMatchObject({ name: "a", count: 4, last: 0.5, min: "-Infinity", max: "Infinity" });
@@ -86,7 +90,7 @@ test("what is no number is kept between the numbers and counted", async () => {
     { metrics: { a: 3 } },
     { metrics: { a: null } },
   ]);
-  await bothWays(async () => {
+  await everyWay(async () => {
     expect(await points("a")).toEqual([
       [0, 1],
       [1, "warm-up"],
@@ -106,7 +110,7 @@ test("a custom x axis is joined within the record; records without it are left o
     { metrics: { epoch: 2 } },
     { metrics: { loss: 0.3, epoch: 1 }, x: ["epoch"] },
   ]);
-  await bothWays(async () => {
+  await everyWay(async () => {
     expect(await points("loss", "epoch")).toEqual([
       [1, 0.5],
       [1, 0.3],
@@ -123,7 +127,7 @@ test("a custom x axis is joined within the record; records without it are left o
 test("ranks are series of their own; the lowest is shown first", async () => {
   await store.append("r", [{ metrics: { loss: 3 } }], { client: "c3", rank: 3 });
   await store.append("r", [{ metrics: { loss: 1 } }, { metrics: { loss: 0 } }], { client: "c1", rank: 1 });
-  await bothWays(async () => {
+  await everyWay(async () => {
     const { metrics } = await listMetrics(store.collector, "r");
     expect(metrics).toMatchObject([{ name: "loss", count: 2, last: 0, ranks: [1, 3] }]);
     expect(await points("loss")).toHaveLength(2);

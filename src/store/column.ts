@@ -471,12 +471,15 @@ class ByteWriter {
   }
 
   put(bytes: Uint8Array): void {
-    this.buffer.set(bytes, this.reserve(bytes.length));
+    // First the room: it may move the buffer.
+    const at = this.reserve(bytes.length);
+    this.buffer.set(bytes, at);
     this.length += bytes.length;
   }
 
   u8(value: number): void {
-    this.buffer[this.reserve(1)] = value;
+    const at = this.reserve(1);
+    this.buffer[at] = value;
     this.length += 1;
   }
 

@@ -24,7 +24,8 @@ export class Page implements PointColumns {
   step: Float64Array = new Float64Array(SMALLEST);
   time: Float64Array = new Float64Array(SMALLEST);
   value: Float64Array = new Float64Array(SMALLEST);
-  private readonly room: number;
+  /** Points it may still hold besides the prefix. */
+  private room: number;
 
   constructor(prefix: number, chunkPoints: number) {
     this.prefix = prefix;
@@ -65,6 +66,7 @@ export class Page implements PointColumns {
       column.copyWithin(0, count, this.length);
     this.length -= count;
     this.prefix += count;
+    this.room -= count;
     this.firstSeq = nextSeq;
   }
 
