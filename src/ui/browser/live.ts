@@ -60,8 +60,10 @@ export function openLive(query: Record<string, string>, handlers: LiveHandlers, 
     });
     for (const [name, handle] of Object.entries(handlers))
       opened.addEventListener(name, (event) => {
+        // The connection itself announces an `open`, too.
+        if (!(event instanceof MessageEvent)) return;
         remember(event);
-        handle(JSON.parse((event as MessageEvent<string>).data) as never);
+        handle(JSON.parse(event.data as string) as never);
       });
   }
 
