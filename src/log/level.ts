@@ -9,7 +9,6 @@ const levelByWord: Record<string, LogLevel> = {
   DEBUG: "DEBUG",
   DBG: "DEBUG",
   INFO: "INFO",
-  INFORMATION: "INFO",
   NOTICE: "INFO",
   SUCCESS: "INFO",
   WARN: "WARNING",
@@ -48,7 +47,7 @@ const CANDIDATE =
 const TRACEBACK = /^(?:\S{1,40} ?)?\s*(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\):/;
 const TRACEBACK_BRIDGE =
   /^(?:\[\w+\]:)?\s*(?:During handling of the above exception|The above exception was the direct cause)/;
-const TRACEBACK_INSIDE = /^(?:\[\w+\]:)?(?:\s|$)/;
+const TRACEBACK_INSIDE = /^(?:\[\w+\]: )?(?:\s|$)|^\[\w+\]:$/;
 
 const PREFIX = String.raw`^(?:[\d\s:.,TZ+/\-|]|\[[^\]]{0,80}\]|\([^)]{0,80}\)){0,60}`;
 /** In the order of how sure they are; the first that matches decides. */
@@ -59,8 +58,9 @@ const rules: { pattern: RegExp; level: (match: RegExpExecArray) => LogLevel | un
   { pattern: /^\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S*: ([DIWEF]) /, level: (m) => levelByLetter[m[1]!] },
   // [INFO], [ info ], [INFO|trainer.py:12], <warning>, and after other brackets
   {
-    pattern: new RegExp(String.raw`^[^\n]{0,200}?[[<(]\s*(${WORD})\s*(?:[\]>)]|[|:]\S)`, "i"),
-    level: (m) => (isShout(m[1]!) || /^.{0,60}[[<(]\s*\w+\s*[\]>)|]/.test(m[0]) ? word(m[1]!) : undefined),
+    pattern: new RegExp(String.raw`[[<(]\s*(${WORD})\s*(?:[\]>)]|[|:]\S)`, "i"),
+    // In small letters only near the start, and not in parentheses, where it would be prose.
+    level: (m) => (isShout(m[1]!) || (m.index < 60 && m[0][0] !== "(") ? word(m[1]!) : undefined),
   },
   // "… - INFO - message", "| INFO     |", tab INFO tab
   { pattern: new RegExp(String.raw`(?: - |\|\s*|\t)(${WORD})(?:\s*- |\s*\||\t)`), level: (m) => word(m[1]!) },
@@ -79,7 +79,7 @@ const rules: { pattern: RegExp; level: (match: RegExpExecArray) => LogLevel | un
   { pattern: /(?:^|\s)(?:level|lvl|severity)="?([A-Za-z]+)"?(?:\s|$)/, level: (m) => word(m[1]!) },
   // "name:ERROR: …", compiler output "file.c:1:2: error: …", Python's warnings "x.py:3: UserWarning: …"
   { pattern: /^\S+?:\d+(?::\d+)?: (?:\w+\.)*\w*Warning: /, level: () => "WARNING" },
-  { pattern: /^\S+?:\d+(?::\d+)?: (?:fatal )?(error|warning): /i, level: (m) => word(m[1]!) },
+  { pattern: /^\S+?:\d+(?::\d+)?: (fatal|error|warning)(?: error)?: /i, level: (m) => word(m[1]!) },
   // An exception's last line, without its traceback
   {
     pattern: /^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt)(?:: |$)/,
