@@ -25,8 +25,8 @@ export const memorableName = () => `${pick(QUALITIES)}-${pick(ANIMALS)}-${random
 
 /** True for names made here: a writer that joins later and brings a name of its own may replace them. */
 export function isMemorableName(name: string): boolean {
-  const [quality = "", animal = "", number = ""] = name.split("-");
-  return QUALITIES.includes(quality) && ANIMALS.includes(animal) && /^[1-9]\d?$/.test(number);
+  const [, quality = "", animal = ""] = /^([a-z]+)-([a-z]+)-[1-9]\d?$/.exec(name) ?? [];
+  return QUALITIES.includes(quality) && ANIMALS.includes(animal);
 }
 
 /** 15 random decimal digits, the first not zero: a number to FedML's CLI, and exact in every JSON parser. */
