@@ -11,6 +11,8 @@ const ignoredWithValue = new Set([
   ..."-lp --local_on_premise_platform -lpp --local_on_premise_platform_port".split(" "),
 ]);
 
+const needAllLogs = new Set(["-a", "--need_all_logs"]);
+
 /** A FedML command line as ours: without what only a platform could understand. What stands behind `--` is the user's. */
 export function fedmlArguments(argv: string[]): string[] {
   const kept: string[] = [];
@@ -18,6 +20,13 @@ export function fedmlArguments(argv: string[]): string[] {
     const argument = argv[at]!;
     if (argument === "--") return [...kept, ...argv.slice(at)];
     if (argument.includes("=") && ignoredWithValue.has(argument.slice(0, argument.indexOf("=")))) continue;
+    const next = argv[at + 1] ?? "";
+    // There -a takes a word; here it is a switch.
+    if (needAllLogs.has(argument) && /^(true|false|yes|no|1|0)$/i.test(next)) {
+      at++;
+      if (/^(true|yes|1)$/i.test(next)) kept.push(argument);
+      continue;
+    }
     // `fedml --version` asks for ours; behind a command it names a platform environment.
     if (ignoredWithValue.has(argument) && kept.length > 0) at++;
     else kept.push(argument);

@@ -35,7 +35,8 @@ export async function printFedmlLogs(
   await print("\nLogs summary info is as follows.\n");
   await print(ruledTable(["Run ID", "Total Log Lines", "Log URL"], [[run.id, String(first.total), url]]));
   await print("\nLogs URL for each device is as follows.\n");
-  const devices = [...new Set(run.writers.map(({ device }) => device ?? run.device ?? "-"))];
+  const named = run.writers.map(({ device }) => device).filter((device) => device !== null);
+  const devices = [...new Set(named.length > 0 ? named : [run.device ?? "-"])];
   await print(
     ruledTable(
       ["Device ID", "Device Name", "Device Log URL"],
