@@ -23,6 +23,8 @@ const cases: [path: string, line: string, message: string | undefined][] = [
   ["src/log/b.ts", `const m = await import("../ui/page.ts"); export { m };`, "A concept knows no edge"],
   ["src/run/a.ts", `import "../metric/append.ts";`, "run/ is what the other concepts stand on"],
   ["src/api/a.ts", `import "../ui/page.ts";`, "Edges don't know each other"],
+  ["src/api/b.ts", `import "drizzle-orm";`, "An edge asks a concept's verb"],
+  ["src/ui/routes.ts", `import "../store/tables.ts";`, "An edge asks a concept's verb"],
   ["src/ui/pages/a.ts", `import "../../api/runs.ts";`, "Edges don't know each other"],
   ["src/ui/pages/b.ts", `import "../../run/find.ts";`, undefined],
   ["src/cli/a.ts", `import "../store/open.ts";`, "through the client"],

@@ -1,3 +1,4 @@
+import type { RunCount } from "../run/count.ts";
 import type { ListRuns, Run, RunStatus } from "../run/schema.ts";
 
 /** What the URL of the runs list says. */
@@ -63,12 +64,6 @@ export function listQuery(view: ListView, after?: string): URLSearchParams {
 }
 
 /** Runs of a project in a status, for the filters' counts. */
-export interface RunCount {
-  project: string;
-  status: RunStatus;
-  count: number;
-}
-
 const inGroup = (status: RunStatus, group: StatusGroup) =>
   group === "all" || (statusGroups[group] as readonly RunStatus[]).includes(status);
 

@@ -1,16 +1,15 @@
 /** @jsxImportSource hono/jsx */
-import { sql } from "drizzle-orm";
 import { Hono, type Context } from "hono";
 import { getCookie } from "hono/cookie";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import { countRuns } from "../run/count.ts";
 import { getRow, getRunDetail } from "../run/find.ts";
 import { listRuns } from "../run/list.ts";
 import { ListRuns, RunId } from "../run/schema.ts";
-import { run as runTable } from "../store/tables.ts";
 import { assetPath, serveAsset } from "./assets.ts";
 import type { RunListState } from "./components/run-list.tsx";
-import { listQuery, parseListView, type RunCount } from "./list-view.ts";
+import { listQuery, parseListView } from "./list-view.ts";
 import { logText } from "./log-text.ts";
 import { RunListPage } from "./pages/run-list.tsx";
 import { RunPage } from "./pages/run.tsx";
@@ -77,13 +76,6 @@ async function listState(
   const [page, counts] = [await listRuns(collector, query), await countRuns(collector)];
   return { ...page, counts, now: collector.now(), origin };
 }
-
-const countRuns = ({ db }: Collector): Promise<RunCount[]> =>
-  db
-    .select({ project: runTable.project, status: runTable.status, count: sql<number>`count(*)` })
-    .from(runTable)
-    .where(sql`${runTable.deleted} = 0`)
-    .groupBy(runTable.project, runTable.status);
 
 function readId(c: Context): string {
   const id = RunId.safeParse(c.req.param("id"));

@@ -1,7 +1,8 @@
 /** @jsxImportSource hono/jsx */
+import type { RunCount } from "../../run/count.ts";
 import type { Run } from "../../run/schema.ts";
 import { formatCount, plural } from "../format.ts";
-import { countByGroup, listHref, type ListView, type RunCount, type StatusGroup } from "../list-view.ts";
+import { countByGroup, listHref, type ListView, type StatusGroup } from "../list-view.ts";
 import { Compass, Icon } from "./icon.tsx";
 import { RunTable } from "./run-table.tsx";
 
