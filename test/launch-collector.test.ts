@@ -179,9 +179,4 @@ test("launch killed while the collector is away: what it had in the spool still 
   await until(() => spoolOf(dataDir).length === 0);
   const texts = (await readLines(second, id)).map((line) => line.text);
   expect(texts).toEqual(Array.from({ length: texts.length }, (_, index) => String(index + 1)));
-  const run = await until(
-    () => readRun(second, id).then((found) => found.status === "FAILED" && found),
-    80_000,
-  );
-  expect(run.reason).toBeString();
 });

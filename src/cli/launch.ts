@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { unpackPython } from "../client/python-files.ts";
-import { findDataDir } from "../client/typescript/connection.ts";
 import { launch, type LaunchPlan } from "../launch/launch.ts";
 import { readJob } from "../launch/job.ts";
 import { Label, RunId } from "../run/schema.ts";
@@ -55,7 +54,7 @@ export const command = defineCommand({
       return await launch(plan, {
         url: values.url,
         data: values.data,
-        pythonFolder: unpackPython(findDataDir(values.data)),
+        unpackPython,
       });
     } catch (error) {
       process.stderr.write(`${errorLine(error, program)}\n`);

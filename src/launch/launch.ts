@@ -30,8 +30,8 @@ export interface LaunchPlan {
 export interface LaunchOptions {
   url?: string | undefined;
   data?: string | undefined;
-  /** Folder with the Python modules, for the child's PYTHONPATH. */
-  pythonFolder: string;
+  /** Lays down the Python modules and says where, for the child's PYTHONPATH. */
+  unpackPython: (dataDir: string) => string;
 }
 
 /** The first answer is awaited so long before the program starts, so that a refusal is known in time. */
@@ -128,14 +128,15 @@ function childEnv(
   plan: LaunchPlan,
   id: string,
   { url, token, dataDir, spoolDir }: Connection,
-  { data, pythonFolder }: LaunchOptions,
+  { data, unpackPython }: LaunchOptions,
 ): Record<string, string | undefined> {
   const { env } = plan;
-  const pythonPath = [pythonFolder, env["PYTHONPATH"]].filter(Boolean).join(":");
+  const pythonPath = [attempt(() => unpackPython(dataDir)), env["PYTHONPATH"]].filter(Boolean).join(":");
   return {
     ...env,
     BINNACLE_URL: url,
     BINNACLE_RUN_ID: id,
+    FEDML_CURRENT_RUN_ID: id,
     BINNACLE_SPOOL: spoolDir,
     ...(data !== undefined && { BINNACLE_DATA: dataDir }),
     // The admin's stays here: what the program gets is good for this run alone.
@@ -146,6 +147,16 @@ function childEnv(
     // Else Python holds lines back until 8 KiB of them have come together.
     PYTHONUNBUFFERED: env["PYTHONUNBUFFERED"] ?? "1",
   };
+}
+
+/** Without its module a program can still print. */
+function attempt(unpack: () => string): string | undefined {
+  try {
+    return unpack();
+  } catch (error) {
+    say(`the Python modules can't be written: ${(error as Error).message}`);
+    return undefined;
+  }
 }
 
 /** Reads both streams until the program and what holds its output are gone. */
