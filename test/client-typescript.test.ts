@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Run } from "../src/run/schema.ts";
@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, "..");
 const script = join(import.meta.dirname, "fixtures/client-script.mjs");
 const source = join(root, "src/client/typescript/index.ts");
 const bundleDir = mkdtempSync(join(tmpdir(), "binnacle-client-"));
-const bundle = join(bundleDir, "client.js");
+const bundle = join(bundleDir, "index.js");
 
 const runtimes = {
   bun: { command: [process.execPath, script], client: source },
@@ -21,14 +21,10 @@ const runtimes = {
 let server: TestServer;
 
 beforeAll(async () => {
-  const built = await Bun.build({
-    entrypoints: [source],
-    target: "node",
-    format: "esm",
-    outdir: bundleDir,
-    naming: "client.js",
+  const build = spawnSync(process.execPath, [join(root, "src/build/client.ts"), bundleDir], {
+    encoding: "utf8",
   });
-  expect(built.success).toBe(true);
+  expect(build.stderr).toBe("");
   server = await startServer();
 });
 
@@ -141,3 +137,33 @@ for (const runtime of ["bun", "node", "deno"] as const)
       rmSync(spool, { recursive: true });
     });
   });
+
+test("the built client is typed for a strict TypeScript project on Node", () => {
+  const project = mkdtempSync(join(tmpdir(), "binnacle-types-"));
+  symlinkSync(join(root, "node_modules"), join(bundleDir, "node_modules"));
+  writeFileSync(
+    join(project, "script.ts"),
+    `import { config, finish, init, log, logLine, logMetric, type Run } from "${bundleDir}/index.js";
+const run: Run = init({ project: "x", config: { lr: 1 }, tags: ["a"] });
+log({ loss: 1, nested: { big: 2n, text: "a", list: [1, null] } }, { step: 1, commit: false });
+logMetric({ loss: NaN });
+logLine("text", { level: "ERROR", stream: "stderr" });
+config["lr"] = 2;
+// @ts-expect-error a function is no metric
+log({ loss: () => 1 });
+// @ts-expect-error there is no such status
+void finish({ status: "DONE" });
+void run.finish({ exitCode: 1 }).then(({ delivered }) => delivered satisfies boolean);
+`,
+  );
+  const flags = ["--ignoreConfig", "--noEmit", "--strict", "--module", "nodenext", "--target", "esnext"];
+  const { stdout } = spawnSync(
+    join(root, "node_modules/.bin/tsc"),
+    [...flags, "--types", "", join(project, "script.ts")],
+    {
+      encoding: "utf8",
+    },
+  );
+  expect(stdout).toBe("");
+  rmSync(project, { recursive: true });
+});
