@@ -14,9 +14,19 @@ const tooLarge = () =>
 
 /** The body as `schema` wants it. */
 export async function readBody<T extends z.ZodType>(request: Request, schema: T): Promise<z.output<T>> {
-  const parsed = schema.safeParse(await readJson(request));
+  const parsed = check(schema, await readJson(request));
   if (!parsed.success) throw fromZod(parsed.error);
   return parsed.data;
+}
+
+function check<T extends z.ZodType>(schema: T, body: unknown): z.ZodSafeParseResult<z.output<T>> {
+  try {
+    return schema.safeParse(body);
+  } catch (error) {
+    // JSON.parse goes as deep as it is asked to; what looks at the result recursively runs out of stack.
+    if (!(error instanceof RangeError)) throw error;
+    throw new CollectorError("invalid", "The body is nested too deeply.", { hint: "Flatten it." });
+  }
 }
 
 /** Parsed JSON, not validated. An empty body is an empty object. */

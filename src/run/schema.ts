@@ -43,8 +43,20 @@ export const ClientId = z
   .max(128)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]*$/, "use letters, digits, '.', '_', ':' and '-'");
 
+const MAX_CONFIG_DEPTH = 64;
+
+const isShallow = (value: unknown, depth: number): boolean =>
+  typeof value !== "object" ||
+  value === null ||
+  (depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1)));
+
 /** JSON as users give it. Integers above 2^53 arrive as strings from our clients and stay exact. */
-export const Config = z.record(z.string().max(1000), Json);
+export const Config = z
+  .record(z.string().max(1000), Json)
+  .refine(
+    (config) => isShallow(config, MAX_CONFIG_DEPTH),
+    `must not be nested deeper than ${MAX_CONFIG_DEPTH}`,
+  );
 export type Config = z.infer<typeof Config>;
 
 /** Role of a writer: `launch` owns its child and its word about the end is final. */
