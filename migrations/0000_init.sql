@@ -140,3 +140,13 @@ CREATE TABLE series_text (
   json TEXT NOT NULL,
   PRIMARY KEY (series, ordinal)
 ) WITHOUT ROWID;
+
+-- Where the numbering of a client's batches stood when the last of its journal entries was deleted. Not in `writer`: who
+-- only sends batches never said that it lives.
+CREATE TABLE counter (
+  run TEXT NOT NULL,
+  client TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  next_step REAL,
+  PRIMARY KEY (run, client)
+) WITHOUT ROWID;

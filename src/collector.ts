@@ -16,6 +16,7 @@ import {
   type Connection,
   type Drizzle,
 } from "./store/open.ts";
+import { createTrimmer, type TrimmerOptions } from "./store/trim.ts";
 
 /** All a verb may need. */
 export interface Collector {
@@ -42,6 +43,8 @@ export interface CollectorOptions {
   onListenerError?: (error: unknown) => void;
   /** Sizes and limits of the metrics' store, for tests and benchmarks. */
   series?: Omit<SeriesStoreOptions, "onFatal">;
+  /** How much of the journal stays though it is sealed. */
+  trim?: Omit<TrimmerOptions, "onFatal">;
 }
 
 /** Opens the data folder for this process alone, brings the schema up to date and replays what is not sealed. */
@@ -51,18 +54,23 @@ export function openCollector({
   onFatal,
   onListenerError = onFatal,
   series: seriesOptions,
+  trim: trimOptions,
 }: CollectorOptions): Collector {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const connection = openConnection(join(dataDir, "binnacle.db"));
   applyMigrations(connection, migrations);
   const bus = createBus(onListenerError);
-  const journal = createJournal(connection, bus, onFatal);
   const counters = createCounters(connection);
+  const journal = createJournal(connection, bus, {
+    onFatal,
+    onRejected: (runs) => counters.reload(runs),
+  });
   const logs = createLogs(connection, bus, onFatal);
   journal.register(logs.applier);
   const series = createSeriesStore(connection, { onFatal, ...seriesOptions });
   journal.register(series.applier);
   journal.replay();
+  const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
   return {
     dataDir,
     connection,
@@ -76,6 +84,7 @@ export function openCollector({
     now,
     async close() {
       await journal.close();
+      trimmer.close();
       logs.close();
       series.close();
       closeConnection(connection);

@@ -19,6 +19,8 @@ export async function appendLogs(collector: Collector, run: string, input: Appen
   }
   if (!claimBatch(counter, client, seq)) {
     await collector.journal.settled();
+    // If the first one failed (the disk was full), this one is the first.
+    if (seq > writerOf(collector.counters.get(run), client).seq) return appendLogs(collector, run, input);
     return { acked: seq };
   }
   const first = counter.nextLine;

@@ -30,6 +30,8 @@ export interface Counters {
   /** A run just created: called when its entry is queued, so that batches may follow at once. */
   create(run: string): RunCounter;
   delete(run: string): void;
+  /** Puts runs together again from what is durable: batches that had taken numbers were rejected. */
+  reload(runs: Iterable<string>): void;
 }
 
 interface JournalRow {
@@ -43,12 +45,13 @@ interface JournalRow {
 }
 
 /**
- * The counters are not written with every batch: the journal carries them, and the `run` and `writer` rows take them
- * over when entries are deleted. On start both are put together again.
+ * The counters are not written with every batch: the journal carries them, and rows of `run` and `counter` take them
+ * over when entries are deleted (trim.ts). On start both are put together again.
  */
 export function createCounters(connection: Connection): Counters {
   const selectRun = connection.prepare("SELECT deleted, next_ordinal, next_line FROM run WHERE id = ?");
   const selectWriters = connection.prepare("SELECT client, seq, next_step FROM writer WHERE run = ?");
+  const selectCounters = connection.prepare("SELECT client, seq, next_step FROM counter WHERE run = ?");
   const countersByRun = new Map<string, RunCounter>();
 
   function find(run: string): RunCounter | undefined {
@@ -70,6 +73,15 @@ export function createCounters(connection: Connection): Counters {
       next_step: number;
     }[])
       counter.writersByClient.set(writer.client, { seq: writer.seq, nextStep: writer.next_step });
+    for (const { client, seq, next_step } of selectCounters.all(run) as {
+      client: string;
+      seq: number;
+      next_step: number | null;
+    }[]) {
+      const writer = writerOf(counter, client);
+      writer.seq = Math.max(writer.seq, seq);
+      writer.nextStep = next_step ?? writer.nextStep;
+    }
     return counter;
   }
 
@@ -85,11 +97,12 @@ export function createCounters(connection: Connection): Counters {
     return counter;
   }
 
-  function readJournal(): void {
+  function readJournal(only?: Set<string>): void {
     const rows = connection.prepare(
       "SELECT kind, run, client, client_seq, ordinal, next_step, count FROM journal ORDER BY seq",
     );
     for (const row of rows.iterate() as Iterable<JournalRow>) {
+      if (only && !only.has(row.run)) continue;
       const counter = find(row.run);
       if (!counter) continue;
       if (row.ordinal !== null) {
@@ -124,6 +137,11 @@ export function createCounters(connection: Connection): Counters {
     delete(run) {
       const counter = find(run);
       if (counter) counter.deleted = true;
+    },
+    reload(runs) {
+      const only = new Set(runs);
+      for (const run of only) countersByRun.delete(run);
+      readJournal(only);
     },
   };
 }

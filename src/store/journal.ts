@@ -1,4 +1,5 @@
 import { CollectorError } from "../error.ts";
+import { bytesOf } from "./chunk-table.ts";
 import type { Entry, EntryKind, NewEntry } from "../entry.ts";
 import type { Bus } from "./bus.ts";
 import type { Connection, Statement } from "./open.ts";
@@ -27,11 +28,24 @@ export interface Journal {
   read(after: number, limit: number): Entry[];
   /** Lowest and highest seq still here; last counts on when everything is deleted. */
   bounds(): { first: number; last: number };
+  /** Lowest seq that an applier still needs: entries below it may go. */
+  needed(): number;
+  /** While given, records and lines are rejected with it; what steers runs still passes, so that some can be deleted. */
+  refuse(reason: CollectorError | undefined): void;
   register(applier: Applier): void;
   /** Hands entries above each applier's sealed state to it, once, on start. */
   replay(): void;
   /** Ends acceptance; resolves when what was queued is durable. */
   close(): Promise<void>;
+}
+
+export interface JournalEvents {
+  /** The database failed in a way after which it can't be trusted. */
+  onFatal: (error: unknown) => void;
+  /** Batches of these runs had taken numbers and were not stored. */
+  onRejected: (runs: Set<string>) => void;
+  /** The disk is full. */
+  onFull?: (() => void) | undefined;
 }
 
 interface Pending {
@@ -54,18 +68,27 @@ const MAX_GROUP_BYTES = 8 * 1024 * 1024;
  *
  * `onFatal` is called once when the database fails in a way after which libSQL may report success for writes it
  * lost: nothing is accepted from then on, and the process is expected to end.
+ *
+ * Batches take their numbers before they are queued. One that is rejected takes everything of its run behind it along, and
+ * `onRejected` gives the numbers back: else the client's second try would be taken for a repetition, and be lost.
  */
-export function createJournal(connection: Connection, bus: Bus, onFatal: (error: unknown) => void): Journal {
+export function createJournal(
+  connection: Connection,
+  bus: Bus,
+  { onFatal, onRejected, onFull }: JournalEvents,
+): Journal {
   const inserts = new Map<number, Statement>();
   const writes = new Map<string, Statement>();
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
   const rollback = connection.prepare("ROLLBACK");
   const select = connection.prepare(`SELECT seq, ${COLUMNS} FROM journal WHERE seq > ? ORDER BY seq LIMIT ?`);
+  const selectFirst = connection.prepare("SELECT min(seq) AS seq FROM journal");
   const appliers = new Map<EntryKind, Applier>();
   let queue: Pending[] = [];
   let scheduled = false;
   let stopped: CollectorError | undefined;
+  let refusal: CollectorError | undefined;
   let waiting: (() => void)[] = [];
   let lastSeq =
     (
@@ -90,6 +113,7 @@ export function createJournal(connection: Connection, bus: Bus, onFatal: (error:
 
   function flush(): void {
     scheduled = false;
+    if (refusal) reject(queue.filter(isData), refusal);
     const group = takeGroup();
     if (group.length === 0) return settle();
     try {
@@ -179,33 +203,46 @@ export function createJournal(connection: Connection, bus: Bus, onFatal: (error:
     statement.run(...params);
   }
 
-  /** A write that breaks a constraint must not take down the strangers it shared a commit with: each tries again alone. */
+  /** Rejects these and whatever of their runs is queued behind them. */
+  function reject(refused: Pending[], error: unknown): void {
+    if (refused.length === 0) return;
+    const runs = new Set(refused.map(({ entry }) => entry.run));
+    const all = new Set(refused);
+    for (const pending of queue) if (runs.has(pending.entry.run) && isData(pending)) all.add(pending);
+    queue = queue.filter((pending) => !all.has(pending));
+    onRejected(runs);
+    for (const pending of all) pending.reject(error);
+  }
+
   function fail(group: Pending[], error: unknown): void {
-    if (isConstraint(error)) {
-      if (group.length === 1) {
-        group[0]!.reject(error);
-      } else {
-        for (const pending of group) {
-          try {
-            commitGroup([pending]);
-          } catch (alone) {
-            fail([pending], alone);
-            if (stopped) return;
-          }
-        }
-      }
-      return settleOrContinue();
-    }
+    if (isConstraint(error)) return failAlone(group, error);
     if (codeOf(error) === "SQLITE_FULL") {
-      const full = new CollectorError("disk-full", "The disk is full: nothing was stored.", {
-        hint: "Free some space; the client keeps its data and sends it again.",
-        cause: error,
-      });
-      for (const pending of group) pending.reject(full);
+      reject([...group, ...queue], diskFull(error));
+      onFull?.();
       return settleOrContinue();
     }
     stop(new CollectorError("internal", `The database failed: ${String(error)}`, { cause: error }), group);
     onFatal(error);
+  }
+
+  /** A write that breaks a constraint must not take down the strangers it shared a commit with: each tries again alone. */
+  function failAlone(group: Pending[], error: unknown): void {
+    const [first, ...others] = group as [Pending, ...Pending[]];
+    if (others.length === 0) {
+      reject([first], error);
+      return settleOrContinue();
+    }
+    queue = [...group, ...queue];
+    for (let left = group.length; left > 0 && queue.length > 0; left--) {
+      const pending = queue.shift()!;
+      try {
+        commitGroup([pending]);
+      } catch (alone) {
+        if (!isConstraint(alone)) return fail([pending], alone);
+        reject([pending], alone);
+      }
+    }
+    settleOrContinue();
   }
 
   function stop(reason: CollectorError, group: Pending[]): void {
@@ -252,10 +289,16 @@ export function createJournal(connection: Connection, bus: Bus, onFatal: (error:
     settled,
     read,
     bounds() {
-      const first = (
-        connection.prepare("SELECT min(seq) AS seq FROM journal").get() as { seq: number | null }
-      ).seq;
+      const first = (selectFirst.get() as { seq: number | null }).seq;
       return { first: first ?? lastSeq + 1, last: lastSeq };
+    },
+    needed() {
+      let lowest = lastSeq + 1;
+      for (const applier of appliers.values()) lowest = Math.min(lowest, applier.lowWater?.() ?? lowest);
+      return lowest;
+    },
+    refuse(reason) {
+      refusal = reason;
     },
     register: (applier) => void appliers.set(applier.kind, applier),
     replay,
@@ -282,7 +325,17 @@ interface EntryRow {
 }
 
 function toEntry({ client_seq, next_step, ...row }: EntryRow): Entry {
-  return { ...row, clientSeq: client_seq, nextStep: next_step };
+  return { ...row, payload: bytesOf(row.payload), clientSeq: client_seq, nextStep: next_step };
+}
+
+/** Records and lines, which take numbers; all else steers runs. */
+const isData = ({ entry }: Pending) => entry.ordinal !== null;
+
+export function diskFull(cause?: unknown): CollectorError {
+  return new CollectorError("disk-full", "The disk is full: nothing was stored.", {
+    hint: "Free some space; the client keeps its data and sends it again.",
+    cause,
+  });
 }
 
 const codeOf = (error: unknown) => (error as { code?: string } | undefined)?.code;

@@ -1,0 +1,146 @@
+import type { EntryKind } from "../entry.ts";
+import type { Journal } from "./journal.ts";
+import type { Connection } from "./open.ts";
+
+/** Entries kept though nobody needs them: a browser that reconnects asks for what it missed. */
+const KEEP_ENTRIES = 1000;
+const KEEP_BYTES = 8 * 1024 * 1024;
+const BATCH = 200;
+/** How long one pass may hold the event loop. */
+const SLICE_MS = 10;
+const EVERY_MS = 250;
+
+export interface Trimmer {
+  /** One pass; true where more could go at once. */
+  trim(): boolean;
+  close(): void;
+}
+
+export interface TrimmerOptions {
+  onFatal: (error: unknown) => void;
+  keepEntries?: number | undefined;
+  keepBytes?: number | undefined;
+}
+
+interface Row {
+  seq: number;
+  kind: EntryKind;
+  run: string;
+  client: string | null;
+  client_seq: number | null;
+  ordinal: number | null;
+  next_step: number | null;
+  count: number;
+}
+
+/** Deletes journal entries that are sealed. The numbers they carried move to `run` and `counter` in the same transaction. */
+export function createTrimmer(
+  connection: Connection,
+  journal: Journal,
+  { onFatal, keepEntries = KEEP_ENTRIES, keepBytes = KEEP_BYTES }: TrimmerOptions,
+): Trimmer {
+  const begin = connection.prepare("BEGIN IMMEDIATE");
+  const commit = connection.prepare("COMMIT");
+  const rollback = connection.prepare("ROLLBACK");
+  const selectSizes = connection
+    .prepare("SELECT seq, length(payload) FROM journal ORDER BY seq DESC LIMIT ?")
+    .raw(true);
+  const selectOldest = connection.prepare(
+    `SELECT seq, kind, run, client, client_seq, ordinal, next_step, count FROM journal
+     WHERE seq < ? ORDER BY seq LIMIT ${BATCH}`,
+  );
+  const updateRun = connection.prepare(
+    "UPDATE run SET next_ordinal = max(next_ordinal, ?), next_line = max(next_line, ?) WHERE id = ?",
+  );
+  const putCounter = connection.prepare(
+    `INSERT INTO counter (run, client, seq, next_step) VALUES (?, ?, ?, ?) ON CONFLICT (run, client)
+     DO UPDATE SET seq = max(seq, excluded.seq), next_step = coalesce(excluded.next_step, next_step)`,
+  );
+  const remove = connection.prepare("DELETE FROM journal WHERE seq <= ?");
+  let closed = false;
+  let seen = { last: -1, needed: -1 };
+
+  const timer = setInterval(() => {
+    if (!closed) trim();
+  }, EVERY_MS);
+  timer.unref();
+
+  function trim(): boolean {
+    const until = performance.now() + SLICE_MS;
+    const { first, last } = journal.bounds();
+    const needed = journal.needed();
+    // An idle collector asks no more than this.
+    if (last === seen.last && needed === seen.needed) return false;
+    const before = Math.min(needed, Math.max(last - keepEntries + 1, firstWithin(first)));
+    while (!closed) {
+      const rows = selectOldest.all(before) as Row[];
+      if (rows.length === 0) {
+        seen = { last, needed };
+        return false;
+      }
+      if (!removeBatch(rows)) return false;
+      if (performance.now() > until) return true;
+    }
+    return false;
+  }
+
+  /** First of the newest entries that together stay below `keepBytes`. */
+  function firstWithin(first: number): number {
+    let bytes = 0;
+    let seq = first;
+    for (const [at, size] of selectSizes.all(keepEntries) as [number, number][]) {
+      bytes += size;
+      if (bytes > keepBytes) return at + 1;
+      seq = at;
+    }
+    return seq;
+  }
+
+  function removeBatch(rows: Row[]): boolean {
+    const runs = new Map<string, { ordinal: number; line: number }>();
+    const writers = new Map<string, { run: string; client: string; seq: number; nextStep: number | null }>();
+    for (const row of rows) {
+      let numbers = runs.get(row.run);
+      if (!numbers) runs.set(row.run, (numbers = { ordinal: 0, line: 1 }));
+      if (row.ordinal !== null) {
+        const next = row.ordinal + row.count;
+        if (row.kind === "metric.appended") numbers.ordinal = Math.max(numbers.ordinal, next);
+        else numbers.line = Math.max(numbers.line, next);
+      }
+      if (row.client === null || row.client_seq === null) continue;
+      const id = `${row.run} ${row.client}`;
+      const before = writers.get(id);
+      writers.set(id, {
+        run: row.run,
+        client: row.client,
+        seq: Math.max(before?.seq ?? 0, row.client_seq),
+        nextStep: row.next_step ?? before?.nextStep ?? null,
+      });
+    }
+    try {
+      begin.run();
+      for (const [run, { ordinal, line }] of runs) updateRun.run(ordinal, line, run);
+      for (const { run, client, seq, nextStep } of writers.values())
+        putCounter.run(run, client, seq, nextStep);
+      remove.run(rows.at(-1)!.seq);
+      commit.run();
+      return true;
+    } catch (error) {
+      if (connection.inTransaction) rollback.run();
+      // A full disk: the entries stay until there is room.
+      if ((error as { code?: string }).code !== "SQLITE_FULL") {
+        closed = true;
+        onFatal(error);
+      }
+      return false;
+    }
+  }
+
+  return {
+    trim,
+    close() {
+      closed = true;
+      clearInterval(timer);
+    },
+  };
+}
