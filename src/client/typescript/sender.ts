@@ -188,7 +188,8 @@ class QueueingSender implements Sender {
       batch.bytes += bytes;
       this.#queuedBytes += bytes;
       // Twice over, and the producer does not wait for room: what memory cannot hold the disk must.
-      if (this.#queuedBytes > this.#maxQueueBytes * (this.#online ? 2 : 1)) this.#spill();
+      if (!this.#online && this.#queuedBytes > this.#maxQueueBytes) this.#spill();
+      else if (this.#queuedBytes > this.#maxQueueBytes * 2) this.#spillOldest();
     }
     this.#nudge();
   }
@@ -441,14 +442,23 @@ class QueueingSender implements Sender {
 
   /** Moves the queue to the spool file, in order. The batch on its way goes too: its answer may never come. */
   #spill(): void {
-    for (const batch of this.#queue) {
-      const always = batch.kind === "finish";
-      if (this.#spool.push(lineOf(batch), { always })) continue;
-      if (batch.kind === "records") this.#dropped.records += batch.items.length;
-      if (batch.kind === "logs") this.#dropped.lines += batch.items.length;
-    }
+    for (const batch of this.#queue) this.#spillBatch(batch);
     this.#queue = [];
     this.#queuedBytes = 0;
+  }
+
+  /** One batch: whoever logs right now waits for it, and must not wait for all of them. The file is sent before the queue. */
+  #spillOldest(): void {
+    const batch = this.#queue.shift()!;
+    this.#queuedBytes -= batch.bytes;
+    this.#spillBatch(batch);
+  }
+
+  #spillBatch(batch: Batch): void {
+    const always = batch.kind === "finish";
+    if (this.#spool.push(lineOf(batch), { always })) return;
+    if (batch.kind === "records") this.#dropped.records += batch.items.length;
+    if (batch.kind === "logs") this.#dropped.lines += batch.items.length;
   }
 
   #release(): void {
