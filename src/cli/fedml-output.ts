@@ -18,6 +18,10 @@ function centre(text: string, width: number): string {
   return " ".repeat(left) + text + " ".repeat(space - left);
 }
 
+/** How to find a launched run again. */
+export const trackTable = ({ id, url }: { id: string; url: string }) =>
+  ruledTable(["Run Track URL (UI)", "Run Track Command (CLI)"], [[url, `fedml run logs -rid ${id}`]]);
+
 export async function printRunTable(runs: Run[]): Promise<void> {
   if (runs.length === 0) return print("No runs found\n");
   await print("Found the following matched runs.\n");

@@ -83,7 +83,5 @@ function statusOf(data: string): string {
 
 /** A collector that is away, starting or overloaded will be back. */
 function isPassing(error: unknown): boolean {
-  return error instanceof CollectorError
-    ? error.code === "unreachable" || error.code === "busy" || error.code === "internal"
-    : error instanceof TypeError;
+  return error instanceof CollectorError && (error.code === "unreachable" || error.code === "busy");
 }

@@ -4,6 +4,7 @@ import { launch, type LaunchPlan } from "../launch/launch.ts";
 import { readJob } from "../launch/job.ts";
 import { Label, RunId } from "../run/schema.ts";
 import { connectionFlags, defineCommand } from "./command.ts";
+import { trackTable } from "./fedml-output.ts";
 import { errorLine, exitCodeOf, ExitCode, UsageError } from "./error.ts";
 
 /** Of launch's own failures, apart from the program's: as `env`, `timeout` and `docker run` have it. */
@@ -55,6 +56,7 @@ export const command = defineCommand({
         url: values.url,
         data: values.data,
         unpackPython,
+        onRun: program === "fedml" ? (run) => process.stderr.write(trackTable(run)) : undefined,
       });
     } catch (error) {
       process.stderr.write(`${errorLine(error, program)}\n`);

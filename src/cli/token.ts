@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { findDataDir } from "../client/typescript/connection.ts";
+import { request } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
 import { createTokens } from "../token.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
@@ -18,6 +19,7 @@ export const command = defineCommand({
     scope: { type: "string", value: "SCOPE", help: "admin (default), write or read" },
     ...runFlag,
     run: { type: "string", value: "ID", help: "same as --run-id", hidden: true },
+    rotate: { type: "boolean", help: "make a new admin token first: all tokens and sign-ins so far end" },
     ...jsonFlag,
     ...connectionFlags,
   },
@@ -27,6 +29,7 @@ export const command = defineCommand({
     ["token -rid 483", "print one that can only write to this run"],
   ],
   async run({ values }) {
+    if (values.rotate) await request(connect(values), "/api/v1/token/rotate", { method: "POST", body: {} });
     const tokens = createTokens(adminToken(values.data));
     const given = values["run-id"] ?? values.run;
     if (given !== undefined && values.scope !== undefined && values.scope !== "write")

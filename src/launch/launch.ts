@@ -32,6 +32,8 @@ export interface LaunchOptions {
   data?: string | undefined;
   /** Lays down the Python modules and says where, for the child's PYTHONPATH. */
   unpackPython: (dataDir: string) => string;
+  /** The run stands, its program does not run yet. */
+  onRun?: ((run: { id: string; url: string }) => void) | undefined;
 }
 
 /** The first answer is awaited so long before the program starts, so that a refusal is known in time. */
@@ -46,7 +48,9 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   if (notice) say(`${notice}.`);
   const id = plan.runId ?? newRunId();
   const { sender, run } = await openRun(plan, id, connection, options);
-  say(`run ${id}${run ? ` (${run.name})` : ""} · ${connection.url}/runs/${id}`);
+  const url = `${connection.url}/runs/${id}`;
+  say(`run ${id}${run ? ` (${run.name})` : ""} · ${url}`);
+  options.onRun?.({ id, url });
   if (!run) say("no collector takes it yet: the output is kept, and sent when one does.");
 
   const program = startProgram({ ...plan, env: childEnv(plan, id, connection, options) });
