@@ -32,8 +32,10 @@ export function createApp(collector: Collector, options: AppOptions): App {
   const { trust, onUnforeseen, ending = new AbortController().signal, onShutdown = () => {} } = options;
   const edge = { collector, trust, ending, onShutdown };
   const app = createRoutes();
-  const refuse = async (error: unknown, request: Request) =>
-    secure(await presentProblem(request, toResponse(error, onUnforeseen)));
+  const refuse = async (error: unknown, request: Request) => {
+    const response = toResponse(error, onUnforeseen);
+    return secure(URL.canParse(request.url) ? await presentProblem(request, response) : response);
+  };
   app.use(guard(trust, refuse));
   app.onError((error, c) => refuse(error, c.req.raw));
   app.notFound(() => {

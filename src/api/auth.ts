@@ -60,7 +60,9 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
       expiryByCode.clear();
     },
     admit(request) {
-      const url = new URL(request.url);
+      // A Host that is none leaves the server's URL without one.
+      const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
+      if (!url) throw misdirected();
       checkOrigin(request, url, names);
       checkPath(request.url);
       const need = needOf(request.method, url.pathname);
@@ -102,10 +104,7 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
 function checkOrigin(request: Request, url: URL, names: Set<string>): void {
   const host = request.headers.get("host") ?? url.host;
   const name = /^(\[[0-9a-f:.]+\]|[^\s:/?#@[\]\\]+)(?::\d{1,5})?$/i.exec(host)?.[1]?.toLowerCase();
-  if (name === undefined || !names.has(name))
-    throw new CollectorError("misdirected", "This collector does not answer to that host name.", {
-      hint: "Use localhost or 127.0.0.1, or start it with --allow-host NAME.",
-    });
+  if (name === undefined || !names.has(name)) throw misdirected();
   const origin = request.headers.get("origin");
   if (origin !== null && !isSameHost(origin, host))
     throw new CollectorError("forbidden", "Requests from other sites are refused.", {
@@ -117,6 +116,11 @@ function checkOrigin(request: Request, url: URL, names: Set<string>): void {
       hint: "Open the dashboard by its own link.",
     });
 }
+
+const misdirected = () =>
+  new CollectorError("misdirected", "This collector does not answer to that host name.", {
+    hint: "Use localhost or 127.0.0.1, or start it with --allow-host NAME.",
+  });
 
 /** Two ports of one machine are the same site to a browser: a link from there may open a page, nothing more. */
 const isNavigation = (request: Request, site: string) =>
