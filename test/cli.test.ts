@@ -414,6 +414,18 @@ test("token derives tokens that reach as far as they say", async () => {
   expect(await status(own!, `/api/v1/runs/${twin}`, "PATCH", { notes: "y" })).toBe(403);
 });
 
+test("token --rotate ends every token so far", async () => {
+  const own = await startServer();
+  const before = (await own.cli("token")).stdout;
+  const after = (await own.cli("token", "--rotate")).stdout;
+  expect(after).not.toBe(before);
+  expect(after).toBe((await own.cli("token")).stdout);
+  expect(await own.cli("run", "list")).toMatchObject({ code: 0 });
+  const env = { BINNACLE_DATA: own.dataDir, BINNACLE_TOKEN: before.trim() };
+  expect(await runCli(["run", "list"], { env })).toMatchObject({ code: 5 });
+  await own.close();
+});
+
 test("open prints a link that signs in once", async () => {
   const { url } = await server.json("open", "--json");
   const sign = () => fetch(url, { redirect: "manual" });
@@ -473,6 +485,17 @@ describe("through a link named fedml", () => {
     expect(paged.stdout).toEndWith("All logs is as follows.\ntwo\n");
     const all = await fedml("run", "logs", "-rid", id, "-a", "True");
     expect(all.stdout).toContain("one\ntwo\n");
+  });
+
+  test("launch prints where to find the run, and the program's output", async () => {
+    const job = join(dir, "job.yaml");
+    writeFileSync(job, "job: echo from the job\njob_name: from-file\n");
+    const { stdout, stderr, code } = await fedml("launch", job, "-k", "key", "-v", "release");
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "from the job\n" });
+    expect(stderr).toContain("Run Track Command (CLI)");
+    const [launched] = await server.json("run", "list", "--search", "from-file", "--json");
+    expect(stderr).toContain(`fedml run logs -rid ${launched.id}`);
+    await server.cli("run", "delete", launched.id);
   });
 
   test("status, stop, version", async () => {
