@@ -5,6 +5,7 @@ import { createLogs, type Logs } from "./log/logs.ts";
 import { createSeriesStore, type SeriesStore, type SeriesStoreOptions } from "./metric/store.ts";
 import { isProcessAlive, readBootId } from "./run/machine.ts";
 import { createPresence, type Presence } from "./run/presence.ts";
+import { backupDatabaseNow } from "./store/backup.ts";
 import { createBus, type Bus } from "./store/bus.ts";
 import { createCounters, type Counters } from "./store/counters.ts";
 import { createJournal, type Journal } from "./store/journal.ts";
@@ -16,6 +17,7 @@ import {
   type Connection,
   type Drizzle,
 } from "./store/open.ts";
+import { createQuota, type Quota, type QuotaOptions } from "./store/quota.ts";
 import { createTrimmer, type TrimmerOptions } from "./store/trim.ts";
 
 /** All a verb may need. */
@@ -29,6 +31,7 @@ export interface Collector {
   readonly presence: Presence;
   readonly logs: Logs;
   readonly series: SeriesStore;
+  readonly quota: Quota;
   /** ms since the epoch. */
   now(): number;
   close(): Promise<void>;
@@ -45,6 +48,7 @@ export interface CollectorOptions {
   series?: Omit<SeriesStoreOptions, "onFatal">;
   /** How much of the journal stays though it is sealed. */
   trim?: Omit<TrimmerOptions, "onFatal">;
+  quota?: QuotaOptions;
 }
 
 /** Opens the data folder for this process alone, brings the schema up to date and replays what is not sealed. */
@@ -55,15 +59,25 @@ export function openCollector({
   onListenerError = onFatal,
   series: seriesOptions,
   trim: trimOptions,
+  quota: quotaOptions,
 }: CollectorOptions): Collector {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const connection = openConnection(join(dataDir, "binnacle.db"));
-  applyMigrations(connection, migrations);
+  const path = join(dataDir, "binnacle.db");
+  const connection = openConnection(path);
+  try {
+    applyMigrations(connection, migrations, ({ name }) =>
+      backupDatabaseNow(connection, path, join(dataDir, `binnacle-before-${name}.db`)),
+    );
+  } catch (error) {
+    closeConnection(connection);
+    throw error;
+  }
   const bus = createBus(onListenerError);
   const counters = createCounters(connection);
   const journal = createJournal(connection, bus, {
     onFatal,
     onRejected: (runs) => counters.reload(runs),
+    onFull: () => quota.full(),
   });
   const logs = createLogs(connection, bus, onFatal);
   journal.register(logs.applier);
@@ -71,6 +85,7 @@ export function openCollector({
   journal.register(series.applier);
   journal.replay();
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
+  const quota = createQuota(connection, journal, dataDir, quotaOptions);
   return {
     dataDir,
     connection,
@@ -81,9 +96,11 @@ export function openCollector({
     presence: createPresence({ now, boot: readBootId(), isProcessAlive }),
     logs,
     series,
+    quota,
     now,
     async close() {
       await journal.close();
+      quota.close();
       trimmer.close();
       logs.close();
       series.close();

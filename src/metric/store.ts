@@ -72,7 +72,10 @@ export interface SeriesStoreOptions {
   /** Points of a chunk; the same for the life of a database. */
   chunkPoints?: number | undefined;
   useWorker?: boolean | undefined;
+  /** Points in memory above which heads are sealed before they are full. */
   maxPoints?: number | undefined;
+  /** How often memory and journal are looked after. */
+  tickMs?: number | undefined;
 }
 
 interface RunSeries {
@@ -86,7 +89,13 @@ interface RunSeries {
 
 export function createSeriesStore(
   connection: Connection,
-  { onFatal, chunkPoints = CHUNK_POINTS, useWorker, maxPoints = MAX_POINTS }: SeriesStoreOptions,
+  {
+    onFatal,
+    chunkPoints = CHUNK_POINTS,
+    useWorker,
+    maxPoints = MAX_POINTS,
+    tickMs = TICK_MS,
+  }: SeriesStoreOptions,
 ): SeriesStore {
   const table = createChunkTable(connection);
   const sealer = createSealer(connection, table, { chunkPoints, onFatal, useWorker });
@@ -105,7 +114,7 @@ export function createSeriesStore(
   let marks: { seq: number; points: number }[] = [];
   let appliedPoints = 0;
 
-  const timer = setInterval(tick, TICK_MS);
+  const timer = setInterval(tick, tickMs);
   timer.unref();
 
   function seriesOf(run: string): RunSeries {

@@ -45,11 +45,16 @@ export function pendingMigrations(connection: Connection, migrations: Migration[
   return migrations.slice(applied.length);
 }
 
-/** Applies what is pending, all of it or nothing. */
-export function applyMigrations(connection: Connection, migrations: Migration[]): void {
+/** Applies what is pending, all of it or nothing. `beforeUpgrade` is called where there is something to lose. */
+export function applyMigrations(
+  connection: Connection,
+  migrations: Migration[],
+  beforeUpgrade: (to: Migration) => void,
+): void {
   const pending = pendingMigrations(connection, migrations);
   if (pending.length === 0) return;
   const first = migrations.length - pending.length;
+  if (first > 0) beforeUpgrade(pending.at(-1)!);
   connection.exec("BEGIN IMMEDIATE");
   try {
     const insert = connection.prepare("INSERT INTO migration (position, name, sha256) VALUES (?, ?, ?)");

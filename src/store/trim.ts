@@ -20,6 +20,7 @@ export interface TrimmerOptions {
   onFatal: (error: unknown) => void;
   keepEntries?: number | undefined;
   keepBytes?: number | undefined;
+  everyMs?: number | undefined;
 }
 
 interface Row {
@@ -37,7 +38,7 @@ interface Row {
 export function createTrimmer(
   connection: Connection,
   journal: Journal,
-  { onFatal, keepEntries = KEEP_ENTRIES, keepBytes = KEEP_BYTES }: TrimmerOptions,
+  { onFatal, keepEntries = KEEP_ENTRIES, keepBytes = KEEP_BYTES, everyMs = EVERY_MS }: TrimmerOptions,
 ): Trimmer {
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
@@ -62,7 +63,7 @@ export function createTrimmer(
 
   const timer = setInterval(() => {
     if (!closed) trim();
-  }, EVERY_MS);
+  }, everyMs);
   timer.unref();
 
   function trim(): boolean {

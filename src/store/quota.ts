@@ -1,0 +1,143 @@
+import { closeSync, fsyncSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { CollectorError } from "../error.ts";
+import { diskFull, type Journal } from "./journal.ts";
+import type { Connection } from "./open.ts";
+
+const CHECK_MS = 1000;
+const MiB = 1024 * 1024;
+/** Written in pieces between requests. */
+const BALLAST_PIECE = 4 * MiB;
+
+export interface QuotaOptions {
+  /** Bytes of a file that is there to be removed: a SQLite on a full disk can't even delete. 0: none. */
+  ballastBytes?: number | undefined;
+  /** Free bytes of the disk below which nothing more is accepted. */
+  minFreeBytes?: number | undefined;
+  /** Bytes of database and files above which nothing more is accepted. */
+  maxBytes?: number | undefined;
+}
+
+export interface QuotaStatus {
+  /** Why records and lines are refused; null while they are accepted. */
+  refusing: string | null;
+  /** Times that acceptance had to be stopped since the start. */
+  stops: number;
+  usedBytes: number;
+  freeBytes: number;
+}
+
+export interface Quota {
+  status(): QuotaStatus;
+  /** The database met a full disk. */
+  full(): void;
+  /** Looks again; resolves when acceptance is as it should be. */
+  check(): Promise<void>;
+  close(): void;
+}
+
+/** Bytes a database holds: its used pages. Free ones within the file are as good as free. */
+export function createUsage(connection: Connection): () => number {
+  const pages = connection.prepare("PRAGMA page_count").raw(true);
+  const free = connection.prepare("PRAGMA freelist_count").raw(true);
+  const size = connection.prepare("PRAGMA page_size").raw(true);
+  const number = (statement: typeof pages) => (statement.get() as [number])[0];
+  return () => (number(pages) - number(free)) * number(size);
+}
+
+/**
+ * Stops acceptance before the disk is full and takes it up again when there is room. Should the disk fill up all the
+ * same, the ballast goes, so that what is in memory can be sealed and runs can be deleted.
+ */
+export function createQuota(
+  connection: Connection,
+  journal: Journal,
+  dataDir: string,
+  { ballastBytes = 0, minFreeBytes = ballastBytes / 4, maxBytes = Infinity }: QuotaOptions = {},
+): Quota {
+  const ballast = join(dataDir, "ballast");
+  const used = createUsage(connection);
+  let refusing: string | null = null;
+  let stops = 0;
+  let freeBytes = Infinity;
+  let closed = false;
+  let metFull = false;
+
+  const look = () =>
+    void check().catch(() => {
+      // The folder is gone: the next write says so.
+    });
+  const timer = setInterval(look, CHECK_MS);
+  timer.unref();
+  look();
+
+  async function check(): Promise<void> {
+    const { bavail, bsize } = await statfs(dataDir);
+    if (closed) return;
+    freeBytes = bavail * bsize;
+    const ballastMissing = ballastBytes - sizeOf(ballast);
+    if (metFull) {
+      // Room for what waits, and for the ballast again.
+      if (freeBytes < ballastMissing + 2 * minFreeBytes) return;
+      metFull = false;
+    }
+    if (freeBytes < minFreeBytes) return refuse(`only ${mebibytes(freeBytes)} of the disk are free`);
+    if (used() > maxBytes) return refuse(`the limit of ${mebibytes(maxBytes)} is reached`);
+    accept();
+    if (ballastMissing > 0 && freeBytes > 4 * ballastBytes) await placeBallast();
+  }
+
+  function refuse(why: string): void {
+    if (refusing === null) stops++;
+    refusing = why;
+    journal.refuse(
+      new CollectorError("disk-full", `Nothing was stored: ${why}.`, {
+        hint: "Free some space, or delete runs (`binnacle run delete`); clients keep their data and send it again.",
+      }),
+    );
+  }
+
+  function accept(): void {
+    refusing = null;
+    journal.refuse(undefined);
+  }
+
+  async function placeBallast(): Promise<void> {
+    const file = openSync(ballast, "w", 0o600);
+    try {
+      const piece = Buffer.alloc(Math.min(BALLAST_PIECE, ballastBytes));
+      for (let at = 0; at < ballastBytes && !closed; at += piece.length) {
+        writeSync(file, piece, 0, Math.min(piece.length, ballastBytes - at));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      fsyncSync(file);
+    } catch {
+      rmSync(ballast, { force: true });
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  return {
+    status: () => ({ refusing, stops, usedBytes: used(), freeBytes }),
+    full() {
+      metFull = true;
+      rmSync(ballast, { force: true });
+      if (refusing === null) stops++;
+      refusing = "the disk is full";
+      journal.refuse(diskFull());
+    },
+    check,
+    close() {
+      closed = true;
+      clearInterval(timer);
+    },
+  };
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+const mebibytes = (bytes: number) => `${Math.round(bytes / MiB)} MiB`;
