@@ -74,6 +74,7 @@ function report(name, { status, output, seconds }, { passed, failed, skipped }) 
   if (skipped > 0) parts.push(`${skipped} skipped`);
   if (failed === 0 && broken) parts.push(`ended with ${status}`);
   say(`${broken ? "✗" : "✓"} ${name}: ${parts.join(", ")} (${seconds.toFixed(1)} s)`);
+  for (const [line] of output.matchAll(/^\*\*\* SKIPPED.*$/gm)) say(`  ${line}`);
   if (!broken) return;
   failures.push(name);
   say(output.trimEnd());
@@ -103,7 +104,14 @@ async function testFile(bun, name, env, folder) {
   const outfile = join(folder, `${name}.xml`);
   // A folder of its own for temporary files, removed with what the test forgot there.
   const temporary = mkdtempSync(join(folder, "tmp-"));
-  const args = ["test", `./test/${name}`, "--reporter=junit", `--reporter-outfile=${outfile}`];
+  // Bun's five seconds a test are few where two files share two cores with whatever else this machine does.
+  const args = [
+    "test",
+    `./test/${name}`,
+    "--timeout=30000",
+    "--reporter=junit",
+    `--reporter-outfile=${outfile}`,
+  ];
   const result = await execute(bun, args, {
     env: { ...env, TMPDIR: temporary },
     limit: long ? 3_600_000 : 300_000,
@@ -161,7 +169,7 @@ await main().catch((error) => fail("set-up", error));
 
 const slowest = took.sort((a, b) => b.seconds - a.seconds).slice(0, 5);
 say(`\nslowest: ${slowest.map(({ name, seconds }) => `${name} ${seconds.toFixed(0)} s`).join(", ")}`);
-if (count.skipped > 0) say(`${count.skipped} skipped: see above for what they need`);
+if (count.skipped > 0) say(`${count.skipped} skipped: see SKIPPED above for what they need`);
 if (failures.length > 0) say(`failed: ${failures.join(", ")}`);
 console.log(`${count.passed} passed, ${count.failed} failed`);
 process.exitCode = count.failed > 0 ? 1 : 0;

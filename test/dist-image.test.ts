@@ -129,7 +129,10 @@ describe.skipIf(skip)("the image", () => {
     const volume = join(place, "volume");
     mkdirSync(volume, { mode: 0o700 });
     chownSync(volume, 10001, 10001);
-    expect(await inside(volume, image.Healthcheck.Test.slice(1)).exited).not.toBe(0);
+    const check = image.Healthcheck.Test.slice(1);
+    expect(
+      await inside(volume, ["/usr/bin/env", "BINNACLE_URL=http://127.0.0.1:1", ...check]).exited,
+    ).not.toBe(0);
 
     const collector = inside(volume, [...image.Entrypoint, ...image.Cmd, "--port", "0"]);
     let output = "";
@@ -138,7 +141,7 @@ describe.skipIf(skip)("the image", () => {
       if (/:\d+/.test(output)) break;
     }
     expect(output).toMatch(/http:\/\//);
-    const health = inside(volume, image.Healthcheck.Test.slice(1));
+    const health = inside(volume, check);
     expect({ exit: await health.exited, said: await new Response(health.stderr).text() }).toEqual({
       exit: 0,
       said: "",
