@@ -1,8 +1,8 @@
 /** @jsxImportSource hono/jsx/dom */
-import { LogLevel } from "../../log/schema.ts";
+import type { LogLevel } from "../../log/schema.ts";
 import { Icon } from "../components/icon.tsx";
 import { formatCount, plural } from "../format.ts";
-import type { LogsView } from "../logs-view.ts";
+import { levels, type LogsView } from "../logs-view.ts";
 import { MAX_MATCHES } from "./log-search.ts";
 
 export interface LogToolsProps {
@@ -88,7 +88,7 @@ export const LogTools = (props: LogToolsProps) => {
             onChange={(event: Event) => onView({ level: value(event) as LogsView["level"] })}
           >
             <option value="">All levels</option>
-            {LogLevel.options.map((level) => (
+            {levels.map((level) => (
               <option key={level} value={level} selected={view.level === level}>
                 {levelNames[level]}
               </option>

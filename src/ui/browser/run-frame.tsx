@@ -38,7 +38,11 @@ function update(change: Partial<HeadState>): void {
   if (change.run) for (const listener of listeners) listener(state.run);
 }
 
+/** The run is being deleted from here: what is heard of it from now on is no news. */
+let leaving = false;
+
 export async function refreshRun(): Promise<void> {
+  if (leaving) return;
   update({ run: await request<RunDetail>(runPath) });
 }
 
@@ -99,7 +103,13 @@ async function onDelete(): Promise<void> {
   });
   if (!answer) return;
   await attempt(async () => {
-    await request(live ? `${runPath}?force=true` : runPath, { method: "DELETE" });
+    leaving = true;
+    try {
+      await request(live ? `${runPath}?force=true` : runPath, { method: "DELETE" });
+    } catch (error) {
+      leaving = false;
+      throw error;
+    }
     location.href = "/";
   });
 }
@@ -145,7 +155,9 @@ export function listen(handlers: LiveHandlers, onGap: () => void): void {
     {
       ...handlers,
       run({ deleted, ...run }: Run & { deleted?: boolean }) {
+        if (deleted && leaving) return;
         if (deleted) {
+          leaving = true;
           update({ problem: "This run was deleted." });
           return;
         }
