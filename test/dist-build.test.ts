@@ -49,7 +49,8 @@ const isMachO = (head: Buffer, cpu: number) =>
 
 const skip =
   process.env["LONG"] === undefined &&
-  loudly("the builds for five other platforms (200 MB of downloads) run in `npm run test:long`");
+  process.env["CI"] === undefined &&
+  loudly("the builds for five other platforms (200 MB of downloads) run in CI and in `npm run test:long`");
 
 describe.skipIf(skip)("bun run build --all", () => {
   const folder = temporaryFolder();
