@@ -11,6 +11,7 @@ import sys
 import threading
 
 _is_installed = False
+_has_finalizer = False
 _error = None
 _exit_code = None
 _next_excepthook = None
@@ -18,26 +19,35 @@ _next_exit = None
 
 
 def install():
-    """Hooks, once a process (and once more in a forked child, which multiprocessing ends without atexit)."""
     global _is_installed, _next_excepthook, _next_exit
+    _install_finalizer()
+    _install_sigterm()
     if _is_installed:
         return
     _is_installed = True
     atexit.register(_finish_all)
     _next_excepthook, sys.excepthook = sys.excepthook, _excepthook
     _next_exit, sys.exit = sys.exit, _exit
+
+
+def _install_sigterm():
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminated)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork)
 
 
-def install_in_child():
+def _install_finalizer():
     """A child of multiprocessing leaves by os._exit, past atexit but not past multiprocessing's own finalizers."""
+    global _has_finalizer
     util = sys.modules.get("multiprocessing.util")
-    process = sys.modules.get("multiprocessing.process")
-    if util is not None and process is not None and process.parent_process() is not None:
+    if not _has_finalizer and util is not None and is_worker():
+        _has_finalizer = True
         util.Finalize(None, _finish_child, exitpriority=10)
+
+
+def is_worker():
+    """True in a child of multiprocessing."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def outcome_of(error):
@@ -104,14 +114,23 @@ def _terminated(number, frame):
     from ._run import live_runs
 
     for run in live_runs():
-        run.finish("KILLED", exit_code=128 + number, reason=_stop_reason() or "SIGTERM")
+        if is_worker():
+            # That is how a Pool ends its workers when all is well.
+            run.finish("FINISHED")
+        else:
+            run.finish("KILLED", exit_code=128 + number, reason=_stop_reason() or "SIGTERM")
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
 def _after_fork():
-    global _error, _exit_code
+    global _error, _exit_code, _has_finalizer
     _error = _exit_code = None
+    _has_finalizer = False
     if signal.getsignal(signal.SIGTERM) is _terminated:
-        # A worker is ended by SIGTERM as a matter of course (Process.terminate); it must not wait for us.
+        # A child that records nothing has nothing to wait for.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -204,8 +204,6 @@ class Run:
             self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _is_under_launch(), self.finish)
             self._outbox = outbox
             _exit.install()
-            if self._is_forked:
-                _exit.install_in_child()
             for name, loop in (("pump", self._pump.loop), ("sender", self._sender.loop)):
                 threading.Thread(target=loop, name="binnacle-" + name, daemon=True).start()
             self._is_running = True
@@ -430,10 +428,9 @@ def _run_id_around():
     given = os.environ.get("BINNACLE_RUN_ID", "").strip()
     if given:
         return given
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
-        return os.environ.get(_INHERITED) or None
-    return None
+    from ._exit import is_worker
+
+    return os.environ.get(_INHERITED) or None if is_worker() else None
 
 
 def _is_under_launch():

@@ -272,6 +272,7 @@ def _empty_batch(client, seq):
 
 def keep_refused(path, line):
     try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         fd = os.open(path + ".refused", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(fd, "ab") as file:
             file.write(line)

@@ -1,0 +1,353 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loudly } from "./helpers/binary.ts";
+import {
+  createSink,
+  DEAD_URL,
+  python,
+  runPython,
+  spooled,
+  spooledRecords,
+  startPython,
+  startServer,
+  type Item,
+  type Sink,
+} from "./helpers/python.ts";
+
+let folder: string;
+let spool: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "binnacle-python-"));
+  spool = join(folder, "spool");
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const logThousand = `
+import binnacle
+run = binnacle.init(name="offline", config={"lr": 0.1})
+for i in range(1000): binnacle.log({"i": i})
+print(run.id)
+`;
+const thousand = Array.from({ length: 1000 }, (_, i) => i);
+
+test("without a collector everything is kept, said once with what to do, and readable by the owner alone", async () => {
+  const { code, out, err } = await runPython(logThousand, { env: { BINNACLE_SPOOL: spool } });
+  expect(code).toBe(0);
+  expect(err.match(/binnacle start/g)).toHaveLength(1);
+  expect(err).toContain("binnacle sync");
+  const lines = spooled(spool);
+  expect(lines[0]).toMatchObject({
+    path: "/api/v1/runs",
+    body: { id: out.trim(), name: "offline", config: { lr: 0.1 }, writer: { role: "client", rank: 0 } },
+  });
+  expect(lines.at(-1)).toMatchObject({
+    path: `/api/v1/runs/${out.trim()}/finish`,
+    body: { status: "FINISHED" },
+  });
+  expect(spooledRecords(spool).map(({ metrics }) => metrics["i"])).toEqual(thousand);
+  const batches = lines.filter(({ body }) => "seq" in body);
+  expect(batches.map(({ body }) => body.seq)).toEqual(batches.map((_, i) => i + 1));
+  const files = readdirSync(spool);
+  expect(files).toEqual([`${out.trim()}-${lines[0]!.body.writer.client}.ndjson`]);
+  expect(statSync(join(spool, files[0]!)).mode & 0o777).toBe(0o600);
+});
+
+test("the next process that finds the collector sends what earlier ones had to keep", async () => {
+  const id = (await python(logThousand, { env: { BINNACLE_SPOOL: join(folder, "spool") } })).trim();
+  const file = join(spool, readdirSync(spool)[0]!);
+  // A torn last line, as SIGKILL leaves it.
+  writeFileSync(file, '{"v":1,"path":"/api/v1/ru', { flag: "a" });
+  rmSync(join(folder, "binnacle.db"), { force: true });
+  const server = await startServer(mkdtempSync(join(tmpdir(), "binnacle-python-")));
+  try {
+    const script = `
+import binnacle, os, time
+binnacle.log({"own": 1})
+for _ in range(100):
+    if not os.listdir(${JSON.stringify(spool)}): break
+    time.sleep(0.1)
+`;
+    await python(script, { env: { ...server.env, BINNACLE_SPOOL: spool } });
+    expect(readdirSync(spool)).toEqual([]);
+    expect((await server.points(id, "i")).map(([, y]) => y)).toEqual(thousand);
+    expect(await server.run(id)).toMatchObject({ name: "offline", status: "FINISHED", exit_code: 0 });
+  } finally {
+    await server.remove();
+  }
+}, 30_000);
+
+test("a run goes on while the collector is killed and started again; all arrives, once", async () => {
+  let server = await startServer(folder);
+  const { port } = new URL(server.url);
+  const script = `
+import binnacle, sys
+run = binnacle.init()
+print(run.id, flush=True)
+i = 0
+for line in sys.stdin:
+    for _ in range(500):
+        binnacle.log({"i": i}); i += 1
+    print("logged", i, flush=True)
+`;
+  const child = startPython(script, { env: server.env });
+  const logMore = async (upTo: number) => {
+    child.process.stdin.write("more\n");
+    child.process.stdin.flush();
+    await child.printed(`logged ${upTo}\n`);
+  };
+  await logMore(500);
+  const id = child.output().split("\n")[0]!;
+  server.process.kill("SIGKILL");
+  await server.process.exited;
+  await logMore(1000);
+  await Bun.sleep(700);
+  await logMore(1500);
+  server = await startServer(folder, port);
+  await logMore(2000);
+  child.process.stdin.end();
+  const { code, err } = await child.ended;
+  expect({ code, err }).toMatchObject({ code: 0 });
+  expect((await server.points(id, "i")).map(([, y]) => y)).toEqual(Array.from({ length: 2000 }, (_, i) => i));
+  expect(await server.run(id)).toMatchObject({ status: "FINISHED" });
+  expect(existsSync(spool) ? readdirSync(spool) : []).toEqual([]);
+  await server.stop();
+}, 30_000);
+
+/** Latency of log() and, in the same process, of an empty append, in µs; and how long finish() took, in s. */
+const measure = (calls: number) => `
+import binnacle, json, resource, sys, time
+clock = time.perf_counter_ns
+def latencies(call):
+    taken = [0] * ${calls}
+    for i in range(${calls}):
+        began = clock(); call({"loss": 0.5, "i": i}); taken[i] = clock() - began
+    taken.sort()
+    return {"p50": taken[${calls} // 2] / 1000, "p9999": taken[int(${calls} * 0.9999)] / 1000, "max": taken[-1] / 1000}
+run = binnacle.init()
+began, worked = time.perf_counter(), time.process_time()
+log = latencies(binnacle.log)
+share = (time.process_time() - worked) / (time.perf_counter() - began)
+append = latencies([].append)
+began = time.time()
+binnacle.finish()
+print(json.dumps({"id": run.id, "log": log, "append": append, "finish": time.time() - began, "dropped": run.dropped, "share": share,
+  "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+`;
+
+interface Measured {
+  id: string;
+  log: { p50: number; p9999: number; max: number };
+  append: { max: number };
+  finish: number;
+  dropped: number;
+  /** Processor time by wall time: 1 where the machine had a core for us all along. */
+  share: number;
+  memory: number;
+}
+
+const CALLS = 50_000;
+
+/** Of several attempts the best: what the client can do counts, not what else the machine was doing. */
+async function measured(env: Record<string, string | undefined>, script = measure(CALLS)): Promise<Measured> {
+  let best: Measured | undefined;
+  for (let attempt = 0; attempt < 3; attempt++) {
+    rmSync(spool, { recursive: true, force: true });
+    const { out } = await runPython(script, { env: { BINNACLE_SPOOL: spool, ...env } });
+    const now = JSON.parse(out) as Measured;
+    if (best === undefined || now.log.p9999 < best.log.p9999) best = now;
+    if (now.log.p9999 <= 5000) break;
+  }
+  return best!;
+}
+
+/** Whoever shares two cores with ten others waits for a core, whatever the program does. */
+function expectQuick({ log, share }: Measured): void {
+  if (log.p9999 > 5000 && share < 0.8)
+    loudly(`latency of log(): we had ${Math.round(share * 100)} % of a core`);
+  else expect(log.p9999).toBeLessThanOrEqual(5000);
+}
+
+function report(what: string, { log, append, finish, memory }: Measured): void {
+  const us = (value: number) => `${value.toFixed(1)} µs`;
+  process.stderr.write(
+    `log() with ${what}: p50 ${us(log.p50)}, p99.99 ${us(log.p9999)}, max ${us(log.max)} (empty append: max ${us(append.max)}); ` +
+      `finish ${finish.toFixed(2)} s, ${memory.toFixed(0)} MB\n`,
+  );
+}
+
+describe("a call never waits", () => {
+  let sink: Sink;
+  beforeEach(() => {
+    sink = createSink();
+  });
+  afterEach(() => sink.stop());
+
+  const collectors: [what: string, url: () => string][] = [
+    ["a dead collector", () => DEAD_URL],
+    [
+      "a hung collector",
+      () => {
+        sink.answer = () => new Promise(() => {});
+        return sink.url;
+      },
+    ],
+    [
+      "a collector that answers 500",
+      () => {
+        sink.answer = () => Response.json({ title: "broken" }, { status: 500 });
+        return sink.url;
+      },
+    ],
+  ];
+  test.each(collectors)(
+    "for %s; nothing is lost, and the end comes within 6 seconds",
+    async (what, url) => {
+      const result = await measured({ BINNACLE_URL: url() });
+      report(what, result);
+      expectQuick(result);
+      expect(result.finish).toBeLessThan(6);
+      expect(result.dropped).toBe(0);
+      expect(spooledRecords(spool).map(({ metrics }) => metrics["i"])).toEqual(
+        Array.from({ length: CALLS }, (_, i) => i),
+      );
+    },
+    60_000,
+  );
+
+  test("for a full disk: memory stays bounded, the newest is dropped and counted", async () => {
+    const calls = 400_000;
+    const script = `import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n${measure(calls)}`;
+    const { out, err } = await runPython(script, { env: { BINNACLE_SPOOL: spool } });
+    const result = JSON.parse(out) as Measured;
+    report("a dead collector and a full disk", result);
+    expectQuick(result);
+    expect(result.memory).toBeLessThan(200);
+    expect(result.finish).toBeLessThan(6);
+    expect(err).toMatch(/\d+ (calls were dropped|records are lost)/);
+    // What half a line would have glued together is not there: every line is whole.
+    expect(() => spooled(spool)).not.toThrow();
+  }, 60_000);
+
+  test("for a folder that cannot be written", async () => {
+    writeFileSync(spool, "a file where the folder should be");
+    const { code, err } = await runPython(logThousand, { env: { BINNACLE_SPOOL: spool } });
+    expect(code).toBe(0);
+    expect(err).toMatch(/the last 1000 records are lost/);
+  }, 20_000);
+
+  test("and SIGKILL takes at most what was logged in the last second from a hung collector", async () => {
+    sink.answer = () => new Promise(() => {});
+    const child = startPython(
+      `import binnacle, time\nfor i in range(10**9):\n    binnacle.log({"i": i}); time.sleep(0.001)\n    if i == 3000: print("now")`,
+      { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } },
+    );
+    await child.printed("now");
+    child.process.kill("SIGKILL");
+    await child.ended;
+    const kept = spooledRecords(spool).map(({ metrics }) => metrics["i"]);
+    expect(kept.length).toBeGreaterThan(1500);
+    expect(kept).toEqual(Array.from({ length: kept.length }, (_, i) => i));
+  }, 20_000);
+});
+
+describe("a collector that refuses", () => {
+  let sink: Sink;
+  beforeEach(() => {
+    sink = createSink();
+  });
+  afterEach(() => sink.stop());
+
+  const itemsAt = (): Item[] => sink.requests.flatMap(({ body }) => (body?.items ?? []) as Item[]);
+  const slowly = `
+import binnacle, time
+for i in range(3):
+    binnacle.log({"i": i}); time.sleep(0.3)
+`;
+
+  test("one batch gets the others, and the refused one lies aside", async () => {
+    sink.answer = (_, __, body) =>
+      (body as { items?: Item[] } | undefined)?.items?.some(({ metrics }) => metrics["i"] === 1)
+        ? Response.json({ detail: "Too odd.", hint: "Be even." }, { status: 400 })
+        : undefined;
+    const { code, err } = await runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
+    expect(code).toBe(0);
+    expect(err).toContain("Too odd. Be even.");
+    expect(itemsAt().map(({ metrics }) => metrics["i"])).toEqual([0, 2]);
+    const refused = readdirSync(spool);
+    expect(refused).toHaveLength(1);
+    expect(readFileSync(join(spool, refused[0]!), "utf8")).toContain('"metrics":{"i":1}');
+  });
+
+  test("because the run was deleted hears no more of it", async () => {
+    sink.answer = (_, path) =>
+      path.endsWith("/records")
+        ? Response.json({ detail: "Run x was deleted." }, { status: 410 })
+        : undefined;
+    const { code, err } = await runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
+    expect(code).toBe(0);
+    expect(err).toContain("was deleted");
+    expect(existsSync(spool) ? readdirSync(spool) : []).toEqual([]);
+  });
+
+  test("because it never heard of the run is told of it again", async () => {
+    let isNew = true;
+    sink.answer = (_, path) => {
+      if (path.endsWith("/records") && isNew) {
+        isNew = false;
+        return Response.json({ detail: "There is no run." }, { status: 404 });
+      }
+      return undefined;
+    };
+    await python(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
+    expect(itemsAt().map(({ metrics }) => metrics["i"])).toEqual([0, 1, 2]);
+    expect(sink.requests.filter(({ path }) => path === "/api/v1/runs")).toHaveLength(2);
+  });
+
+  test("because of the token keeps everything for the right one", async () => {
+    sink.answer = () => Response.json({ detail: "No token.", hint: "Set $BINNACLE_TOKEN." }, { status: 401 });
+    const { code, err } = await runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
+    expect(code).toBe(0);
+    expect(err).toContain("Set $BINNACLE_TOKEN.");
+    expect(spooledRecords(spool).map(({ metrics }) => metrics["i"])).toEqual([0, 1, 2]);
+  });
+
+  test("a repetition does not make a record twice: an answer that was lost", async () => {
+    let drop = true;
+    sink.answer = (_, path, body) => {
+      if (!path.endsWith("/records") || !drop) return undefined;
+      drop = false;
+      sink.answer = undefined;
+      // Taken, but the answer does not arrive.
+      return fetch(`${sink.url}${path}`, { method: "POST", body: JSON.stringify(body) }).then(() =>
+        Response.json({}, { status: 503 }),
+      );
+    };
+    await python(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
+    expect(itemsAt().map(({ metrics }) => metrics["i"])).toEqual([0, 1, 2]);
+  });
+});
+
+test("the admin's token stays on this machine, and does not even travel on it", async () => {
+  const tokens: (string | null)[] = [];
+  const server = Bun.serve({
+    port: 0,
+    fetch(request) {
+      tokens.push(request.headers.get("authorization"));
+      return new Response("{}", { status: 500 });
+    },
+  });
+  writeFileSync(join(folder, "token"), `bnc_admin_${"a".repeat(64)}\n`);
+  const env = { BINNACLE_DATA: folder, BINNACLE_SPOOL: spool };
+  await python(`import binnacle\nbinnacle.log({"a": 1})`, {
+    env: { ...env, BINNACLE_URL: `http://127.0.0.1:${server.port}` },
+  });
+  expect(tokens[0]).toMatch(/^Bearer bnc_write_[0-9a-f]{64}$/);
+  expect(
+    await python(`from binnacle._place import find_collector\nprint(find_collector())`, {
+      env: { ...env, BINNACLE_URL: "http://example.org" },
+    }),
+  ).toBe("('http://example.org', None)\n");
+  await server.stop(true);
+});
