@@ -83,13 +83,13 @@ export class Series implements SealedSeries {
     return pageSeq === undefined ? this.textSeq : Math.min(pageSeq, this.textSeq);
   }
 
-  /** Takes the values that are not in chunks yet (on replay some are); returns how many. `onFull` hears of every page filled. */
+  /** Takes the values that are not in chunks yet (on replay some are); returns how many. `onFull` is called after each page filled. */
   append(
     batch: MetricBatch,
     column: NumberColumn,
     seq: number,
     chunkPoints: number,
-    onFull: (page: Page) => void,
+    onFull: () => void,
   ): number {
     const { values, index } = column;
     const start = firstAbove(batch.ordinal, index, values.length, this.sealedOrdinal);
@@ -101,7 +101,7 @@ export class Series implements SealedSeries {
         this.pages.push((page = new Page(prefix, chunkPoints)));
       }
       from += page.take(batch, column, from, seq);
-      if (page.full) onFull(page);
+      if (page.full) onFull();
     }
     const taken = values.length - start;
     if (taken > 0) this.count += taken;

@@ -152,7 +152,7 @@ export function createSeriesStore(
       held.byKey.get(key)?.get(rank) ?? hold(held, Series.create(nextId++, run, key, rank, ordinal));
     for (const column of batch.numbers) {
       const series = open(column.key);
-      const taken = series.append(batch, column, seq, chunkPoints, (page) => sealPage(series, page));
+      const taken = series.append(batch, column, seq, chunkPoints, () => sealFull(series));
       pending += taken;
       appliedPoints += column.values.length;
       if (taken > 0) dirty.add(series);
@@ -186,36 +186,48 @@ export function createSeriesStore(
     }
   }
 
+  /** Full pages, in order: a page must not be written before the one it follows, or a kill in between would lose that one. */
+  function sealFull(series: Series): void {
+    for (const page of series.pages) {
+      if (page.sealing === "part" || !page.full) return;
+      if (page.sealing === "no") sealPage(series, page);
+    }
+  }
+
+  /** Everything of a series, full or not. */
+  function sealSeries(series: Series): void {
+    sealFull(series);
+    const last = series.pages.at(-1);
+    const before = series.pages.at(-2);
+    if (last?.sealing === "no" && (before === undefined || before.sealing === "whole"))
+      sealPage(series, last);
+    while (series.texts.length > 0) if (!sealTexts(series)) return;
+  }
+
   function sealPage(series: Series, page: Page): void {
-    if (page.sealing || page.length === 0) return;
-    page.sealing = true;
+    const { id } = series;
     const position = Math.floor(series.sealed / chunkPoints) + series.pages.indexOf(page);
     const { full, length, prefix } = page;
     const nextSeq = lastSeq + 1;
+    page.sealing = full ? "whole" : "part";
     sealer.seal({
       series,
       position,
       job: {
         group: `${series.rank} ${series.run}`,
         full,
-        tail:
-          prefix > 0
-            ? { axis: table.axis(series.id, position), values: table.values(series.id, position) }
-            : null,
+        tail: prefix > 0 ? { axis: table.axis(id, position), values: table.values(id, position) } : null,
         points: page.columns(),
       },
       done() {
-        page.sealing = false;
+        page.sealing = "no";
         if (series.dead) return;
         series.sealed += length;
         series.sealedOrdinal = page.ordinal[length - 1]!;
         pending -= length;
-        if (full) series.pages.shift();
-        else {
-          page.drop(length, nextSeq);
-          if (page.length === 0) series.pages.shift();
-          else if (page.full) sealPage(series, page);
-        }
+        if (!full) page.drop(length, nextSeq);
+        if (full || page.length === 0) series.pages.shift();
+        else sealFull(series);
         settle(series);
       },
     });
@@ -227,12 +239,6 @@ export function createSeriesStore(
     const resolved = waiting;
     waiting = [];
     for (const resolve of resolved) resolve();
-  }
-
-  /** Everything of a series, full or not. */
-  function sealSeries(series: Series): void {
-    for (const page of series.pages) sealPage(series, page);
-    while (series.texts.length > 0) if (!sealTexts(series)) return;
   }
 
   function sealTexts(series: Series): boolean {

@@ -18,8 +18,8 @@ export class Page implements PointColumns {
   /** Seq of the journal entry that brought the first point here: entries from it on are needed. */
   firstSeq = 0;
   length = 0;
-  /** Its points are being compressed; what is appended meanwhile stays. */
-  sealing = false;
+  /** Its points are being compressed: as the whole chunk, or those it had so far; what is appended meanwhile stays. */
+  sealing: "no" | "part" | "whole" = "no";
   ordinal: Float64Array = new Float64Array(SMALLEST);
   step: Float64Array = new Float64Array(SMALLEST);
   time: Float64Array = new Float64Array(SMALLEST);

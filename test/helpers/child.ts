@@ -1,0 +1,58 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import type { CollectorOptions } from "../../src/collector.ts";
+
+export const ADMIN_TOKEN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
+
+export type ChildOptions = Pick<CollectorOptions, "series" | "trim" | "quota">;
+
+/** A collector in a process of its own. */
+export interface Child {
+  process: ChildProcess;
+  /** What it said on stderr so far. */
+  stderr(): string;
+  request(path: string, body?: unknown): Promise<Response>;
+  /** kill -9; resolves when it is gone. */
+  kill(): Promise<void>;
+  /** Resolves with the exit code. */
+  exited: Promise<number | null>;
+}
+
+/** `through`: a command line that runs the one after it, such as strace's. */
+export async function startChild(
+  dataDir: string,
+  options: ChildOptions = {},
+  through: string[] = [],
+): Promise<Child> {
+  const program = join(import.meta.dirname, "serve-child.ts");
+  const line = [...through, process.execPath, program, dataDir, JSON.stringify(options)];
+  const child = spawn(line[0]!, line.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
+  let stderr = "";
+  child.stderr.on("data", (bytes: Buffer) => (stderr += bytes.toString()));
+  const exited = once(child, "exit").then(([code]) => code as number | null);
+  const port = await new Promise<number>((resolve, reject) => {
+    let stdout = "";
+    child.stdout.on("data", (bytes: Buffer) => {
+      stdout += bytes.toString();
+      const ready = /ready (\d+)/.exec(stdout);
+      if (ready) resolve(Number(ready[1]));
+    });
+    void exited.then((code) => reject(new Error(`the collector ended with ${code}: ${stderr}`)));
+  });
+  return {
+    process: child,
+    stderr: () => stderr,
+    exited,
+    request: (path, body) =>
+      fetch(`http://127.0.0.1:${port}/api/v1${path}`, {
+        method: body === undefined ? "GET" : "POST",
+        headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      }),
+    async kill() {
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
