@@ -2,7 +2,8 @@
  * `npm test`: set-up, checks, then every test file in a process of its own, two at a time. One process for all
  * would end in libSQL's finalizers (oven-sh/bun #41655), and a crash must cost its own file only.
  * A file that says `// runs alone` measures time, so nothing runs beside it.
- * `--long` asks for the full counts of kills and seeds; other words select files by name.
+ * `--long` asks for the full counts of kills and seeds, `--offline` leaves out what needs a network; other words
+ * select files by name.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -13,6 +14,7 @@ import { ensureBinary, root, say, setup, SetupError } from "./setup.mjs";
 
 const words = process.argv.slice(2).filter((word) => !word.startsWith("-"));
 const long = process.argv.includes("--long");
+const offline = process.argv.includes("--offline");
 const count = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
 const took = [];
@@ -122,12 +124,13 @@ async function testFile(bun, name, env, folder) {
 
 async function main() {
   const bun = await setup();
-  const chromium = await ensureTools();
+  const chromium = await ensureTools({ install: !offline });
   const env = {
     ...process.env,
     PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH ?? ""}`,
     ...(chromium === undefined ? {} : { CHROMIUM: chromium }),
     ...(long ? { LONG: "1" } : {}),
+    ...(offline ? { OFFLINE: "1" } : {}),
   };
   // Whoever runs the tests may be using binnacle: their collector must not receive ours.
   for (const name of Object.keys(env)) if (name.startsWith("BINNACLE_")) delete env[name];

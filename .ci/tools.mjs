@@ -47,7 +47,8 @@ async function install(packages) {
 }
 
 /** Path of a Chromium, or undefined after saying loudly what will be missing. */
-export async function ensureTools() {
+export async function ensureTools({ install: mayInstall }) {
+  if (!mayInstall) return findChromium() ?? missing();
   const wanted = [];
   if (findChromium() === undefined) wanted.push("chromium", "fonts-dejavu-core");
   if (process.env.CI && onPath("buildah") === undefined) wanted.push("buildah");
@@ -60,12 +61,13 @@ export async function ensureTools() {
       "chromium-headless-shell",
     ]);
 
-  const chromium = findChromium();
-  if (chromium === undefined) {
-    say("┌────────────────────────────────────────────────────────────────────────────────────────────┐");
-    say("│ NO CHROMIUM: the browser tests will be SKIPPED. Install one (Debian: apt install chromium) │");
-    say("│ or name it: CHROMIUM=/path/to/chromium npm test                                            │");
-    say("└────────────────────────────────────────────────────────────────────────────────────────────┘");
-  }
-  return chromium;
+  return findChromium() ?? missing();
+}
+
+function missing() {
+  say("┌────────────────────────────────────────────────────────────────────────────────────────────┐");
+  say("│ NO CHROMIUM: the browser tests will be SKIPPED. Install one (Debian: apt install chromium) │");
+  say("│ or name it: CHROMIUM=/path/to/chromium npm test                                            │");
+  say("└────────────────────────────────────────────────────────────────────────────────────────────┘");
+  return undefined;
 }

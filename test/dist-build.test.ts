@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs
 import { join } from "node:path";
 import { bindOnFirstOpen } from "../src/build/libsql.ts";
 import { packageFolder } from "../src/build/packages.ts";
-import { loudly, postAndRead, remove, startBinary, temporaryFolder } from "./helpers/binary.ts";
+import { loudly, offline, postAndRead, remove, startBinary, temporaryFolder } from "./helpers/binary.ts";
 
 const root = join(import.meta.dirname, "..");
 const loader = readFileSync(join(root, "node_modules/libsql/index.js"), "utf8");
@@ -48,8 +48,7 @@ const isMachO = (head: Buffer, cpu: number) =>
   head.readUInt32LE(0) === 0xfeedfacf && head.readUInt32LE(4) === cpu;
 
 const skip =
-  process.env["LONG"] === undefined &&
-  process.env["CI"] === undefined &&
+  (offline || (process.env["LONG"] === undefined && process.env["CI"] === undefined)) &&
   loudly("the builds for five other platforms (200 MB of downloads) run in CI and in `npm run test:long`");
 
 describe.skipIf(skip)("bun run build --all", () => {

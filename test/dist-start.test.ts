@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, chownSync, cpSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { remove, varFolder } from "./helpers/binary.ts";
+import { loudly, offline, remove, varFolder } from "./helpers/binary.ts";
 
 const root = join(import.meta.dirname, "..");
 const isRoot = process.getuid?.() === 0;
@@ -12,7 +12,10 @@ const place = varFolder("binnacle fresh ");
 const checkout = join(place, "check out");
 const dataDir = join(place, "the data");
 
+const skip = offline && loudly("a fresh checkout installs its dependencies, which needs a network");
+
 beforeAll(() => {
+  if (skip) return;
   const { stdout } = Bun.spawnSync(["git", "ls-files", "-co", "--exclude-standard", "-z"], { cwd: root });
   for (const path of stdout.toString().split("\0").filter(Boolean)) {
     mkdirSync(dirname(join(checkout, path)), { recursive: true });
@@ -70,24 +73,32 @@ async function npmStart(): Promise<Started> {
   return { child, url: await link.promise, output: () => output };
 }
 
-test("npm start does all the set-up, prints a link, passes flags on and ends at SIGINT", async () => {
-  const { child, url, output } = await npmStart();
-  expect(output()).toContain("Getting Bun");
-  expect(output()).toContain("Installing the locked dependencies");
-  expect(output()).toContain("Building dist/binnacle");
-  expect(output()).toContain(`data in ${dataDir}`);
-  expect((await fetch(`${url}/healthz`)).status).toBe(200);
-  // To npm alone: a terminal's Ctrl-C would reach the whole group.
-  child.kill("SIGINT");
-  await child.exited;
-  expect(await fetch(`${url}/healthz`).catch(() => "ended")).toBe("ended");
-}, 240_000);
+test.skipIf(skip)(
+  "npm start does all the set-up, prints a link, passes flags on and ends at SIGINT",
+  async () => {
+    const { child, url, output } = await npmStart();
+    expect(output()).toContain("Getting Bun");
+    expect(output()).toContain("Installing the locked dependencies");
+    expect(output()).toContain("Building dist/binnacle");
+    expect(output()).toContain(`data in ${dataDir}`);
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    // To npm alone: a terminal's Ctrl-C would reach the whole group.
+    child.kill("SIGINT");
+    await child.exited;
+    expect(await fetch(`${url}/healthz`).catch(() => "ended")).toBe("ended");
+  },
+  240_000,
+);
 
-test("a second npm start has nothing to do and is quick", async () => {
-  const began = performance.now();
-  const { child, output } = await npmStart();
-  expect(output()).not.toContain("•");
-  expect(performance.now() - began).toBeLessThan(15_000);
-  child.kill("SIGTERM");
-  await child.exited;
-}, 60_000);
+test.skipIf(skip)(
+  "a second npm start has nothing to do and is quick",
+  async () => {
+    const began = performance.now();
+    const { child, output } = await npmStart();
+    expect(output()).not.toContain("•");
+    expect(performance.now() - began).toBeLessThan(15_000);
+    child.kill("SIGTERM");
+    await child.exited;
+  },
+  60_000,
+);

@@ -127,6 +127,9 @@ export async function readBack(collector: RunningBinary, id: string): Promise<nu
 export const remove = (...folders: string[]) =>
   folders.forEach((folder) => rmSync(folder, { recursive: true, force: true }));
 
+/** `bun run verify` tests what needs no network. */
+export const offline = process.env["OFFLINE"] !== undefined;
+
 /** Says why a test can't run here, where nobody can overlook it. */
 export function loudly(reason: string): true {
   process.stderr.write(`\n*** SKIPPED: ${reason} ***\n`);
