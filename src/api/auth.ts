@@ -60,12 +60,12 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
       expiryByCode.clear();
     },
     admit(request) {
+      const url = splitUrl(request.url);
       // A Host that is none leaves the server's URL without one.
-      const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
       if (!url) throw misdirected();
-      checkOrigin(request, url, names);
-      checkPath(request.url);
-      const need = needOf(request.method, url.pathname);
+      checkOrigin(request, url.host, names);
+      checkPath(url.path);
+      const need = needOf(request.method, url.path);
       const access = accessOf(request);
       if (need.scope === "none") return access;
       if (!access)
@@ -101,8 +101,8 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
  * The Host must be a name of ours: with DNS rebinding a foreign page is same-origin with us to the browser, and only this
  * header still tells. Origin must be that very host and port; browsers that say where a request comes from are believed.
  */
-function checkOrigin(request: Request, url: URL, names: Set<string>): void {
-  const host = request.headers.get("host") ?? url.host;
+function checkOrigin(request: Request, urlHost: string, names: Set<string>): void {
+  const host = request.headers.get("host") ?? urlHost;
   const name = /^(\[[0-9a-f:.]+\]|[^\s:/?#@[\]\\]+)(?::\d{1,5})?$/i.exec(host)?.[1]?.toLowerCase();
   if (name === undefined || !names.has(name)) throw misdirected();
   const origin = request.headers.get("origin");
@@ -132,12 +132,17 @@ function isSameHost(origin: string, host: string): boolean {
 }
 
 /** Middleware and router may read such a path in two ways (CVE-2026-39407, CVE-2026-29045), and no route of ours has one. */
-function checkPath(url: string): void {
-  const path = /^[a-z]+:\/\/[^/]*([^?#]*)/i.exec(url)?.[1] ?? "/";
+function checkPath(path: string): void {
   if (/\/\/|%|;|\\|\/\.{1,2}(?:\/|$)|[^\x21-\x7e]/.test(path))
     throw new CollectorError("invalid", "That is no path of this collector.", {
       hint: "Ids are letters, digits, '.', '_' and '-'; give names in the query or the body.",
     });
+}
+
+/** The path as it came: a URL object would have tidied away what checkPath looks for. */
+function splitUrl(url: string): { host: string; path: string } | undefined {
+  const match = /^https?:\/\/([^/?#]+)([^?#]*)/i.exec(url);
+  return match ? { host: match[1]!, path: match[2] || "/" } : undefined;
 }
 
 type Scope = "none" | "read" | "write" | "edit" | "manage" | "admin";
