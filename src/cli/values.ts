@@ -9,14 +9,18 @@ export function wholeNumber(text: string | undefined, flag: string, min = 0): nu
   return value;
 }
 
+const isoTime = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/;
 const unitMs: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** A point in time as people give it: "10m" ago, RFC 3339, or a date; ms since the epoch. */
+/** A point in time as people give it: "10m" ago, RFC 3339 (local time without a zone), or a date; ms since the epoch. */
 export function pointInTime(text: string | undefined, flag: string, now = Date.now()): number | undefined {
   if (text === undefined) return undefined;
   const ago = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text);
   if (ago) return now - Number(ago[1]) * unitMs[ago[2]!]!;
-  const time = Date.parse(text);
+  // Date.parse alone takes "5" for the month of May 2001, and a bare date for one in London.
+  const time = isoTime.test(text)
+    ? Date.parse(text.length === 10 ? `${text}T00:00` : text.replace(" ", "T"))
+    : NaN;
   if (Number.isNaN(time))
     throw new UsageError(`${flag} wants a time such as 10m, 2h or 2026-01-31T12:00:00Z, not '${text}'.`);
   return time;
