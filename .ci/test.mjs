@@ -132,7 +132,7 @@ async function main() {
     ...process.env,
     PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH ?? ""}`,
     ...(chromium === undefined ? {} : { CHROMIUM: chromium }),
-    ...(long ? { LONG: "1" } : {}),
+    ...(long ? { LONG: "1", KILLS: "1000", RUNS: "1000" } : {}),
     ...(offline ? { OFFLINE: "1" } : {}),
   };
   // Whoever runs the tests may be using binnacle: their collector must not receive ours.
