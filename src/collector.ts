@@ -45,7 +45,7 @@ export interface CollectorOptions {
   /** A listener of the bus threw. */
   onListenerError?: (error: unknown) => void;
   /** Sizes and limits of the metrics' store, for tests and benchmarks. */
-  series?: Omit<SeriesStoreOptions, "onFatal">;
+  series?: Omit<SeriesStoreOptions, "onFatal" | "onWorkerLost">;
   /** How much of the journal stays though it is sealed. */
   trim?: Omit<TrimmerOptions, "onFatal">;
   quota?: QuotaOptions;
@@ -81,7 +81,11 @@ export function openCollector({
   });
   const logs = createLogs(connection, bus, onFatal);
   journal.register(logs.applier);
-  const series = createSeriesStore(connection, { onFatal, ...seriesOptions });
+  const series = createSeriesStore(connection, {
+    onFatal,
+    onWorkerLost: onListenerError,
+    ...seriesOptions,
+  });
   journal.register(series.applier);
   journal.replay();
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });

@@ -12,7 +12,7 @@ const KILLS = Number(process.env.KILLS ?? 100);
 const WRITERS = 4;
 /** Small, so that chunks, blocks of the pyramid, partial seals and deleted entries happen all the time. */
 const options = {
-  series: { chunkPoints: 64, maxPoints: 1500, tickMs: 20 },
+  series: { chunkPoints: 64, maxPoints: 200, tickMs: 20 },
   trim: { keepEntries: 20, everyMs: 20 },
 };
 

@@ -69,6 +69,7 @@ export interface SeriesStore {
 
 export interface SeriesStoreOptions {
   onFatal: (error: unknown) => void;
+  onWorkerLost: (error: unknown) => void;
   /** Points of a chunk; the same for the life of a database. */
   chunkPoints?: number | undefined;
   useWorker?: boolean | undefined;
@@ -91,6 +92,7 @@ export function createSeriesStore(
   connection: Connection,
   {
     onFatal,
+    onWorkerLost,
     chunkPoints = CHUNK_POINTS,
     useWorker,
     maxPoints = MAX_POINTS,
@@ -98,7 +100,7 @@ export function createSeriesStore(
   }: SeriesStoreOptions,
 ): SeriesStore {
   const table = createChunkTable(connection);
-  const sealer = createSealer(connection, table, { chunkPoints, onFatal, useWorker });
+  const sealer = createSealer(connection, table, { chunkPoints, onFatal, onWorkerLost, useWorker });
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
   const rollback = connection.prepare("ROLLBACK");

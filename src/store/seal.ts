@@ -42,6 +42,8 @@ export interface SealerOptions {
   /** Full chunk, in points. */
   chunkPoints: number;
   onFatal: (error: unknown) => void;
+  /** There is no worker to be had, or it failed: from now on the event loop does its work. */
+  onWorkerLost: (error: unknown) => void;
   /** false: compress on the event loop, in slices; for tests and for want of workers. */
   useWorker?: boolean | undefined;
 }
@@ -49,7 +51,7 @@ export interface SealerOptions {
 export function createSealer(
   connection: Connection,
   table: ChunkTable,
-  { chunkPoints, onFatal, useWorker = true }: SealerOptions,
+  { chunkPoints, onFatal, onWorkerLost, useWorker = true }: SealerOptions,
 ): Sealer {
   const queue: SealRequest[] = [];
   const inFlight: SealRequest[][] = [];
@@ -87,8 +89,8 @@ export function createSealer(
     try {
       worker ??= startWorker();
       worker.postMessage(requests.map(({ job }) => job));
-    } catch {
-      failWorker();
+    } catch (error) {
+      loseWorker(error);
     }
   }
 
@@ -102,7 +104,7 @@ export function createSealer(
     });
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      failWorker();
+      loseWorker(new Error(`The sealing worker failed: ${event.message}`, { cause: event.error }));
     });
     // Bun and Node keep a process for its workers unless told otherwise; on Deno close() ends it.
     (worker as { unref?: () => void }).unref?.();
@@ -110,8 +112,9 @@ export function createSealer(
   }
 
   /** What the worker had is done again here, and everything after it. */
-  function failWorker(): void {
+  function loseWorker(error: unknown): void {
     workerFailed = true;
+    onWorkerLost(error);
     worker?.terminate();
     worker = undefined;
     queue.unshift(...inFlight.splice(0).flat());
