@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
@@ -444,7 +444,20 @@ test("a reader that goes away early is no error", async () => {
   });
   expect(stdout.split("\n").slice(1)).toEqual(["0", ""]);
   expect(stderr).toBe("");
+  const whole = await server.cli("run", "logs", "-rid", long);
+  expect(whole.stderr).toBe("");
+  expect(whole.stdout.split("\n")).toEqual([...items.map(({ text }) => text), ""]);
   await server.cli("run", "delete", long, "--force");
+});
+
+test.skipIf(!existsSync("/dev/full"))("output that can't be written is a failure", async () => {
+  const shell = `"${process.execPath}" "${join(import.meta.dirname, "../src/cli/main.ts")}" run list --json > /dev/full`;
+  const { code, stderr } = await runCli(["-c", shell], {
+    program: ["bash"],
+    env: { BINNACLE_DATA: server.dataDir },
+  });
+  expect(code).toBe(1);
+  expect(stderr).toContain("no space left");
 });
 
 describe("through a link named fedml", () => {

@@ -1,6 +1,6 @@
 import { type AnyCommand, helpText, parseInvocation } from "./command.ts";
 import { ExitCode, UsageError, errorLine, exitCodeOf } from "./error.ts";
-import { BrokenPipe, flushOutput, print, watchPipes } from "./output.ts";
+import { BrokenPipe, flushOutput, print, watchOutput } from "./output.ts";
 import { fedmlArguments, programName } from "./fedml-link.ts";
 
 interface Listed {
@@ -124,7 +124,7 @@ function overview(program: string, group?: string): string {
 }
 
 if (import.meta.main) {
-  watchPipes();
+  watchOutput();
   const exitCode = await main(process.argv.slice(2), programName(process.argv0));
   await flushOutput();
   process.exit(exitCode);

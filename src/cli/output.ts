@@ -1,39 +1,38 @@
-import { once } from "node:events";
+import { CollectorError } from "../error.ts";
 
 /** The reader of our output went away (`| head`): not a failure, and nothing to say about it. */
 export class BrokenPipe extends Error {
   override readonly name = "BrokenPipe";
 }
 
-let broken = false;
-
-/** Without a listener the EPIPE of a closed pipe would be an uncaught exception with a stack trace. */
-export function watchPipes(): void {
-  for (const stream of [process.stdout, process.stderr])
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-      broken = true;
-    });
+/** Without a listener a closed pipe or a full disk would be an uncaught exception; `print` says it instead. */
+export function watchOutput(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 }
 
-/** Resolves when the reader has room again, so a long listing never piles up in memory. */
-export async function print(chunk: string | Uint8Array): Promise<void> {
-  if (broken) throw new BrokenPipe();
-  if (process.stdout.write(chunk)) return;
-  await Promise.race([once(process.stdout, "drain"), once(process.stdout, "close")]).catch(() => {});
-  if (broken) throw new BrokenPipe();
+/** Resolves when the reader has taken it, so a long listing never piles up in memory. */
+export function print(chunk: string | Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(chunk, (error) => (error ? reject(outputError(error)) : resolve()));
+  });
+}
+
+function outputError(error: NodeJS.ErrnoException): Error {
+  if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED") return new BrokenPipe();
+  return new CollectorError(
+    error.code === "ENOSPC" ? "disk-full" : "internal",
+    `The output can't be written: ${error.message}.`,
+    {
+      hint: "It is incomplete.",
+      cause: error,
+    },
+  );
 }
 
 export const printJson = (value: unknown) => print(`${JSON.stringify(value, null, 2)}\n`);
 
 /** Everything written so far has left the process; only then may it exit. */
-export async function flushOutput(): Promise<void> {
-  if (broken) return;
-  await new Promise<void>((resolve) => {
-    process.stdout.once("error", () => resolve());
-    process.stdout.write("", () => resolve());
-  });
-}
+export const flushOutput = () => new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
 
 /** Plain columns, two spaces apart; the last one is not padded. */
 export function columns(rows: string[][]): string {

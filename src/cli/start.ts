@@ -18,6 +18,8 @@ import { defineCommand } from "./command.ts";
 
 /** Open streams are told to end; a request under way gets so long. */
 const DRAIN_MS = 5000;
+/** Given up when the disk is full, so that runs can still be deleted. */
+const BALLAST_BYTES = 32 * 1024 * 1024;
 
 export const command = defineCommand({
   name: "start",
@@ -188,7 +190,12 @@ const networkFileSystems: Record<number, string> = {
 
 function open(dataDir: string, onFatal: (error: unknown) => void): Collector {
   try {
-    return openCollector({ dataDir, onFatal, onListenerError: (error) => diagnose(stackOf(error)) });
+    return openCollector({
+      dataDir,
+      onFatal,
+      onListenerError: (error) => diagnose(stackOf(error)),
+      quota: { ballastBytes: BALLAST_BYTES },
+    });
   } catch (cause) {
     const code = (cause as { code?: string }).code ?? "";
     if (code.startsWith("SQLITE_BUSY") || /database is locked/.test(messageOf(cause)))
