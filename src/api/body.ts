@@ -7,6 +7,12 @@ import { fromZod } from "./error.ts";
 /** Of the text, after decompression. */
 export const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
+/** Bodies being read at one time, together: many slow senders of large ones would else fill our memory. */
+const MAX_READING_BYTES = 8 * MAX_BODY_BYTES;
+/** Below this a body is not worth counting. */
+const LARGE_BODY_BYTES = 1024 * 1024;
+let reading = 0;
+
 const tooLarge = () =>
   new CollectorError("too-large", `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`, {
     hint: "Send smaller batches.",
@@ -43,26 +49,45 @@ export async function readJson(request: Request): Promise<unknown> {
 }
 
 async function readText(request: Request): Promise<string> {
-  const type = request.headers.get("content-type");
-  if (request.body === null || request.headers.get("content-length") === "0") return "";
+  const { headers } = request;
+  if (request.body === null || headers.get("content-length") === "0") return "";
+  const type = headers.get("content-type");
   if (type === null || !/^application\/json\s*(;|$)/i.test(type))
     throw new CollectorError("unsupported", `Content-Type ${type ?? "is missing"}; only JSON is taken.`, {
       hint: "Send Content-Type: application/json.",
     });
-  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES) throw tooLarge();
-  const encoding = (request.headers.get("content-encoding") ?? "identity").trim().toLowerCase();
-  const bytes = encoding === "identity" ? await readCounted(request) : await inflate(request, encoding);
+  const length = headers.get("content-length");
+  if (Number(length ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+  const encoding = (headers.get("content-encoding") ?? "identity").trim().toLowerCase();
+  // A length that is given is what the server holds the sender to; without one the worst is assumed.
+  const bytes = await withinMemory<ArrayBuffer | Uint8Array>(
+    length === null || encoding !== "identity" ? MAX_BODY_BYTES : Number(length),
+    () =>
+      encoding !== "identity"
+        ? inflate(request, encoding)
+        : length === null
+          ? collect(request.body!)
+          : request.arrayBuffer(),
+  );
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return decoder.decode(bytes);
   } catch {
     throw new CollectorError("invalid", "The body is not UTF-8.", { hint: "Encode text as UTF-8." });
   }
 }
 
-/** A body that says its length, which the server holds it to, is read in one go; any other is counted as it comes. */
-async function readCounted(request: Request): Promise<Uint8Array> {
-  if (request.headers.has("content-length")) return new Uint8Array(await request.arrayBuffer());
-  return collect(request.body!);
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+async function withinMemory<T>(bytes: number, read: () => Promise<T>): Promise<T> {
+  if (bytes <= LARGE_BODY_BYTES) return read();
+  if (reading + bytes > MAX_READING_BYTES)
+    throw new CollectorError("busy", "Too many large bodies are being read already.", { hint: "Try again." });
+  reading += bytes;
+  try {
+    return await read();
+  } finally {
+    reading -= bytes;
+  }
 }
 
 async function inflate(request: Request, encoding: string): Promise<Uint8Array> {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { CollectorError } from "../error.ts";
 import { getRow } from "../run/find.ts";
 import { ClientId, isLive, type StopRun } from "../run/schema.ts";
 import { noteContact } from "./contact.ts";
@@ -6,12 +7,16 @@ import { createRoutes, readQuery, readRunId, route, RunParams, type App, type Ed
 import { createSocketTable } from "./socket.ts";
 import { eventText, streamEvents, type EventStream } from "./stream.ts";
 
+/** Each is a file descriptor; the store needs some too. */
+const MAX_HEARTBEATS = 5000;
+
 const Heartbeat = z.object({ client: ClientId });
 
 /** A writer's one open connection: pings one way, a request to stop at some time, and its end is the sign of the writer's end. */
 export function heartbeatRoutes({ collector, ending }: Edge): App {
   const app = createRoutes();
   const sockets = createSocketTable();
+  let held = 0;
 
   route(
     app,
@@ -29,6 +34,10 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
     async (c) => {
       const run = readRunId(c);
       const { client } = readQuery(c, Heartbeat);
+      if (held >= MAX_HEARTBEATS)
+        throw new CollectorError("busy", `${MAX_HEARTBEATS} heartbeats are held already.`, {
+          hint: "The writer goes on without; its batches show that it lives.",
+        });
       await noteContact(collector, run, client);
       // Now: once the answer has begun the server no longer tells.
       const { remote, remotePort } = c.env ?? {};
@@ -47,7 +56,11 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
           // Stopped while this writer could not hear it.
           if (status === "STOPPING" || status === "KILLED")
             stop({ force: false, ...(reason !== null && { reason }) });
-          return disconnect;
+          held++;
+          return () => {
+            held--;
+            disconnect();
+          };
         },
       });
     },

@@ -11,37 +11,43 @@ export const LogStream = z.enum(["stdout", "stderr"]);
 export type LogStream = z.infer<typeof LogStream>;
 
 /** A line of a run's output. Bytes that are no UTF-8 travel as lone surrogates U+DC80…U+DCFF (Python's surrogateescape). */
-export const LogItem = z.object({
-  time: z.number().min(0).max(253_402_300_799_999).optional(),
-  stream: LogStream.optional(),
-  /** Absent: recognised from the text. */
-  level: LogLevel.optional(),
-  text: z.string().max(MAX_LINE_LENGTH),
-});
+export const LogItem = z
+  .object({
+    time: z.number().min(0).max(253_402_300_799_999).optional(),
+    stream: LogStream.optional(),
+    /** Absent: recognised from the text. */
+    level: LogLevel.optional(),
+    text: z.string().max(MAX_LINE_LENGTH),
+  })
+  .meta({ id: "LogItem" });
 export type LogItem = z.infer<typeof LogItem>;
 
 /** POST /api/v1/runs/{id}/logs. `seq` counts a client's batches (records and logs alike) from 1. */
-export const AppendLogs = z.object({
-  client: ClientId,
-  seq: z.int().min(1),
-  rank: z.int().min(0).max(1_000_000).optional(),
-  items: z.array(LogItem).max(MAX_LINES_PER_BATCH),
-  /** State of a line that is still being rewritten (a progress bar); shown live, never stored. null: it is gone. */
-  open: z
-    .object({ stdout: z.string().max(10_000).nullish(), stderr: z.string().max(10_000).nullish() })
-    .optional(),
-});
+export const AppendLogs = z
+  .object({
+    client: ClientId,
+    seq: z.int().min(1),
+    rank: z.int().min(0).max(1_000_000).optional(),
+    items: z.array(LogItem).max(MAX_LINES_PER_BATCH),
+    /** State of a line that is still being rewritten (a progress bar); shown live, never stored. null: it is gone. */
+    open: z
+      .object({ stdout: z.string().max(10_000).nullish(), stderr: z.string().max(10_000).nullish() })
+      .optional(),
+  })
+  .meta({ id: "AppendLogs" });
 export type AppendLogs = z.infer<typeof AppendLogs>;
 
 /** A stored line. `line` counts from 1 in the order of arrival. */
-export const LogLine = z.object({
-  line: z.number(),
-  time: z.number(),
-  stream: LogStream,
-  level: LogLevel.nullable(),
-  rank: z.number(),
-  text: z.string(),
-});
+export const LogLine = z
+  .object({
+    line: z.number(),
+    time: z.number(),
+    stream: LogStream,
+    level: LogLevel.nullable(),
+    rank: z.number(),
+    text: z.string(),
+  })
+  .meta({ id: "LogLine" });
 export type LogLine = z.infer<typeof LogLine>;
 
 /** GET …/logs. Filters combine; `after`/`before` page by line number, exclusive. */
@@ -61,15 +67,17 @@ export const QueryLogs = z.object({
 });
 export type QueryLogs = z.infer<typeof QueryLogs>;
 
-export const LogPage = z.object({
-  run: z.string(),
-  /** Lines stored in all. */
-  total: z.number(),
-  lines: z.array(LogLine),
-  /** Pass as `after` / `before` to go on; null at that end. A search that ran out of time also stops here. */
-  next: z.number().nullable(),
-  previous: z.number().nullable(),
-  /** Lines still being rewritten, newest state; by stream. */
-  open: z.object({ stdout: z.string().nullable(), stderr: z.string().nullable() }),
-});
+export const LogPage = z
+  .object({
+    run: z.string(),
+    /** Lines stored in all. */
+    total: z.number(),
+    lines: z.array(LogLine),
+    /** Pass as `after` / `before` to go on; null at that end. A search that ran out of time also stops here. */
+    next: z.number().nullable(),
+    previous: z.number().nullable(),
+    /** Lines still being rewritten, newest state; by stream. */
+    open: z.object({ stdout: z.string().nullable(), stderr: z.string().nullable() }),
+  })
+  .meta({ id: "LogPage" });
 export type LogPage = z.infer<typeof LogPage>;

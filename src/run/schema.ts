@@ -63,61 +63,71 @@ export type Config = z.infer<typeof Config>;
 export const WriterRole = z.enum(["launch", "client"]);
 export type WriterRole = z.infer<typeof WriterRole>;
 
-export const Writer = z.object({
-  client: ClientId,
-  role: WriterRole.default("client"),
-  /** Rank of a distributed run (RANK, SLURM_PROCID, OMPI_COMM_WORLD_RANK); 0 otherwise. */
-  rank: z.int().min(0).max(1_000_000).default(0),
-  /** Host name of the machine it runs on. */
-  device: z.string().max(255).optional(),
-  pid: z.int().positive().optional(),
-  /** /proc/sys/kernel/random/boot_id of that machine: a pid means nothing after a reboot. */
-  boot: z.string().max(64).optional(),
-});
+export const Writer = z
+  .object({
+    client: ClientId,
+    role: WriterRole.default("client"),
+    /** Rank of a distributed run (RANK, SLURM_PROCID, OMPI_COMM_WORLD_RANK); 0 otherwise. */
+    rank: z.int().min(0).max(1_000_000).default(0),
+    /** Host name of the machine it runs on. */
+    device: z.string().max(255).optional(),
+    pid: z.int().positive().optional(),
+    /** /proc/sys/kernel/random/boot_id of that machine: a pid means nothing after a reboot. */
+    boot: z.string().max(64).optional(),
+  })
+  .meta({ id: "Writer" });
 export type Writer = z.infer<typeof Writer>;
 
 /** POST /api/v1/runs. With an id that exists the caller joins (live) or resumes (ended) that run. */
-export const CreateRun = z.object({
-  id: RunId.optional(),
-  name: Label.optional(),
-  project: Label.optional(),
-  config: Config.optional(),
-  tags: z.array(Label).max(100).optional(),
-  notes: z.string().max(100_000).optional(),
-  command: z.string().max(100_000).optional(),
-  /** When it really started, for runs synced later; ms since the epoch. */
-  started: z.number().min(0).max(253_402_300_799_999).optional(),
-  writer: Writer.optional(),
-});
+export const CreateRun = z
+  .object({
+    id: RunId.optional(),
+    name: Label.optional(),
+    project: Label.optional(),
+    config: Config.optional(),
+    tags: z.array(Label).max(100).optional(),
+    notes: z.string().max(100_000).optional(),
+    command: z.string().max(100_000).optional(),
+    /** When it really started, for runs synced later; ms since the epoch. */
+    started: z.number().min(0).max(253_402_300_799_999).optional(),
+    writer: Writer.optional(),
+  })
+  .meta({ id: "CreateRun" });
 export type CreateRun = z.infer<typeof CreateRun>;
 
 /** PATCH /api/v1/runs/{id}: what is absent stays; `config` is merged key by key, null removes a key. */
-export const SetRun = z.object({
-  name: Label.optional(),
-  project: Label.optional(),
-  config: Config.optional(),
-  tags: z.array(Label).max(100).optional(),
-  notes: z.string().max(100_000).nullable().optional(),
-});
+export const SetRun = z
+  .object({
+    name: Label.optional(),
+    project: Label.optional(),
+    config: Config.optional(),
+    tags: z.array(Label).max(100).optional(),
+    notes: z.string().max(100_000).nullable().optional(),
+  })
+  .meta({ id: "SetRun" });
 export type SetRun = z.infer<typeof SetRun>;
 
 /** POST /api/v1/runs/{id}/finish. */
-export const FinishRun = z.object({
-  client: ClientId.optional(),
-  status: z.enum(["FINISHED", "FAILED", "KILLED"]).default("FINISHED"),
-  reason: z.string().max(10_000).optional(),
-  exit_code: z.int().min(0).max(255).optional(),
-  /** When it ended, for what is synced later; ms since the epoch. */
-  finished: z.number().min(0).max(253_402_300_799_999).optional(),
-});
+export const FinishRun = z
+  .object({
+    client: ClientId.optional(),
+    status: z.enum(["FINISHED", "FAILED", "KILLED"]).default("FINISHED"),
+    reason: z.string().max(10_000).optional(),
+    exit_code: z.int().min(0).max(255).optional(),
+    /** When it ended, for what is synced later; ms since the epoch. */
+    finished: z.number().min(0).max(253_402_300_799_999).optional(),
+  })
+  .meta({ id: "FinishRun" });
 export type FinishRun = z.infer<typeof FinishRun>;
 
 /** POST /api/v1/runs/{id}/stop. */
-export const StopRun = z.object({
-  /** Kill instead of asking: SIGKILL for what `launch` started. */
-  force: z.boolean().default(false),
-  reason: z.string().max(10_000).optional(),
-});
+export const StopRun = z
+  .object({
+    /** Kill instead of asking: SIGKILL for what `launch` started. */
+    force: z.boolean().default(false),
+    reason: z.string().max(10_000).optional(),
+  })
+  .meta({ id: "StopRun" });
 export type StopRun = z.infer<typeof StopRun>;
 
 /** GET /api/v1/runs. */
@@ -141,19 +151,21 @@ export const ListRuns = z.object({
 export type ListRuns = z.infer<typeof ListRuns>;
 
 /** A run as every listing shows it. Times are RFC 3339 UTC with ms; null where there is none. */
-export const Run = z.object({
-  id: RunId,
-  name: z.string(),
-  project: z.string(),
-  status: RunStatus,
-  /** Why it ended so, in words; null while all is well. */
-  reason: z.string().nullable(),
-  created: z.string(),
-  started: z.string().nullable(),
-  finished: z.string().nullable(),
-  device: z.string().nullable(),
-  exit_code: z.number().nullable(),
-});
+export const Run = z
+  .object({
+    id: RunId,
+    name: z.string(),
+    project: z.string(),
+    status: RunStatus,
+    /** Why it ended so, in words; null while all is well. */
+    reason: z.string().nullable(),
+    created: z.string(),
+    started: z.string().nullable(),
+    finished: z.string().nullable(),
+    device: z.string().nullable(),
+    exit_code: z.number().nullable(),
+  })
+  .meta({ id: "Run" });
 export type Run = z.infer<typeof Run>;
 
 /** One run with everything known about it. */
@@ -176,19 +188,21 @@ export const RunDetail = Run.extend({
   ),
   /** Largest step seen, where a resumed run counts on from; null before the first record. */
   last_step: z.number().nullable(),
-});
+}).meta({ id: "RunDetail" });
 export type RunDetail = z.infer<typeof RunDetail>;
 
-export const RunPage = z.object({
-  runs: z.array(Run),
-  /** Pass as `after` to go on; null on the last page. */
-  next: z.string().nullable(),
-});
+export const RunPage = z
+  .object({
+    runs: z.array(Run),
+    /** Pass as `after` to go on; null on the last page. */
+    next: z.string().nullable(),
+  })
+  .meta({ id: "RunPage" });
 export type RunPage = z.infer<typeof RunPage>;
 
 /** Answer to POST /api/v1/runs. */
 export const CreatedRun = RunDetail.extend({
   /** Step of this writer's next record without one: a resumed run counts on. */
   next_step: z.number(),
-});
+}).meta({ id: "CreatedRun" });
 export type CreatedRun = z.infer<typeof CreatedRun>;
