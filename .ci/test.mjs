@@ -176,6 +176,6 @@ await main().catch((error) => fail("set-up", error));
 const slowest = took.sort((a, b) => b.seconds - a.seconds).slice(0, 5);
 say(`\nslowest: ${slowest.map(({ name, seconds }) => `${name} ${seconds.toFixed(0)} s`).join(", ")}`);
 if (count.skipped > 0) say(`${count.skipped} skipped: see SKIPPED above for what they need`);
-if (failures.length > 0) say(`failed: ${failures.join(", ")}`);
+if (failures.length > 0) say(`failed: ${failures.toSorted().join(", ")}`);
 console.log(`${count.passed} passed, ${count.failed} failed`);
 process.exitCode = count.failed > 0 ? 1 : 0;
