@@ -64,7 +64,8 @@ export function applyMigrations(
     });
     connection.exec("COMMIT");
   } catch (error) {
-    connection.exec("ROLLBACK");
+    // An I/O error has rolled it back already.
+    if (connection.inTransaction) connection.exec("ROLLBACK");
     throw error;
   }
 }

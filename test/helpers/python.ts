@@ -12,8 +12,8 @@ export interface PythonVersion {
   path: string;
 }
 
-/** `python3` of the path, and where pyenv has more: the oldest we support and the newest there is. */
-export function findPythons(): PythonVersion[] {
+/** `python3` of the path, and what we support of pyenv's: every version, or with `few` the oldest and the newest. */
+export function findPythons(few = false): PythonVersion[] {
   const found: PythonVersion[] = [{ version: "python3", path: "python3" }];
   const folder = join(homedir(), ".pyenv/versions");
   if (!existsSync(folder)) return found;
@@ -21,7 +21,7 @@ export function findPythons(): PythonVersion[] {
   const supported = readdirSync(folder)
     .filter((name) => minorOf(name) >= 8)
     .sort((a, b) => minorOf(a) - minorOf(b));
-  for (const version of new Set([supported.at(0), supported.at(-1)]))
+  for (const version of few ? new Set([supported.at(0), supported.at(-1)]) : supported)
     if (version !== undefined) found.push({ version, path: join(folder, version, "bin/python3") });
   return found;
 }

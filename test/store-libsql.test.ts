@@ -1,0 +1,266 @@
+/**
+ * What the store relies on in libSQL, and what it guards against. The tests of defects fail when upstream repairs them: then a
+ * rule can go. The others fail when a rule is taken away.
+ */
+import { afterEach, expect, test } from "bun:test";
+import Database from "libsql";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { appendRecords } from "../src/metric/append.ts";
+import { createBus } from "../src/store/bus.ts";
+import { createJournal } from "../src/store/journal.ts";
+import { applyMigrations } from "../src/store/migrations.ts";
+import { closeConnection, openConnection } from "../src/store/open.ts";
+import { migrations } from "../src/generated.ts";
+import { startChild } from "./helpers/child.ts";
+import { makeDataDir, openStore } from "./helpers/store.ts";
+
+const helper = (name: string) => join(import.meta.dirname, "helpers", name);
+const bun = (...args: string[]) => execFileSync(process.execPath, args, { encoding: "utf8" });
+const folders: string[] = [];
+const makeFolder = () => {
+  const folder = makeDataDir();
+  folders.push(folder);
+  return folder;
+};
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+const entry = (time: number) => ({
+  kind: "run.changed" as const,
+  version: 1,
+  run: "r",
+  client: null,
+  clientSeq: null,
+  ordinal: null,
+  nextStep: null,
+  count: 1,
+  time,
+  encoding: 0 as const,
+  payload: new Uint8Array([123, 125]),
+});
+
+test("the defect: after one SQLITE_BUSY, plain libSQL reports writes that it never commits", async () => {
+  const path = join(makeFolder(), "bare.db");
+  const child = spawn(process.execPath, [helper("busy-defect.ts"), path], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [output] = (await once(child.stdout, "data")) as [Buffer];
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  expect(JSON.parse(output.toString())).toEqual({
+    refused: "SQLITE_BUSY",
+    changes: [1, 1, 1],
+    inTransaction: false,
+  });
+  const rows = new Database(path).prepare("SELECT count(*) FROM row").raw(true).get();
+  expect(rows).toEqual([0]);
+});
+
+test("nobody can make ours busy: a second connection is told the database is locked, and there is no -shm", () => {
+  const folder = makeFolder();
+  const path = join(folder, "binnacle.db");
+  const connection = openConnection(path);
+  connection.exec("CREATE TABLE row (id INTEGER PRIMARY KEY)");
+  for (const how of ["ours", "bare"])
+    expect(bun(helper("try-open.ts"), path, how).trim()).toBe("database is locked");
+  expect(() => new Database(path).prepare("SELECT * FROM row").all()).toThrow("database is locked");
+  expect(() => new Database(path).exec("BEGIN IMMEDIATE")).toThrow("database is locked");
+  expect(readdirSync(folder)).not.toContain("binnacle.db-shm");
+  const insert = connection.prepare("INSERT INTO row (id) VALUES (?)");
+  for (const id of [1, 2, 3]) insert.run(id);
+  closeConnection(connection);
+  expect(bun(helper("try-open.ts"), path).trim()).toBe("opened");
+});
+
+test("a database that is busy all the same is fatal: the journal accepts nothing more", async () => {
+  const path = join(makeFolder(), "bare.db");
+  // Without our pragmas, so that another connection can get in.
+  const connection = new Database(path);
+  connection.exec("PRAGMA journal_mode=WAL");
+  applyMigrations(connection, migrations, () => {});
+  const fatal: unknown[] = [];
+  const journal = createJournal(connection, createBus(console.error), {
+    onFatal: (error) => fatal.push(error),
+    onRejected: () => {},
+  });
+  expect(await journal.append(entry(1), {})).toBe(1);
+  const holder = new Database(path);
+  holder.exec("BEGIN IMMEDIATE");
+  const caught = await journal.append(entry(2), {}).catch((error: unknown) => error);
+  expect(caught).toMatchObject({ code: "internal" });
+  expect(fatal).toMatchObject([{ code: "SQLITE_BUSY" }]);
+  holder.exec("COMMIT");
+  // Now libSQL would say yes and mean no.
+  expect(await journal.append(entry(3), {}).catch((error: unknown) => error)).toMatchObject({
+    code: "internal",
+  });
+});
+
+const canTrace =
+  spawnSync("strace", ["-f", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"]).status ===
+  0;
+if (!canTrace) console.warn("SKIPPED: no strace here, so no injected I/O errors");
+
+test.skipIf(!canTrace).each([
+  ["fsync", "EIO", 60],
+  ["pwrite64", "EIO", 600],
+])(
+  "%s failing with %s ends the process, and the next start has what was acknowledged",
+  async (call, errno, when) => {
+    const dataDir = makeFolder();
+    const trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${call}`];
+    // Once and for good: after a failed fsync the next would "succeed" without the data.
+    const child = await startChild(dataDir, {}, [
+      ...trace,
+      "-e",
+      `inject=${call}:error=${errno}:when=${when}+`,
+    ]);
+    expect((await child.request("/runs", { id: "r" })).status).toBe(201);
+    let acked = 0;
+    for (let seq = 1; seq <= 2000; seq++) {
+      const items = [{ metrics: { value: seq } }];
+      const response = await child
+        .request("/runs/r/records", { client: "c", seq, items })
+        .catch(() => undefined);
+      if (response?.status !== 200) break;
+      acked = seq;
+    }
+    expect(await child.exited).not.toBe(0);
+    expect(child.stderr()).toContain("SQLITE_IOERR");
+    expect(acked).toBeGreaterThan(0);
+    const store = openStore({ dataDir });
+    const { points } = (await store.collector.series.points("r", "value"))!;
+    const values = points.map(([, y]) => y as number);
+    // The one that failed may be there or not.
+    expect(values.length).toBeOneOf([acked, acked + 1]);
+    expect(values).toEqual(Array.from(values, (_, i) => i + 1));
+    await store.close();
+  },
+  60_000,
+);
+
+test("a seq is never used again, not even when every entry is deleted", async () => {
+  const store = openStore({ trim: { everyMs: 1e9 } });
+  await store.addRun("r");
+  for (let i = 0; i < 5; i++) await store.append("r", [{ metrics: { a: i } }]);
+  const { last } = store.collector.journal.bounds();
+  store.collector.connection.exec("DELETE FROM journal");
+  await store.reopen();
+  expect(store.collector.journal.bounds()).toEqual({ first: last + 1, last });
+  expect(await store.collector.journal.append(entry(1), {})).toBe(last + 1);
+  await store.close();
+});
+
+test("pragmas and the bundled SQLite are those the rules were made for", () => {
+  const connection = openConnection(join(makeFolder(), "binnacle.db"));
+  const names = [
+    "journal_mode",
+    "locking_mode",
+    "synchronous",
+    "foreign_keys",
+    "busy_timeout",
+    "wal_autocheckpoint",
+    "journal_size_limit",
+    "page_size",
+    "auto_vacuum",
+  ];
+  const values = Object.fromEntries(
+    names.map((name) => [name, (connection.prepare(`PRAGMA ${name}`).raw(true).get() as unknown[])[0]]),
+  );
+  expect(values).toEqual({
+    journal_mode: "wal",
+    locking_mode: "exclusive",
+    synchronous: 2,
+    foreign_keys: 1,
+    busy_timeout: 0,
+    wal_autocheckpoint: 1000,
+    journal_size_limit: 67108864,
+    page_size: 4096,
+    auto_vacuum: 2,
+  });
+  expect(connection.prepare("SELECT sqlite_version()").raw(true).get()).toEqual(["3.45.1"]);
+  closeConnection(connection);
+});
+
+test("a commit is an fsync", () => {
+  if (!canTrace) return;
+  const folder = makeFolder();
+  const script = `
+    import { openConnection } from ${JSON.stringify(join(import.meta.dirname, "../src/store/open.ts"))};
+    const connection = openConnection(${JSON.stringify(join(folder, "f.db"))});
+    connection.exec("CREATE TABLE row (id INTEGER PRIMARY KEY)");
+    const insert = connection.prepare("INSERT INTO row DEFAULT VALUES");
+    for (let i = 0; i < 100; i++) insert.run();
+    process.exit(0);`;
+  const { stderr } = spawnSync(
+    "strace",
+    ["-f", "-c", "-e", "trace=fsync,fdatasync", process.execPath, "-e", script],
+    {
+      encoding: "utf8",
+    },
+  );
+  // % time, seconds, usecs/call, calls, errors where there are any, name
+  const counts = stderr.split("\n").filter((line) => /f(data)?sync$/.test(line));
+  const calls = counts.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[3]), 0);
+  expect(calls).toBeGreaterThanOrEqual(100);
+});
+
+test("a database of a newer version is refused and stays as it is", async () => {
+  const store = openStore();
+  store.collector.connection.exec("INSERT INTO migration VALUES (99, '0099_future', 'x')");
+  const { dataDir } = store;
+  await store.collector.close();
+  expect(() => openStore({ dataDir })).toThrow("newer binnacle");
+  // And the refusal holds no lock.
+  expect(bun(helper("try-open.ts"), join(dataDir, "binnacle.db")).trim()).toBe("opened");
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+test("a database made with another text of a migration is refused", async () => {
+  const store = openStore();
+  store.collector.connection.exec("UPDATE migration SET sha256 = 'other'");
+  const { dataDir } = store;
+  await store.collector.close();
+  expect(() => openStore({ dataDir })).toThrow("is not the one this database was made with");
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+test("migrations apply in order, all or nothing, after a copy where there is something to lose", () => {
+  const connection = openConnection(join(makeFolder(), "m.db"));
+  const one = { name: "0000_a", sql: "CREATE TABLE a (id INTEGER)" };
+  const two = { name: "0001_b", sql: "CREATE TABLE b (id INTEGER)" };
+  const bad = { name: "0002_c", sql: "CREATE TABLE c (id INTEGER); CREATE TABLE a (id INTEGER)" };
+  const upgrades: string[] = [];
+  const upgrade = ({ name }: { name: string }) => upgrades.push(name);
+  const tables = () =>
+    (
+      connection
+        .prepare("SELECT name FROM sqlite_master WHERE length(name) = 1 ORDER BY name")
+        .raw(true)
+        .all() as string[][]
+    ).flat();
+  applyMigrations(connection, [one], upgrade);
+  expect([tables(), upgrades]).toEqual([["a"], []]);
+  expect(() => applyMigrations(connection, [one, two, bad], upgrade)).toThrow("already exists");
+  expect(tables()).toEqual(["a"]);
+  applyMigrations(connection, [one, two], upgrade);
+  expect([tables(), upgrades]).toEqual([
+    ["a", "b"],
+    ["0002_c", "0001_b"],
+  ]);
+  applyMigrations(connection, [one, two], upgrade);
+  expect(upgrades).toHaveLength(2);
+  closeConnection(connection);
+});
+
+test("a second collector on the same folder is refused, and the first goes on", async () => {
+  const store = openStore();
+  await store.addRun("r");
+  expect(() => openStore({ dataDir: store.dataDir })).toThrow("database is locked");
+  expect(await appendRecords(store.collector, "r", { client: "c", seq: 1, items: [] })).toEqual({ acked: 1 });
+  expect(existsSync(join(store.dataDir, "binnacle.db-shm"))).toBe(false);
+  await store.close();
+});
