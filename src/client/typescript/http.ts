@@ -85,11 +85,25 @@ function addressOf(base: string, path: string, query: RequestOptions["query"]): 
 
 function unreachable(url: string, cause: unknown): CollectorError {
   const slow = cause instanceof Error && cause.name === "TimeoutError";
+  const code = codeOf(cause);
+  // Refused is what everybody expects; a certificate or a name that does not resolve is not.
+  const why = code === undefined || /refused$/i.test(code) ? "" : ` (${code})`;
   return new CollectorError(
     "unreachable",
-    slow ? `The collector at ${url} does not answer in time.` : `No collector answers at ${url}.`,
-    { hint: "Start one with `binnacle start`, or name another with --url or $BINNACLE_URL.", cause },
+    slow ? `The collector at ${url} does not answer in time.` : `No collector answers at ${url}${why}.`,
+    {
+      hint: /CERT|SIGNED|SIGNATURE|ISSUER/.test(code ?? "")
+        ? "Trust its certificate with NODE_EXTRA_CA_CERTS=FILE."
+        : "Start one with `binnacle start`, or name another with --url or $BINNACLE_URL.",
+      cause,
+    },
   );
+}
+
+/** Bun puts the code on the error, Node and Deno on its cause. */
+function codeOf(error: unknown): string | undefined {
+  const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
+  return [code, cause?.code].find((found) => typeof found === "string");
 }
 
 const codes = new Set<string>([
