@@ -1,10 +1,20 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { connect, createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Run } from "../src/run/schema.ts";
 import { startBinary, type RunningBinary } from "./helpers/binary.ts";
 import { createTestCollector } from "./helpers/collector.ts";
 import { readEvents } from "./helpers/events.ts";
@@ -372,6 +382,114 @@ test("a full disk is 507, and what comes when there is room again is kept", asyn
   expect((await at.json("/api/v1/runs/1/points?key=a")).points).toHaveLength(1);
   await at.close();
 });
+
+test.skipIf(Bun.which("openssl") === null)(
+  "with a certificate it speaks TLS, and cookies are for TLS alone",
+  async () => {
+    const dir = folder();
+    const [cert, key] = [join(dir, "cert.pem"), join(dir, "key.pem")];
+    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+    Bun.spawnSync(
+      [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+      ].concat(["-days", "2", "-keyout", key, "-out", cert, ...subject]),
+    );
+    const at = await start(["--host", "0.0.0.0", "--tls-cert", cert, "--tls-key", key]);
+    const url = at.url.replace("127.0.0.1", "localhost");
+    expect(url).toStartWith("https://");
+    const tls = { ca: readFileSync(cert, "utf8") };
+    const headers = { authorization: `Bearer ${at.token}` };
+    const response = await fetch(`${url}/api/v1/sign-in-codes`, { method: "POST", headers, tls });
+    const { url: link } = (await response.json()) as { url: string };
+    expect(link).toStartWith("https://localhost:");
+    const signedIn = await fetch(link, { redirect: "manual", tls });
+    expect(signedIn.headers.get("set-cookie")).toEndWith("; Secure");
+    await at.stop();
+  },
+);
+
+test("a database that can't be written any more: one line on stderr, exit code 1, nothing acknowledged is lost", async () => {
+  const dataDir = folder();
+  // A limit on the size of files is, to SQLite, a disk that fails.
+  const at = await startBinary({
+    dataDir,
+    program,
+    cwd: tmpdir(),
+    wrap: ["bash", "-c", 'ulimit -f 3000; exec "$@"', "bash"],
+  });
+  await at.request("/api/v1/runs", { id: "1" });
+  let acknowledged = 0;
+  for (let seq = 1; ; seq++) {
+    const items = [{ metrics: { a: seq, text: Math.random() + "x".repeat(100_000) } }];
+    const response = await at
+      .request("/api/v1/runs/1/records", { client: "c", seq, items })
+      .catch(() => undefined);
+    if (response?.status !== 200) break;
+    acknowledged = seq;
+  }
+  expect(await at.process.exited).toBe(1);
+  expect(at.output()).toMatch(/database can no longer be trusted: .*Start again/);
+  expect(acknowledged).toBeGreaterThan(3);
+  const again = createTestCollector({ dataDir });
+  const { points } = await again.json("/api/v1/runs/1/points?key=a");
+  expect(points.slice(0, acknowledged).map(([, value]: [number, number]) => value)).toEqual(
+    Array.from({ length: acknowledged }, (_, i) => i + 1),
+  );
+  await again.close();
+}, 20_000);
+
+test("what clients left on disk is taken in at the start", async () => {
+  const dataDir = folder();
+  const spool = join(dataDir, "spool");
+  mkdirSync(spool);
+  const lines = [
+    { v: 1, path: "/api/v1/runs", body: { id: "late", name: "late", writer: { client: "c" } } },
+    {
+      v: 1,
+      path: "/api/v1/runs/late/records",
+      body: { client: "c", seq: 1, items: [{ metrics: { a: 1 } }] },
+    },
+    {
+      v: 1,
+      path: "/api/v1/runs/late/records",
+      body: { client: "c", seq: 2, items: [{ metrics: { a: 2 } }] },
+    },
+    { v: 1, path: "/api/v1/runs/late/finish", body: { client: "c", status: "FINISHED" } },
+  ];
+  writeFileSync(
+    join(spool, "late-c.ndjson"),
+    `${lines.map((line) => JSON.stringify(line)).join("\n")}\n{"v":1,"path":"/api/v1/runs/late/rec`,
+  );
+  const at = await start([], dataDir);
+  await eventually(async () => (await at.request("/api/v1/runs/late")).status === 200);
+  await eventually(
+    async () => ((await (await at.request("/api/v1/runs/late")).json()) as Run).status === "FINISHED",
+  );
+  const { points } = (await (await at.request("/api/v1/runs/late/points?key=a")).json()) as {
+    points: unknown;
+  };
+  expect(points).toEqual([
+    [0, 1],
+    [1, 2],
+  ]);
+  await eventually(async () => !existsSync(join(spool, "late-c.ndjson")));
+  await at.stop();
+});
+
+async function eventually(holds: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 200; i++) {
+    if (await holds()) return;
+    await Bun.sleep(25);
+  }
+  throw new Error("it never held");
+}
 
 test("a writer killed by SIGKILL: FAILED within seconds; the same run goes on when it is resumed", async () => {
   const at = await start();

@@ -35,6 +35,8 @@ export function readEvents(response: Response): EventReader {
     },
     async close() {
       await events.return(undefined);
+      // A generator that was never asked has not begun, and so has nothing to clean up.
+      if (!response.body!.locked) await response.body!.cancel();
     },
   };
 }
