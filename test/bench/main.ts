@@ -43,7 +43,13 @@ const once = new Set(["bytes", "memory", "stored"]);
 const ours: Record<string, Figures & { steal: number }> = {};
 for (const [name, measure] of Object.entries(all)) {
   if (values.only && !values.only.split(",").includes(name)) continue;
-  ours[name] = await repeat(name, measure);
+  try {
+    ours[name] = await repeat(name, measure);
+  } catch (error) {
+    // One measure that fails must not cost the others their figures.
+    console.error(`${name} failed:`, error);
+    process.exitCode = 1;
+  }
 }
 const peers = values.peers ? await measurePeers(options) : {};
 print();
