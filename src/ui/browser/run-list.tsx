@@ -12,6 +12,8 @@ const app = document.getElementById("app")!;
 const initial = JSON.parse(app.dataset["state"]!) as RunListState;
 setServerTime(initial.now);
 
+/** What comes after so many rows is on a page of its own. */
+const MAX_ROWS = 300;
 /** New rows are marked for so long. */
 const FRESH_MS = 4000;
 /** Changes that only the server can place are asked for at most this often. */
@@ -46,13 +48,13 @@ async function reload(view: ListView = state.view, keepLength = true): Promise<v
   pending?.abort();
   pending = new AbortController();
   const query = listQuery(view);
-  if (keepLength) query.set("limit", String(Math.min(1000, Math.max(100, state.runs.length))));
+  if (keepLength) query.set("limit", String(Math.min(MAX_ROWS, Math.max(100, state.runs.length))));
   try {
     const fetched = await request<RunListState>(`/ui/runs?${query}`, { signal: pending.signal });
     setServerTime(fetched.now);
     update({
       current: undefined,
-      runs: fetched.runs,
+      runs: keepSame(fetched.runs),
       next: fetched.next,
       counts: fetched.counts,
       now: fetched.now,
@@ -62,6 +64,15 @@ async function reload(view: ListView = state.view, keepLength = true): Promise<v
   } catch (error) {
     if (!isAbort(error)) scheduleRefresh();
   }
+}
+
+/** Rows are drawn anew only for runs that changed, and those are told by identity. */
+function keepSame(runs: Run[]): Run[] {
+  const known = new Map(state.runs.map((run) => [run.id, run]));
+  return runs.map((run) => {
+    const before = known.get(run.id);
+    return before && JSON.stringify(before) === JSON.stringify(run) ? before : run;
+  });
 }
 
 let refreshTimer: ReturnType<typeof setTimeout> | undefined;
@@ -74,7 +85,7 @@ function scheduleRefresh(): void {
 }
 
 async function more(): Promise<void> {
-  if (state.loading || state.next === null) return;
+  if (state.loading || state.next === null || state.runs.length >= MAX_ROWS) return;
   update({ loading: true });
   const { view } = state;
   try {
@@ -136,7 +147,7 @@ function App() {
   show = setShown;
   useEffect(() => {
     const button = document.getElementById("more");
-    if (!button) return undefined;
+    if (!button || state.runs.length >= MAX_ROWS) return undefined;
     const observer = new IntersectionObserver(
       (entries) => {
         if (entries.some(({ isIntersecting }) => isIntersecting)) void more();
@@ -145,14 +156,14 @@ function App() {
     );
     observer.observe(button);
     return () => observer.disconnect();
-  }, [shown.next]);
+  }, [shown.next, shown.runs.length < MAX_ROWS]);
   return (
     <RunList
       {...shown}
       now={serverNow()}
       onSearch={onSearch}
       onProject={(project) => go({ ...state.view, project })}
-      onMore={() => void more()}
+      onMore={shown.runs.length < MAX_ROWS ? () => void more() : undefined}
     />
   );
 }

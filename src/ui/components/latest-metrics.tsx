@@ -8,6 +8,9 @@ export function showValue(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** A filter for this name and no other. */
+const exactly = (name: string) => `^${name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`;
+
 const MAX_ROWS = 300;
 
 export interface LatestMetricsProps {
@@ -55,7 +58,7 @@ export const LatestMetrics = ({ metrics, runId }: LatestMetricsProps) => (
             {metrics.slice(0, MAX_ROWS).map((metric) => (
               <tr key={metric.name}>
                 <th scope="row">
-                  <a href={`/runs/${runId}/metrics?filter=${encodeURIComponent(metric.name)}`}>
+                  <a href={`/runs/${runId}/metrics?filter=${encodeURIComponent(exactly(metric.name))}`}>
                     <bdi>{metric.name}</bdi>
                   </a>
                 </th>

@@ -31,7 +31,9 @@ export interface RunListProps extends RunListState {
   loading?: boolean;
   onSearch?: (search: string) => void;
   onProject?: (project: string) => void;
-  onMore?: () => void;
+  /** Adds to the rows; without it the next ones are another page. */
+  onMore?: (() => void) | undefined;
+  isFirstPage?: boolean;
 }
 
 export function RunList(props: RunListProps) {
@@ -45,11 +47,7 @@ export function RunList(props: RunListProps) {
       <div class="list-head">
         <h1>Runs</h1>
         <span class="count num" role="status">
-          {runs.length === 0
-            ? ""
-            : next === null
-              ? plural(runs.length, "run")
-              : `${formatCount(runs.length)} shown of ${formatCount(totals[view.group])}`}
+          {describeCount(runs.length, next, view.search === "" ? totals[view.group] : undefined)}
         </span>
       </div>
       <form class="toolbar list-tools" role="search" action="/" method="get">
@@ -120,23 +118,40 @@ export function RunList(props: RunListProps) {
           </p>
         </div>
       )}
-      {next !== null && (
+      {(next !== null || props.isFirstPage === false) && (
         <p class="more">
-          <a
-            class="button"
-            id="more"
-            href={listHref(view, next)}
-            onClick={(event: Event) => {
-              event.preventDefault();
-              props.onMore?.();
-            }}
-          >
-            {loading ? "Loading…" : "Show more"}
-          </a>
+          {props.isFirstPage === false && (
+            <a class="button" href={listHref(view)}>
+              First page
+            </a>
+          )}
+          {next !== null && (
+            <a
+              class="button"
+              id="more"
+              href={listHref(view, next)}
+              onClick={(event: Event) => {
+                if (!props.onMore) return;
+                event.preventDefault();
+                props.onMore();
+              }}
+            >
+              {loading ? "Loading…" : props.onMore ? "Show more" : "Next page"}
+            </a>
+          )}
         </p>
       )}
     </>
   );
+}
+
+/** A search is counted as far as it was looked into. */
+function describeCount(shown: number, next: string | null, total: number | undefined): string {
+  if (shown === 0) return "";
+  if (next === null && (total === undefined || shown === total)) return plural(shown, "run");
+  return total === undefined
+    ? `more than ${formatCount(shown)} runs`
+    : `${formatCount(shown)} shown of ${formatCount(total)}`;
 }
 
 const Snippet = ({ title, code }: { title: string; code: string }) => (

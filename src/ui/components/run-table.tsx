@@ -1,4 +1,5 @@
 /** @jsxImportSource hono/jsx */
+import { memo } from "hono/jsx";
 import type { ListRuns, Run } from "../../run/schema.ts";
 import { StatusBadge } from "./icon.tsx";
 import { Ago, Duration } from "./time.tsx";
@@ -48,6 +49,61 @@ const subtitle = (run: Run) =>
     <span class="run-sub mono">{run.id}</span>
   );
 
+interface RowProps {
+  run: Run;
+  view: ListView;
+  now: number;
+  isCurrent: boolean;
+  isFresh: boolean;
+}
+
+/** Times count on by themselves: of a thousand rows only those are made anew whose run changed. */
+const isSameRow = (a: RowProps, b: RowProps) =>
+  a.run === b.run && a.view === b.view && a.isCurrent === b.isCurrent && a.isFresh === b.isFresh;
+
+const Row = memo(
+  ({ run, view, now, isCurrent, isFresh }: RowProps) => (
+    <tr
+      role="row"
+      data-run={run.id}
+      data-current={isCurrent ? "true" : undefined}
+      class={isFresh ? "fresh" : undefined}
+    >
+      <td class="cell-name" role="cell">
+        <a class="run-name" href={`/runs/${run.id}`} title={run.name}>
+          <bdi>{run.name}</bdi>
+        </a>
+        {subtitle(run)}
+      </td>
+      <td class="cell-status" role="cell">
+        <StatusBadge status={run.status} />
+      </td>
+      <td class="cell-project" role="cell">
+        <a
+          class="clip"
+          href={listHref({ ...view, project: run.project })}
+          data-view="true"
+          title={run.project}
+        >
+          <bdi>{run.project}</bdi>
+        </a>
+      </td>
+      <td class="cell-started num soft" role="cell">
+        <Ago time={run.created} now={now} />
+      </td>
+      <td class="cell-duration num" role="cell">
+        <Duration run={run} now={now} />
+      </td>
+      <td class="cell-device soft" role="cell">
+        <span class="clip" title={run.device ?? ""}>
+          {run.device ?? "—"}
+        </span>
+      </td>
+    </tr>
+  ),
+  isSameRow,
+);
+
 export interface RunTableProps {
   runs: Run[];
   view: ListView;
@@ -75,44 +131,14 @@ export const RunTable = ({ runs, view, now, current, fresh }: RunTableProps) => 
       </thead>
       <tbody role="rowgroup">
         {runs.map((run, index) => (
-          <tr
+          <Row
             key={run.id}
-            role="row"
-            data-run={run.id}
-            data-current={index === current ? "true" : undefined}
-            class={fresh?.has(run.id) ? "fresh" : undefined}
-          >
-            <td class="cell-name" role="cell">
-              <a class="run-name" href={`/runs/${run.id}`} title={run.name}>
-                <bdi>{run.name}</bdi>
-              </a>
-              {subtitle(run)}
-            </td>
-            <td class="cell-status" role="cell">
-              <StatusBadge status={run.status} />
-            </td>
-            <td class="cell-project" role="cell">
-              <a
-                class="clip"
-                href={listHref({ ...view, project: run.project })}
-                data-view="true"
-                title={run.project}
-              >
-                <bdi>{run.project}</bdi>
-              </a>
-            </td>
-            <td class="cell-started num soft" role="cell">
-              <Ago time={run.created} now={now} />
-            </td>
-            <td class="cell-duration num" role="cell">
-              <Duration run={run} now={now} />
-            </td>
-            <td class="cell-device soft" role="cell">
-              <span class="clip" title={run.device ?? ""}>
-                {run.device ?? "—"}
-              </span>
-            </td>
-          </tr>
+            run={run}
+            view={view}
+            now={now}
+            isCurrent={index === current}
+            isFresh={fresh?.has(run.id) ?? false}
+          />
         ))}
       </tbody>
     </table>
