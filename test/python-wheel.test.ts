@@ -56,7 +56,7 @@ describe("the wheel", () => {
     expect(names.filter((name) => !name.startsWith("binnacle"))).toEqual([]);
   });
 
-  test.each(findPythons())(
+  test.each(findPythons(true))(
     "installs with pip and no network, and records ($version)",
     async ({ version, path }) => {
       if (Bun.spawnSync([path, "-m", "pip", "--version"]).exitCode !== 0)

@@ -10,6 +10,10 @@ CONNECT_WITHIN = 3.0
 ANSWER_WITHIN = 10.0
 
 
+# ValueError: a URL, or a token for a header, that is none.
+_FAILURES = (OSError, HTTPException, ValueError)
+
+
 class Unreachable(Exception):
     """Nobody answers; the text says who and why."""
 
@@ -46,13 +50,13 @@ class Collector:
         is_reused = self._connection is not None
         try:
             return self._request(method, path, body)
-        except (OSError, HTTPException) as error:
+        except _FAILURES as error:
             self.close()
             if is_reused and not _is_timeout(error):
                 # The collector closes what has idled for long. Ours may have been on its way: repeating is harmless.
                 try:
                     return self._request(method, path, body)
-                except (OSError, HTTPException) as again:
+                except _FAILURES as again:
                     error = again
                     self.close()
             reason = "does not answer" if _is_timeout(error) else "cannot be reached (%s)" % (error or "no answer")
@@ -68,7 +72,7 @@ class Collector:
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = body.encode("ascii")
-        self._connection.request(method, path, data, headers)
+        self._connection.request(method, prefix_of(self.url) + path, data, headers)
         response = self._connection.getresponse()
         text = response.read()
         try:
@@ -105,6 +109,11 @@ def open_connection(url, timeout):
         raise OSError("%r is no URL such as http://127.0.0.1:7070; see BINNACLE_URL" % url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     return kind(parts.hostname, parts.port, timeout=timeout)
+
+
+def prefix_of(url):
+    """What stands between the host and /api: the place of a collector behind a proxy."""
+    return urlsplit(url).path.rstrip("/")
 
 
 def _seconds(text):

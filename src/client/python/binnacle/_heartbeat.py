@@ -8,7 +8,7 @@ from http.client import HTTPException
 from json import loads
 from time import monotonic
 
-from ._collector import open_connection
+from ._collector import open_connection, prefix_of
 from ._place import find_collector
 from ._tell import tell
 
@@ -26,9 +26,11 @@ class Heartbeat:
         self._closed = threading.Event()
         self.open_socket = None
         self.stop_reason = None
-        self.is_started = False
+        # Set once the collector knows the run. (Not a thread started then: at exit, Python 3.12 starts none any more.)
+        self.may_begin = threading.Event()
 
     def loop(self):
+        self.may_begin.wait()
         wait = FIRST_RETRY
         while not self._closed.is_set():
             began = monotonic()
@@ -44,6 +46,7 @@ class Heartbeat:
 
     def close(self):
         self._closed.set()
+        self.may_begin.set()
         open_socket = self.open_socket
         if open_socket is not None:
             try:
@@ -58,7 +61,7 @@ class Heartbeat:
             headers = {"Accept": "text/event-stream"}
             if token:
                 headers["Authorization"] = "Bearer " + token
-            connection.request("GET", self._path, headers=headers)
+            connection.request("GET", prefix_of(url) + self._path, headers=headers)
             self.open_socket = connection.sock
             response = connection.getresponse()
             if response.status != 200:

@@ -22,7 +22,7 @@ def find_collector():
     """(url, token or None). Asked again at every reconnection: a collector that is started later is found."""
     running = _running_url()
     url = (os.environ.get("BINNACLE_URL") or running or DEFAULT_URL).rstrip("/")
-    token = os.environ.get("BINNACLE_TOKEN") or None
+    token = os.environ.get("BINNACLE_TOKEN", "").strip() or None
     # This machine's token must not travel to another.
     if token is None and (url == running or is_loopback(url)):
         token = _local_token()

@@ -8,6 +8,8 @@ import threading
 from collections import deque
 from time import monotonic, perf_counter, sleep
 
+from ._tell import tell_defect
+
 SLICE = 0.0005
 CHECK_EVERY = 64
 # log() helps where it is faster than this makes us.
@@ -96,7 +98,10 @@ class Pump:
             is_idle = monotonic() - self._busy_at > IDLE_AFTER
             self.wake.wait(IDLE_TICK if is_idle else TICK)
             self.wake.clear()
-            self.tick()
+            try:
+                self.tick()
+            except Exception as error:  # A defect of ours must not silence the rest of the run.
+                tell_defect("pump", error)
 
     def tick(self):
         since = self.in_flight_since

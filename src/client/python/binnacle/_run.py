@@ -45,8 +45,8 @@ class Run:
         self.id = _checked_run_id(joined) if joined is not None else _new_run_id()
         self.name = None if name is None else _label(name, "name")
         self.project = None if project is None else _label(project, "project")
-        self.tags = [_label(tag, "tag") for tag in ([tags] if isinstance(tags, str) else tags or [])]
-        self.notes = None if notes is None else str(notes)
+        self.tags = _tags(tags or [])
+        self.notes = None if notes is None else _notes(notes)
         self.config = Config(self, config)
         self.client = None
         self._is_new = joined is None
@@ -120,9 +120,9 @@ class Run:
         if project is not None:
             change["project"] = self.project = _label(project, "project")
         if tags is not None:
-            change["tags"] = self.tags = [_label(tag, "tag") for tag in ([tags] if isinstance(tags, str) else tags)]
+            change["tags"] = self.tags = _tags(tags)
         if notes is not None:
-            change["notes"] = self.notes = str(notes)
+            change["notes"] = self.notes = _notes(notes)
         if change:
             self.change(change)
 
@@ -158,6 +158,11 @@ class Run:
         self._sender.settle_from_now()
         try:
             self._wait()
+        except KeyboardInterrupt:
+            # Ctrl-C once more: not a moment longer for the collector, but what is in memory goes to disk.
+            self._finish_by = monotonic()
+            self._wait()
+            raise
         finally:
             self._close()
         self._report()
@@ -204,7 +209,8 @@ class Run:
             self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _is_under_launch(), self.finish)
             self._outbox = outbox
             _exit.install()
-            for name, loop in (("pump", self._pump.loop), ("sender", self._sender.loop)):
+            for name in ("pump", "sender", "heartbeat"):
+                loop = getattr(self, "_" + name).loop
                 threading.Thread(target=loop, name="binnacle-" + name, daemon=True).start()
             self._is_running = True
 
@@ -288,9 +294,8 @@ class Run:
         if isinstance(body.get("config"), dict):
             self.config.learn(body["config"])
         self._created.set()
-        if not self._heartbeat.is_started:
-            self._heartbeat.is_started = True
-            threading.Thread(target=self._heartbeat.loop, name="binnacle-heartbeat", daemon=True).start()
+        if not self._heartbeat.may_begin.is_set():
+            self._heartbeat.may_begin.set()
             if not _is_under_launch() and not self._is_forked:
                 tell("run %s (%s) %s" % (self.name, self.id, self.url))
 
@@ -350,7 +355,7 @@ class Config(MutableMapping):
     def __init__(self, run, values=None):
         self._run = weakref.ref(run)
         self._values = dict(_mapping(values)) if values is not None else {}
-        config_json(self._values)
+        _config_fields(self._values)
 
     def __getitem__(self, key):
         return self._values[key]
@@ -374,7 +379,7 @@ class Config(MutableMapping):
     def update(self, *others, **named):
         """One change, however many keys."""
         changed = dict(*[_mapping(other) for other in others], **named)
-        fields = config_json(changed)
+        fields = _config_fields(changed)
         self._values.update(changed)
         if fields:
             self._run().change({"config": fields})
@@ -408,6 +413,29 @@ def _label(text, what):
     if any(character < " " or "\x7f" <= character <= "\x9f" for character in text):
         raise ValueError("a %s must not contain control characters: %r" % (what, text))
     return text
+
+
+def _tags(tags):
+    labels = [_label(tag, "tag") for tag in ([tags] if isinstance(tags, str) else tags)]
+    if len(labels) > 100:
+        raise ValueError("a run has at most 100 tags, not %d" % len(labels))
+    return labels
+
+
+def _notes(notes):
+    notes = str(notes)
+    if len(notes) > 100_000:
+        raise ValueError("notes have at most 100,000 characters, not %d" % len(notes))
+    return notes
+
+
+def _config_fields(values):
+    """A config, or a change of it, as the collector takes it."""
+    fields = config_json(values)
+    for key in fields:
+        if len(key) > 1000:
+            raise ValueError("a config key has at most 1,000 characters: %.80r…" % key)
+    return fields
 
 
 def _checked_run_id(run_id):

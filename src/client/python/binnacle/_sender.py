@@ -7,7 +7,7 @@ from time import monotonic
 
 from . import _spool
 from ._collector import Collector, Unreachable
-from ._tell import tell
+from ._tell import tell, tell_defect
 
 FIRST_RETRY = 0.25
 LAST_RETRY = 5.0
@@ -16,6 +16,8 @@ PERMANENT = (400, 404, 405, 410, 413, 415, 422)
 # The request is right and we are not let in: the right token may come.
 REFUSED_ENTRY = (401, 403, 421)
 LONGEST_GAP = 100_000
+# Of what is refused so much is kept, for a person to look at.
+REFUSED_LIMIT = 64 << 20
 
 
 class NotNow(Exception):
@@ -77,6 +79,9 @@ class Sender:
                     self._asked_in_vain = False
                 except NotNow as problem:
                     self._fail(problem)
+                except Exception as error:  # A defect of ours must not silence the rest of the run.
+                    tell_defect("sender", error)
+                    self._fail(NotNow("%s: %s" % (type(error).__name__, error)))
         finally:
             if self._others is not None:
                 self._others.close()
@@ -120,7 +125,8 @@ class Sender:
         self._others = self._send_others()
 
     def _rest(self):
-        if self._pump.finish_is_out:
+        # Looked at again: what there is may have come, finish and all, after we found nothing.
+        if self._pump.finish_is_out and self._outbox.is_empty:
             self.settled.set()
         if self._others is not None and not self._pump.finish_is_out:
             try:
@@ -275,6 +281,7 @@ def keep_refused(path, line):
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         fd = os.open(path + ".refused", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(fd, "ab") as file:
-            file.write(line)
+            if os.fstat(fd).st_size + len(line) <= REFUSED_LIMIT:
+                file.write(line)
     except OSError:
         pass

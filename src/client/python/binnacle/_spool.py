@@ -91,7 +91,7 @@ class Spool:
     def _open(self):
         os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
         take_lock(self.path)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o600)
         self.size = os.fstat(self._fd).st_size
 
     def _close(self):
@@ -122,6 +122,8 @@ def release_lock(path):
 
 
 def _is_held(lock):
+    if os.name != "posix":
+        return True  # There, signal 0 is Ctrl-C.
     owner = _owner(lock)
     if owner is None or owner == os.getpid():
         # Our own id in a lock we do not hold: left by the same process number of an earlier container.

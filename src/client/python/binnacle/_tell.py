@@ -2,6 +2,8 @@
 
 import sys
 
+_defects = set()
+
 
 def tell(message):
     try:
@@ -9,3 +11,13 @@ def tell(message):
         sys.stderr.flush()
     except Exception:  # A closed or replaced stderr must not end the training.
         pass
+
+
+def tell_defect(where, error):
+    """Something we did not foresee, once for each kind."""
+    kind = (where, type(error))
+    if kind not in _defects:
+        _defects.add(kind)
+        from traceback import format_exc
+
+        tell("a defect of binnacle's %s, please report it: %s" % (where, format_exc()))

@@ -132,9 +132,10 @@ def plain(value, key="value"):
         except Exception as error:  # What a foreign conversion may raise is not ours to list.
             problem = problem or error
             continue
-        if result is None or isinstance(result, (bool, int, float, str)):
-            if result is not None:
-                return result
+        if isinstance(result, (bool, int, float, str)):
+            return result
+        if isinstance(result, complex):
+            break  # Its __float__ would drop the imaginary part.
     detail = " (%s)" % problem if problem and str(problem) else ""
     shape = getattr(value, "shape", None)
     if shape is not None:
@@ -150,11 +151,7 @@ def plain(value, key="value"):
 
 def _item(value):
     item = getattr(value, "item", None)
-    if not callable(item):
-        return None
-    result = item()
-    # complex, bytes, datetime: what numpy makes of dtypes that are no numbers.
-    return result if isinstance(result, (bool, int, float, str)) else None
+    return item() if callable(item) else None
 
 
 def _index(value):
