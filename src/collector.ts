@@ -17,6 +17,7 @@ import {
   type Connection,
   type Drizzle,
 } from "./store/open.ts";
+import { createPruner, type Pruner } from "./store/prune.ts";
 import { createQuota, type Quota, type QuotaOptions } from "./store/quota.ts";
 import { createTrimmer, type TrimmerOptions } from "./store/trim.ts";
 
@@ -32,6 +33,7 @@ export interface Collector {
   readonly logs: Logs;
   readonly series: SeriesStore;
   readonly quota: Quota;
+  readonly pruner: Pruner;
   /** ms since the epoch. */
   now(): number;
   close(): Promise<void>;
@@ -77,6 +79,7 @@ export function openCollector({
   const journal = createJournal(connection, bus, {
     onFatal,
     onRejected: (runs) => counters.reload(runs),
+    isDeleted: (run) => counters.find(run)?.deleted === true,
     onFull: () => quota.full(),
   });
   const logs = createLogs(connection, bus, onFatal);
@@ -89,6 +92,13 @@ export function openCollector({
   journal.register(series.applier);
   journal.replay();
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
+  const pruner = createPruner(connection, [series, logs], { onFatal });
+  bus.subscribe(({ kind, run }) => {
+    if (kind !== "run.deleted" && kind !== "run.pruned") return;
+    counters.delete(run);
+    void pruner.purge(run);
+  });
+  void pruner.resume();
   const quota = createQuota(connection, journal, dataDir, quotaOptions);
   return {
     dataDir,
@@ -101,6 +111,7 @@ export function openCollector({
     logs,
     series,
     quota,
+    pruner,
     now,
     async close() {
       await journal.close();
@@ -108,6 +119,7 @@ export function openCollector({
       trimmer.close();
       logs.close();
       series.close();
+      await pruner.close();
       closeConnection(connection);
     },
   };

@@ -85,6 +85,7 @@ test("a database that is busy all the same is fatal: the journal accepts nothing
   const journal = createJournal(connection, createBus(console.error), {
     onFatal: (error) => fatal.push(error),
     onRejected: () => {},
+    isDeleted: () => false,
   });
   expect(await journal.append(entry(1), {})).toBe(1);
   const holder = new Database(path);

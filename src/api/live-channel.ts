@@ -126,7 +126,7 @@ function addTo(tick: Tick, { kind, data }: Pick<Announcement, "kind" | "data">):
   if (kind === "metric.appended") tick.addRecords(data as MetricBatch);
   else if (kind === "log.appended") tick.addLines(data as LogLine[]);
   else if (kind === "log.open") tick.setOpen(data as OpenLines);
-  else tick.setRun({ ...(data as Run), deleted: kind === "run.deleted" });
+  else tick.setRun({ ...(data as Run), deleted: kind === "run.deleted" || kind === "run.pruned" });
 }
 
 /** The id stands on the last event alone: whoever loses the connection in the middle gets the tick again, not half of it. */

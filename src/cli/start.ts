@@ -10,6 +10,7 @@ import { listSpool, replaySpool, type Post } from "../client/typescript/spool.ts
 import { readConfig, type Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
+import { watchRetention } from "../run/retain.ts";
 import { restoreRuns, watchRuns } from "../run/watch.ts";
 import { serve, type Server } from "../runtime.ts";
 import { loadToken, writePrivateFile } from "../token.ts";
@@ -18,8 +19,8 @@ import { defineCommand } from "./command.ts";
 
 /** Open streams are told to end; a request under way gets so long. */
 const DRAIN_MS = 5000;
-/** Given up when the disk is full, so that runs can still be deleted. */
-const BALLAST_BYTES = 32 * 1024 * 1024;
+/** Removed when the disk is full, so that runs can still be deleted. */
+const BALLAST_BYTES = 64 * 1024 * 1024;
 
 export const command = defineCommand({
   name: "start",
@@ -111,6 +112,10 @@ export async function start(config: Config): Promise<Running> {
   writeCollectorFile(dataDir, url);
   await restoreRuns(collector);
   const unwatch = watchRuns(collector, (error) => diagnose(stackOf(error)));
+  const endRetention = watchRetention(collector, config, {
+    onPruned: (runs) => diagnose(`removed by age or size, as asked: ${runs.join(", ")}`),
+    onError: (error) => diagnose(stackOf(error)),
+  });
   const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
 
   let stopping = false;
@@ -118,6 +123,7 @@ export async function start(config: Config): Promise<Running> {
     if (stopping) return;
     stopping = true;
     unwatch();
+    endRetention();
     ending.abort();
     void shutDown();
   }

@@ -44,6 +44,8 @@ export interface JournalEvents {
   onFatal: (error: unknown) => void;
   /** Batches of these runs had taken numbers and were not stored. */
   onRejected: (runs: Set<string>) => void;
+  /** Batches of a deleted run that were still under way are stored, and nobody applies them. */
+  isDeleted: (run: string) => boolean;
   /** The disk is full. */
   onFull?: (() => void) | undefined;
 }
@@ -75,7 +77,7 @@ const MAX_GROUP_BYTES = 8 * 1024 * 1024;
 export function createJournal(
   connection: Connection,
   bus: Bus,
-  { onFatal, onRejected, onFull }: JournalEvents,
+  { onFatal, onRejected, isDeleted, onFull }: JournalEvents,
 ): Journal {
   const inserts = new Map<number, Statement>();
   const writes = new Map<string, Statement>();
@@ -150,10 +152,12 @@ export function createJournal(
   }
 
   function announce({ entry, data, resolve }: Pending, seq: number): void {
-    const decoded = appliers.get(entry.kind)?.apply({ ...entry, seq }, data) ?? data;
+    const decoded = applierOf(entry)?.apply({ ...entry, seq }, data) ?? data;
     bus.publish({ seq, kind: entry.kind, run: entry.run, data: decoded });
     resolve(seq);
   }
+
+  const applierOf = ({ kind, run }: NewEntry) => (isDeleted(run) ? undefined : appliers.get(kind));
 
   function insertEntries(group: Pending[]): void {
     let at = 0;
@@ -278,7 +282,7 @@ export function createJournal(
       const entries = read(after, 256);
       if (entries.length === 0) return;
       for (const entry of entries) {
-        appliers.get(entry.kind)?.apply(entry, undefined);
+        applierOf(entry)?.apply(entry, undefined);
         after = entry.seq;
       }
     }

@@ -1,0 +1,84 @@
+import type { Connection } from "./open.ts";
+import { createUsage } from "./quota.ts";
+
+/** Pages moved at a time: a few milliseconds. */
+const VACUUM_PAGES = 128;
+/** Free pages that are left in the file for what comes next. */
+const MIN_FREE_PAGES = 4096;
+
+/** Something that holds data of runs. */
+export interface Holder {
+  /** Forgets a run in small transactions. */
+  purge(run: string): Promise<void>;
+}
+
+export interface Pruner {
+  /** Removes what is stored of a deleted run; one after another. Its row stays: late writes hear that it is gone. */
+  purge(run: string): Promise<void>;
+  /** Takes up deletions that a stop or a kill cut short. */
+  resume(): Promise<void>;
+  /** Gives pages back to the file system where many are free. */
+  vacuum(): Promise<void>;
+  /** Bytes of used pages and of files. */
+  usedBytes(): number;
+  close(): Promise<void>;
+}
+
+export function createPruner(
+  connection: Connection,
+  holders: Holder[],
+  { onFatal, blobBytes = () => 0 }: { onFatal: (error: unknown) => void; blobBytes?: () => number },
+): Pruner {
+  const pagesUsed = createUsage(connection);
+  const selectLeftovers = connection.prepare(
+    `SELECT id FROM run WHERE deleted = 1 AND (EXISTS (SELECT 1 FROM series WHERE series.run = run.id)
+     OR EXISTS (SELECT 1 FROM log_chunk WHERE log_chunk.run = run.id)
+     OR EXISTS (SELECT 1 FROM counter WHERE counter.run = run.id))`,
+  );
+  const removeCounters = connection.prepare("DELETE FROM counter WHERE run = ?");
+  const selectFree = connection.prepare("PRAGMA freelist_count").raw(true);
+  const selectPages = connection.prepare("PRAGMA page_count").raw(true);
+  let turn: Promise<void> = Promise.resolve();
+  let closed = false;
+
+  /** One after another; a full disk leaves the rest to the next start. */
+  function inTurn(work: () => Promise<void>): Promise<void> {
+    turn = turn.then(async () => {
+      if (closed) return;
+      try {
+        await work();
+      } catch (error) {
+        if (!closed && (error as { code?: string }).code !== "SQLITE_FULL") onFatal(error);
+      }
+    });
+    return turn;
+  }
+
+  async function purge(run: string): Promise<void> {
+    for (const holder of holders) await holder.purge(run);
+    if (!closed) removeCounters.run(run);
+  }
+
+  const count = (statement: typeof selectFree) => (statement.get() as [number])[0];
+
+  async function vacuum(): Promise<void> {
+    while (!closed && count(selectFree) > Math.max(MIN_FREE_PAGES, count(selectPages) / 5)) {
+      connection.exec(`PRAGMA incremental_vacuum(${VACUUM_PAGES})`);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  return {
+    purge: (run) => inTurn(() => purge(run)),
+    resume: () =>
+      inTurn(async () => {
+        for (const { id } of selectLeftovers.all() as { id: string }[]) await purge(id);
+      }),
+    vacuum: () => inTurn(vacuum),
+    usedBytes: () => pagesUsed() + blobBytes(),
+    async close() {
+      closed = true;
+      await turn;
+    },
+  };
+}
