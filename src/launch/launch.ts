@@ -1,11 +1,9 @@
-import { randomInt, randomUUID } from "node:crypto";
-import { hostname } from "node:os";
 import { findConnection, type Connection } from "../client/typescript/connection.ts";
 import { holdHeartbeat } from "../client/typescript/heartbeat.ts";
 import { createSender, type Delivery, type Sender } from "../client/typescript/sender.ts";
+import { createWriter, newRunId } from "../client/typescript/writer.ts";
 import { CollectorError, type ErrorCode } from "../error.ts";
-import { readBootId } from "../run/machine.ts";
-import type { Config, RunDetail, Writer } from "../run/schema.ts";
+import type { Config, RunDetail } from "../run/schema.ts";
 import { createTokens } from "../token.ts";
 import { capture, createShow, type Pulse } from "./capture.ts";
 import { ensureCollector } from "./collector.ts";
@@ -91,7 +89,7 @@ async function openRun(
       ...(plan.tags?.length && { tags: plan.tags }),
       command: plan.command.slice(0, 100_000),
       started: Date.now(),
-      writer: createWriter(),
+      writer: createWriter("launch", 0),
     },
     onChange(online, error) {
       if (online) return;
@@ -112,21 +110,6 @@ async function openRun(
 
 /** Answers that no waiting will change: better said now than found out after the training. */
 const REFUSALS = new Set<ErrorCode>(["unauthorized", "forbidden", "misdirected"]);
-
-function createWriter(): Writer {
-  const boot = readBootId();
-  return {
-    client: randomUUID().replaceAll("-", ""),
-    role: "launch",
-    rank: 0,
-    device: hostname(),
-    pid: process.pid,
-    ...(boot !== undefined && { boot }),
-  };
-}
-
-/** 15 digits, the first not zero: also a number for those who want one. */
-const newRunId = () => `${randomInt(1, 10)}${String(randomInt(0, 1e14)).padStart(14, "0")}`;
 
 function childEnv(
   plan: LaunchPlan,
@@ -206,12 +189,14 @@ function finish(sender: Sender, { status, reason, exitCode }: Verdict): Promise<
   return sender.finish({ status, exit_code: exitCode, ...(reason !== undefined && { reason }) });
 }
 
-function report({ spool, stats }: Delivery): void {
+function report({ delivered, spool, stats }: Delivery): void {
   const { dropped, refused, error } = stats;
   if (dropped.lines > 0)
     say(`${dropped.lines} lines were dropped: no collector answered, and the spool was full.`);
   if (refused > 0) say(`the collector refused ${refused} batches: ${error?.message ?? "no reason given"}`);
   if (spool) say(`not everything is sent: the rest is in ${spool}. \`binnacle sync\` sends it.`);
+  else if (!delivered)
+    say(`no collector was told of the run's end: ${error?.message ?? "there was no time"}`);
 }
 
 function say(text: string): void {

@@ -131,6 +131,7 @@ class QueueingSender implements Sender {
   #joined = false;
   #online = true;
   #ended = false;
+  #delivered = false;
   #retryMs = FIRST_RETRY_MS;
   #refused = 0;
   #error: Error | undefined;
@@ -284,16 +285,16 @@ class QueueingSender implements Sender {
 
   abandon(): Delivery {
     if (!this.#ended) {
-      const delivered = this.#isEmpty;
-      if (!delivered) this.#spill();
+      this.#delivered = this.#isEmpty;
+      if (!this.#delivered) this.#spill();
       this.#ended = true;
-      this.#spool.close({ discard: delivered });
+      this.#spool.close({ discard: this.#delivered });
       clearTimeout(this.#stallTimer);
       this.#release();
       this.#wake?.();
     }
-    const left = this.#spool.pending > 0;
-    return { delivered: !left, spool: left ? this.#spool.path : undefined, stats: this.stats() };
+    const spool = this.#spool.pending > 0 ? this.#spool.path : undefined;
+    return { delivered: this.#delivered, spool, stats: this.stats() };
   }
 
   stats(): SendStats {

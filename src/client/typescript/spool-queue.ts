@@ -53,6 +53,10 @@ export function createSpoolQueue(
     }
   }
 
+  const pending = () => (file?.bytes ?? 0) - offset;
+  /** A disk that refused the first line may take the next one. */
+  const isFull = () => full && pending() > 0;
+
   /** Bytes of the oldest line, its end included, read into `ahead`. */
   function readLine(): Buffer {
     readFd ??= openSync(path, "r");
@@ -70,16 +74,16 @@ export function createSpoolQueue(
   return {
     path,
     get pending() {
-      return (file?.bytes ?? 0) - offset;
+      return pending();
     },
     get isFull() {
-      return full;
+      return isFull();
     },
     push(line, { always = false } = {}) {
-      if (closed || (full && !always)) return false;
+      if (closed || (isFull() && !always)) return false;
       const lines = (file?.bytes ?? 0) === 0 ? [first, line] : [line];
       const taken = append(lines);
-      full ||= !taken || file!.bytes >= maxBytes;
+      full = !taken || file!.bytes >= maxBytes;
       return taken;
     },
     peek() {
