@@ -79,7 +79,7 @@ export function createQuota(
     const ballastMissing = ballastBytes - sizeOf(ballast);
     if (metFull) {
       // Room for what waits, and for the ballast again.
-      if (freeBytes < ballastMissing + 2 * minFreeBytes) return;
+      if (freeBytes < 1.25 * ballastMissing + 2 * minFreeBytes) return;
       metFull = false;
     }
     if (freeBytes < minFreeBytes) return refuse(`only ${mebibytes(freeBytes)} of the disk are free`);

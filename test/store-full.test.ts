@@ -1,0 +1,194 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CollectorError } from "../src/error.ts";
+import { appendLogs } from "../src/log/append.ts";
+import { appendRecords } from "../src/metric/append.ts";
+import { makeDataDir, openStore, type TestStore } from "./helpers/store.ts";
+
+const MiB = 1024 * 1024;
+let dataDir: string;
+const mount = (...args: string[]) => spawnSync("mount", args).status === 0;
+const probe = makeDataDir();
+const canMount = mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", probe);
+if (canMount) spawnSync("umount", ["-l", probe]);
+else console.warn("SKIPPED: no right to mount a small disk to fill");
+rmSync(probe, { recursive: true, force: true });
+
+beforeEach(() => {
+  dataDir = makeDataDir();
+  if (canMount) mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", dataDir);
+});
+afterEach(() => {
+  // Lazily: libSQL lets go of its descriptors only with the process.
+  if (canMount) spawnSync("umount", ["-l", dataDir]);
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+const filler = () => join(dataDir, "filler");
+const fill = (bytes: number) => writeFileSync(filler(), Buffer.alloc(bytes));
+
+/** Two clients at once, so that batches stand behind the one that fails; each keeps its data and sends it again. */
+class Writer {
+  seq = 1;
+  acked = 0;
+  refused = 0;
+  private readonly store: TestStore;
+  private readonly client: string;
+
+  constructor(store: TestStore, client: string) {
+    this.store = store;
+    this.client = client;
+  }
+
+  async send(): Promise<boolean> {
+    const { client, seq, store } = this;
+    const items = Array.from({ length: 1000 }, (_, i) => ({
+      metrics: { [client]: 1000 * (seq - 1) + i, noise: Math.random() },
+    }));
+    try {
+      await appendRecords(store.collector, "r", { client, seq, items });
+      this.acked++;
+      this.seq++;
+      return true;
+    } catch (error) {
+      expect(error).toBeInstanceOf(CollectorError);
+      expect((error as CollectorError).code).toBe("disk-full");
+      expect((error as CollectorError).hint).toContain("Free some space");
+      this.refused++;
+      return false;
+    }
+  }
+}
+
+async function sendUntil(writers: Writer[], done: () => boolean): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!done()) {
+    if (performance.now() > deadline) throw new Error("nothing changes any more");
+    const stored = await Promise.all(writers.map((writer) => writer.send()));
+    if (!stored.includes(true)) await Bun.sleep(20);
+  }
+}
+
+async function expectAll(store: TestStore, writers: Writer[]): Promise<void> {
+  for (const [i, { acked }] of writers.entries()) {
+    const found = await store.collector.series.points("r", `client-${i}`);
+    expect(found!.points).toEqual(Array.from({ length: 1000 * acked }, (_, i) => [i, i]));
+  }
+  expect(store.fatal).toEqual([]);
+}
+
+test.skipIf(!canMount).each([
+  ["by the database itself", { ballastBytes: 0, minFreeBytes: 0 }],
+  ["with a ballast to burn", { ballastBytes: MiB, minFreeBytes: 0 }],
+  ["before it is, by the margin", { ballastBytes: 0, minFreeBytes: 3 * MiB }],
+])(
+  "a full disk, met %s: refused, nothing accepted lost, and on again when there is room",
+  async (_name, quota) => {
+    fill(MiB);
+    const store = openStore({ dataDir, quota, series: { chunkPoints: 256, maxPoints: 1000, tickMs: 20 } });
+    await store.addRun("r");
+    await store.collector.quota.check();
+    const ballast = join(dataDir, "ballast");
+    if (quota.ballastBytes > 0) expect(statSync(ballast).size).toBe(quota.ballastBytes);
+    fill(9 * MiB);
+    const writers = [0, 1].map((i) => new Writer(store, `client-${i}`));
+    await sendUntil(writers, () => writers.every(({ refused }) => refused >= 5));
+    await expectAll(store, writers);
+    expect(store.collector.quota.status().stops).toBeGreaterThan(0);
+    if (quota.ballastBytes > 0) expect(existsSync(ballast)).toBe(false);
+    const before = writers.map(({ acked }) => acked);
+    rmSync(filler());
+    await sendUntil(writers, () => writers.every(({ acked }, i) => acked >= before[i]! + 20));
+    await store.collector.series.seal();
+    await expectAll(store, writers);
+    await store.reopen();
+    await expectAll(store, writers);
+    await store.close();
+  },
+  60_000,
+);
+
+test.skipIf(!canMount)(
+  "on a full disk a run can be deleted, and that makes room",
+  async () => {
+    const store = openStore({
+      dataDir,
+      quota: { ballastBytes: 2 * MiB, minFreeBytes: MiB },
+      trim: { keepEntries: 5, everyMs: 20 },
+    });
+    await store.addRun("old");
+    await store.addRun("r");
+    await store.collector.quota.check();
+    const noise = () =>
+      Array.from({ length: 1000 }, () => ({ metrics: { a: Math.random(), b: Math.random() } }));
+    for (let i = 0; i < 100; i++) await store.append("old", noise());
+    await store.collector.series.seal();
+    const writer = new Writer(store, "client-0");
+    await sendUntil([writer], () => writer.refused > 3);
+    const { journal, connection } = store.collector;
+    await journal.append(
+      {
+        kind: "run.deleted",
+        version: 1,
+        run: "old",
+        client: null,
+        clientSeq: null,
+        ordinal: null,
+        nextStep: null,
+        count: 1,
+        time: 0,
+        encoding: 0,
+        payload: new Uint8Array([123, 125]),
+      },
+      {},
+      [{ sql: "UPDATE run SET deleted = 1 WHERE id = ?", params: ["old"] }],
+    );
+    await store.collector.pruner.resume();
+    expect(connection.prepare("SELECT count(*) FROM series WHERE run = 'old'").raw(true).get()).toEqual([0]);
+    expect(store.fatal).toEqual([]);
+    await expectAll(store, [writer]);
+    await store.close();
+  },
+  60_000,
+);
+
+test("a limit of bytes stops acceptance and says so", async () => {
+  const store = openStore({ quota: { maxBytes: 700_000 } });
+  await store.addRun("r");
+  const writer = new Writer(store, "client-0");
+  for (let i = 0; i < 1000 && writer.refused === 0; i++) {
+    await writer.send();
+    await store.collector.quota.check();
+  }
+  expect(writer.acked).toBeGreaterThan(5);
+  expect(store.collector.quota.status()).toMatchObject({
+    stops: 1,
+    refusing: expect.stringContaining("limit"),
+  });
+  await expectAll(store, [writer]);
+  await store.close();
+});
+
+test("a batch whose number was given back is no repetition: lines and records alike", async () => {
+  const store = openStore({ quota: { maxBytes: 1 } });
+  await store.addRun("r");
+  await store.collector.quota.check();
+  const records = { client: "c", seq: 1, items: [{ metrics: { a: 1 } }] };
+  const send = () => appendRecords(store.collector, "r", records);
+  const both = await Promise.allSettled([send(), send()]);
+  expect(both.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  const lines = appendLogs(store.collector, "r", { client: "l", seq: 1, items: [{ text: "x" }] });
+  expect(lines).rejects.toMatchObject({ code: "disk-full" });
+  await lines.catch(() => {});
+  store.collector.journal.refuse(undefined);
+  expect(await send()).toEqual({ acked: 1 });
+  expect(await send()).toEqual({ acked: 1 });
+  expect(await appendLogs(store.collector, "r", { client: "l", seq: 1, items: [{ text: "x" }] })).toEqual({
+    acked: 1,
+  });
+  expect((await store.collector.series.points("r", "a"))!.points).toEqual([[0, 1]]);
+  expect(store.collector.logs.total("r")).toBe(1);
+  await store.close();
+});
