@@ -1,7 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { commands } from "../src/cli/main.ts";
 import { helpText } from "../src/cli/command.ts";
 import { runCli } from "./helpers/cli.ts";
+
+// A process a command, on a machine that may be busy.
+setDefaultTimeout(30_000);
 
 test("--help prints every command", async () => {
   expect((await runCli(["--help"])).stdout).toMatchSnapshot();

@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
+
+// A process a command, on a machine that may be busy.
+setDefaultTimeout(30_000);
 
 let server: TestServer;
 let run: string;

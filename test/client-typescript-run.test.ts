@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { heapStats } from "bun:jsc";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
@@ -8,6 +9,9 @@ import { createRun, type InitOptions, type Run } from "../src/client/typescript/
 import { replaySpool } from "../src/client/typescript/spool.ts";
 import { request } from "../src/client/typescript/http.ts";
 import { cleanEnv, startServer, type TestServer } from "./helpers/cli.ts";
+
+// A process a command, on a machine that may be busy.
+setDefaultTimeout(30_000);
 
 let server: TestServer;
 const spool = mkdtempSync(join(tmpdir(), "binnacle-spool-"));
@@ -139,25 +143,29 @@ describe("a collector that hangs", () => {
     const { port } = hung.address() as { port: number };
     const run = begin({ url: `http://127.0.0.1:${port}`, token: "t" });
     await Bun.sleep(50);
-    Bun.gc(true);
-    const before = process.memoryUsage().rss;
-    const count = 300_000;
+    const held = () => {
+      Bun.gc(true);
+      return heapStats().heapSize;
+    };
+    const before = held();
+    const count = 60_000;
     const times = new Float64Array(count);
     for (let value = 0; value < count; value++) {
       const started = performance.now();
-      run.log({ a: value, text: "x".repeat(100) });
+      run.log({ a: value, text: `${value} ${"x".repeat(2000)}` });
       times[value] = performance.now() - started;
       // As a training does: now and then it waits for something.
-      if (value % 1000 === 0) await new Promise((resolve) => setImmediate(resolve));
+      if (value % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     times.sort();
     const file = join(
       spool,
       readdirSync(spool).find((name) => name.endsWith(".ndjson"))!,
     );
-    expect(statSync(file).size).toBeGreaterThan(10_000_000);
-    expect(process.memoryUsage().rss - before).toBeLessThan(150_000_000);
-    expect(times[Math.floor(count * 0.999)]!).toBeLessThan(5);
+    expect(statSync(file).size).toBeGreaterThan(100_000_000);
+    expect(held() - before).toBeLessThan(40_000_000);
+    // One call in five hundred takes a batch of a megabyte to the disk.
+    expect(times[Math.floor(count * 0.99)]!).toBeLessThan(5);
 
     const started = performance.now();
     const { delivered, stats } = await run.finish();

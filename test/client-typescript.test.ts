@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,7 +26,7 @@ beforeAll(async () => {
   });
   expect(build.stderr).toBe("");
   server = await startServer();
-});
+}, 60_000);
 
 afterAll(async () => {
   await server.close();
@@ -66,6 +66,8 @@ async function points(run: string, key: string, x = "step"): Promise<unknown> {
   return found;
 }
 
+setDefaultTimeout(30_000);
+
 for (const runtime of ["bun", "node", "deno"] as const)
   describe(runtime, () => {
     test("the documented example gives its seven records, and what was not committed one more at the end", async () => {
@@ -95,6 +97,9 @@ for (const runtime of ["bun", "node", "deno"] as const)
       const run = await newestRun();
       expect(run).toMatchObject({ status: "FAILED", exit_code: 3 });
       expect(await points(run.id, "uncommitted")).toEqual([[5, "NaN"]]);
+      expect((await server.cli("run", "logs", "-rid", run.id)).stdout).toBe("one\ntwo\n");
+      const detail = await server.json("run", "status", "-rid", run.id, "--json");
+      expect(detail.config).toEqual({ lr: 0.1, batch: 32 });
     });
 
     for (const end of ["throw", "reject"])
@@ -166,4 +171,4 @@ void run.finish({ exitCode: 1 }).then(({ delivered }) => delivered satisfies boo
   );
   expect(stdout).toBe("");
   rmSync(project, { recursive: true });
-});
+}, 60_000);

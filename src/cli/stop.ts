@@ -1,6 +1,7 @@
 import { readCollectorFile, type Connection } from "../client/typescript/connection.ts";
 import { request } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
+import { isProcessAlive } from "../run/machine.ts";
 import { connectionFlags, defineCommand } from "./command.ts";
 import { connect } from "./connect.ts";
 import { print } from "./output.ts";
@@ -30,7 +31,7 @@ export const command = defineCommand({
 /** The process, where it is on this machine: only then is the data folder free for the next one. */
 async function untilGone(connection: Connection, pid: number | undefined): Promise<void> {
   const deadline = Date.now() + PATIENCE_MS;
-  while (pid === undefined ? await answers(connection) : isAlive(pid)) {
+  while (pid === undefined ? await answers(connection) : isProcessAlive(pid)) {
     if (Date.now() > deadline)
       throw new CollectorError("busy", `The collector at ${connection.url} has not ended yet.`, {
         hint:
@@ -46,14 +47,5 @@ async function answers(connection: Connection): Promise<boolean> {
     return true;
   } catch (error) {
     return !(error instanceof CollectorError && error.code === "unreachable");
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }

@@ -1,14 +1,13 @@
-import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { hostname } from "node:os";
 import type { LogItem } from "../../log/schema.ts";
 import { initialSteps, takeStep, takeUncommitted, type LogCall, type StepState } from "../../metric/step.ts";
-import { Label, RunId, type Config, type FinishRun, type RunDetail, type StopRun } from "../../run/schema.ts";
+import { Label, RunId, type FinishRun, type RunDetail, type StopRun } from "../../run/schema.ts";
 import { createTokens } from "../../token.ts";
 import { findConnection, type Connection } from "./connection.ts";
 import { sendNow } from "./exit-send.ts";
 import { holdHeartbeat } from "./heartbeat.ts";
+import { recordConfig, type RecordedConfig } from "./recorded-config.ts";
 import { createSender, type Delivery, type Sender } from "./sender.ts";
+import { createWriter, newRunId, rankOf } from "./writer.ts";
 import { checkedStep, encodeConfig, encodeMetrics, type Metrics } from "./values.ts";
 
 export interface InitOptions {
@@ -96,6 +95,7 @@ class ClientRun implements Run {
 
   readonly #connection: () => Connection;
   readonly #sender: Sender;
+  readonly #recorded: RecordedConfig;
   readonly #quiet: boolean;
   readonly #isLaunched: boolean;
   #endHeartbeat: (() => void) | undefined;
@@ -114,10 +114,10 @@ class ClientRun implements Run {
     this.#isLaunched = env["BINNACLE_TOKEN"]?.startsWith("bnc_run_") ?? false;
     this.#connection = cached(() => clientConnection(options, env));
     const values = encodeConfig(config);
-    this.config = recorded({ ...config }, (change) => this.#sender.change({ config: encodeChange(change) }));
+    this.#recorded = recordConfig({ ...config }, (change) => this.#sender.change({ config: change }));
+    this.config = this.#recorded.values;
 
-    const client = randomBytes(16).toString("hex");
-    const boot = readBootId();
+    const writer = createWriter("client", rank);
     this.#sender = createSender({
       connection: this.#connection,
       spoolDir: this.#connection().spoolDir,
@@ -130,14 +130,7 @@ class ClientRun implements Run {
         ...(Object.keys(values).length > 0 && { config: values }),
         command: process.argv.join(" ").slice(0, 100_000),
         started: Date.now(),
-        writer: {
-          client,
-          role: "client",
-          rank,
-          device: hostname().slice(0, 255),
-          pid: process.pid,
-          ...(boot && { boot }),
-        },
+        writer,
       },
       timeoutMs: FINISH_MS,
       onChange: (online, error) => this.#tellOnline(online, error),
@@ -148,7 +141,7 @@ class ClientRun implements Run {
       setTimeout(() => this.#countFrom(0), STEP_MS).unref();
     }
     this.created.then(
-      (run) => this.#begin(run, client, options.onStop),
+      (run) => this.#begin(run, writer.client, options.onStop),
       (error: Error) => this.#tell(`the collector does not take this run: ${error.message}`),
     );
   }
@@ -268,6 +261,7 @@ class ClientRun implements Run {
 
   #commitRest(): void {
     this.isFinished = true;
+    this.#recorded.flush();
     this.#countFrom(0);
     const record = takeUncommitted(this.#steps, "native");
     if (record) this.#sender.records([{ ...record, time: this.#uncommittedAt }]);
@@ -320,41 +314,6 @@ function outcomeOf({ status, exitCode, reason }: FinishOptions): Omit<FinishRun,
   };
 }
 
-/** An object whose changes are told, those of one tick together. undefined stands for a key that was removed. */
-function recorded(
-  values: Record<string, unknown>,
-  onChange: (change: Record<string, unknown>) => void,
-): Record<string, unknown> {
-  let pending: Record<string, unknown> | undefined;
-  const note = (key: string | symbol, value: unknown) => {
-    if (typeof key === "symbol") return;
-    if (!pending) {
-      pending = {};
-      queueMicrotask(() => {
-        const change = pending!;
-        pending = undefined;
-        onChange(change);
-      });
-    }
-    pending[key] = value;
-  };
-  return new Proxy(values, {
-    set(target, key, value) {
-      if (typeof key === "string") encodeConfig({ [key]: value });
-      note(key, value);
-      return Reflect.set(target, key, value);
-    },
-    deleteProperty(target, key) {
-      note(key, undefined);
-      return Reflect.deleteProperty(target, key);
-    },
-  });
-}
-
-/** null removes a key. */
-const encodeChange = (change: Record<string, unknown>): Config =>
-  encodeConfig(Object.fromEntries(Object.entries(change).map(([key, value]) => [key, value ?? null])));
-
 /** Read again now and then: a collector that was restarted may have another port or token. */
 function cached(find: () => Connection): () => Connection {
   let found: Connection | undefined;
@@ -380,25 +339,4 @@ function check<T>(schema: { safeParse(value: unknown): { success: boolean } }, v
   throw new RangeError(
     `${what} ${JSON.stringify(value)} can't be used: see the documentation for what it may hold`,
   );
-}
-
-/** 15 decimal digits, the first not zero. */
-function newRunId(): string {
-  return String(10n ** 14n + (randomBytes(8).readBigUInt64BE() % (9n * 10n ** 14n)));
-}
-
-function rankOf(env: Record<string, string | undefined>): number {
-  for (const name of ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"]) {
-    const text = env[name] ?? "";
-    if (/^\d{1,6}$/.test(text)) return Number(text);
-  }
-  return 0;
-}
-
-function readBootId(): string | undefined {
-  try {
-    return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim().slice(0, 64);
-  } catch {
-    return undefined;
-  }
 }

@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { CollectorError } from "../../error.ts";
+import { isProcessAlive } from "../../run/machine.ts";
 
 /** One request that could not be sent when it was due. */
 export interface SpoolLine {
@@ -263,7 +264,7 @@ export function lockSpool(file: string): boolean {
   const lock = `${file}.lock`;
   if (!createLock(lock)) {
     const owner = readPid(lock);
-    if (owner !== undefined && owner !== process.pid && isAlive(owner)) return false;
+    if (owner !== undefined && owner !== process.pid && isProcessAlive(owner)) return false;
     if (!removeStale(lock, owner) || !createLock(lock)) return false;
   }
   held.add(file);
@@ -307,14 +308,5 @@ function readPid(lock: string): number | undefined {
     return pid > 0 ? pid : undefined;
   } catch {
     return undefined;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
