@@ -37,9 +37,10 @@ const walk = fc
     fc.array(fc.integer({ min: -50, max: 50 })),
     fc.constantFrom(1, 0.001, 1e-7, 0.3),
   )
-  .map(([start, moves, unit]) =>
-    moves.reduce<number[]>((list, move) => [...list, (list.at(-1) ?? start) + move * unit], []),
-  );
+  .map(([start, moves, unit]) => {
+    let at = start;
+    return moves.map((move) => (at += move * unit));
+  });
 const column = fc
   .oneof(fc.array(value), fc.array(fc.integer()), fc.array(fc.float()), walk)
   .map((list) => Float64Array.from(list));

@@ -64,7 +64,7 @@ export class BucketBuilder {
 
   /** A node of the pyramid, in its turn. */
   addNode(bucket: number, low: number, high: number, nodes: Nodes, index: number): void {
-    if (this.n[bucket]! === 0) this.first[bucket] = nodes.first[index]!;
+    if (this.n[bucket] === 0) this.first[bucket] = nodes.first[index]!;
     this.n[bucket]! += nodes.n[index]!;
     this.last[bucket] = nodes.last[index]!;
     if (low < this.x0[bucket]!) this.x0[bucket] = low;
