@@ -23,6 +23,7 @@ export function formatNumber(value: number): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e9) return formatCount(value);
+  if (size >= 10_000 && size < 1e9) return formatCount(Number(value.toPrecision(5)));
   const text =
     size >= 1e9 || size < 1e-4
       ? value

@@ -39,11 +39,15 @@ const SI: [number, string][] = [
   [1e3, "k"],
 ];
 
-const shortNumber = (value: number): string => {
-  const size = Math.abs(value);
+/** Labels of one axis, all in the unit that suits the largest. */
+function shortNumbers(values: readonly (number | null)[]): string[] {
+  const size = Math.max(0, ...values.map((value) => Math.abs(value ?? 0)));
   const unit = size >= 10_000 ? SI.find(([limit]) => size >= limit) : undefined;
-  return unit ? `${formatNumber(value / unit[0])}${unit[1]}` : formatNumber(value);
-};
+  return values.map((value) => {
+    if (value === null) return "";
+    return unit && value !== 0 ? `${formatNumber(value / unit[0])}${unit[1]}` : formatNumber(value);
+  });
+}
 
 function shortSeconds(ms: number): string {
   const seconds = Math.round(ms / 1000);
@@ -61,6 +65,24 @@ const SECONDS = [
   604_800,
 ];
 const RELATIVE_STEPS = [1, 10, 100, 200, 500, ...SECONDS.map((s) => s * 1000)];
+
+/** In 24 hours; the day stands below where it begins. */
+const day = "\n{D} {MMM}";
+const year = "\n{YYYY}";
+const CLOCK: uPlot.Axis.Values = [
+  [365 * 86_400_000, "{YYYY}", null, null, null, null, null, null, 1],
+  [28 * 86_400_000, "{MMM}", year, null, null, null, null, null, 1],
+  [86_400_000, "{D} {MMM}", year, null, null, null, null, null, 1],
+  [60_000, "{HH}:{mm}", day, null, day, null, null, null, 1],
+  [1000, "{HH}:{mm}:{ss}", day, null, day, null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}.{fff}", day, null, day, null, null, null, 1],
+];
+
+/** Lines between the powers of ten tell nothing where there are many of those. */
+function thinGrid(_plot: uPlot, splits: number[]): (number | null)[] {
+  if (splits.length < 40) return splits;
+  return splits.map((at) => (Number.isInteger(Math.round(Math.log10(at) * 1e9) / 1e9) ? at : null));
+}
 
 /** One chart: lines over a band, marks for what is not finite, a crosshair shared with the others. */
 export class Chart {
@@ -172,18 +194,21 @@ export class Chart {
       axes: [
         {
           ...axis,
-          size: 30,
+          size: isTime ? 44 : 30,
           space: isTime ? 72 : 56,
           ...(isTime
-            ? {}
+            ? { values: CLOCK }
             : data.axis === "relative"
               ? { incrs: RELATIVE_STEPS, values: (_plot, splits) => splits.map((at) => shortSeconds(at)) }
-              : { values: (_plot, splits) => splits.map((at) => shortNumber(at)) }),
+              : { values: (_plot, splits) => shortNumbers(splits) }),
         },
         {
           ...axis,
           space: 34,
-          values: (_plot, splits) => splits.map((at) => (at === null ? "" : shortNumber(at))),
+          ...(data.log && { grid: { ...grid, filter: thinGrid } }),
+          // Decades apart, one unit does not suit all.
+          values: (_plot, splits) =>
+            data.log ? splits.flatMap((at) => shortNumbers([at])) : shortNumbers(splits),
           size: (_plot, labels) =>
             Math.max(38, 16 + 6.6 * Math.max(0, ...(labels ?? []).map((text) => text?.length ?? 0))),
         },
