@@ -35,7 +35,10 @@ export function startLaunch(
   });
   const chunks: Buffer[] = [];
   let stderr = "";
-  let look = () => {};
+  const looking = new Set<() => void>();
+  const look = () => {
+    for (const one of looking) one();
+  };
   const text = () => `${Buffer.concat(chunks).toString()}\n${stderr}`;
   child.stdout!.on("data", (chunk: Buffer) => {
     chunks.push(chunk);
@@ -56,13 +59,14 @@ export function startLaunch(
     ),
     says(pattern) {
       return new Promise((resolve, reject) => {
-        const before = look;
-        look = () => {
-          before();
+        const look = () => {
           const match = pattern.exec(text());
+          if (!match && child.exitCode === null) return;
+          looking.delete(look);
           if (match) resolve(match);
-          else if (child.exitCode !== null) reject(new Error(`launch ended without ${pattern}: ${text()}`));
+          else reject(new Error(`launch ended without ${pattern}: ${text()}`));
         };
+        looking.add(look);
         look();
       });
     },
