@@ -3,7 +3,7 @@ import { fedmlArguments, programName } from "../src/cli/fedml-link.ts";
 import { ruledTable } from "../src/cli/fedml-output.ts";
 import { sparkline } from "../src/cli/sparkline.ts";
 import { outputBytes, terminalText } from "../src/cli/terminal.ts";
-import { duration, shortValue } from "../src/cli/text.ts";
+import { cell, duration, shortValue } from "../src/cli/text.ts";
 import { pointInTime, wholeNumber } from "../src/cli/values.ts";
 
 describe("text for a terminal", () => {
@@ -105,6 +105,12 @@ test("text for the eye", () => {
     shortValue("NaN"),
     shortValue(null),
   ]).toEqual(["0.123457", "1e-7", "12345678", "NaN", "-"]);
+});
+
+test("a text metric takes one line of a table", () => {
+  expect(cell("a\nb\tc")).toBe("a b c");
+  expect(cell("x".repeat(1000))).toHaveLength(40);
+  expect(cell(0.5)).toBe("0.5");
 });
 
 test("a sparkline keeps to its width and shows what is no number", () => {

@@ -359,6 +359,19 @@ describe("the collector is found", () => {
     }
   });
 
+  test("by --data and --url that stand before any command, also where none is asked", async () => {
+    for (const command of [
+      ["version"],
+      ["completion", "bash"],
+      ["python"],
+      ["token"],
+      ["metrics", "-rid", id],
+    ]) {
+      const { code, stderr } = await runCli(["--data", server.dataDir, ...command]);
+      expect({ command, code, stderr }).toEqual({ command, code: 0, stderr: "" });
+    }
+  });
+
   test("on loopback even where a proxy is set", async () => {
     const env = {
       BINNACLE_DATA: server.dataDir,

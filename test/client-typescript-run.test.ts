@@ -86,6 +86,17 @@ test("what is assigned to config, and set, is recorded in order", async () => {
   expect(config).not.toHaveProperty("gone");
 });
 
+test("init again with the id of the live run is that run", async () => {
+  process.env["BINNACLE_DATA"] = server.dataDir;
+  const { finish, init, log } = await import("../src/client/typescript/index.ts");
+  const run = init({ quiet: true, config: { a: 1 } });
+  expect(init({ runId: run.id, config: { b: 2 } })).toBe(run);
+  log({ x: 1 });
+  expect(await finish()).toMatchObject({ delivered: true });
+  expect((await server.json("run", "status", run.id, "--json")).config).toEqual({ a: 1, b: 2 });
+  delete process.env["BINNACLE_DATA"];
+});
+
 test("the outcome is told", async () => {
   const run = begin();
   await run.finish({ exitCode: 7, reason: "out of memory" });

@@ -71,6 +71,12 @@ export const connectionFlags = {
   data: { type: "string", value: "DIR", help: "data folder of the collector (else $BINNACLE_DATA)" },
 } as const satisfies Flags;
 
+/** For commands that ask no collector: a script may put these before any command. */
+export const idleConnectionFlags = {
+  url: { ...connectionFlags.url, hidden: true },
+  data: { ...connectionFlags.data, hidden: true },
+} as const satisfies Flags;
+
 export const jsonFlag = {
   json: { type: "boolean", help: "print JSON with stable fields" },
 } as const satisfies Flags;

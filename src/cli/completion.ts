@@ -1,4 +1,4 @@
-import { type AnyCommand, type Flags, defineCommand, helpFlag } from "./command.ts";
+import { type AnyCommand, type Flags, defineCommand, helpFlag, idleConnectionFlags } from "./command.ts";
 import { UsageError } from "./error.ts";
 import { print } from "./output.ts";
 
@@ -7,7 +7,7 @@ export const command = defineCommand({
   usage: "bash|zsh|fish",
   maxPositionals: 1,
   summary: "Print completions for a shell.",
-  flags: {},
+  flags: { ...idleConnectionFlags },
   examples: [
     ["completion bash > ~/.local/share/bash-completion/completions/binnacle", "install them for bash"],
     ['completion zsh > "${fpath[1]}/_binnacle"', "install them for zsh"],

@@ -4,7 +4,7 @@ import type { LogPage } from "../log/schema.ts";
 import type { RunDetail } from "../run/schema.ts";
 import { runPath } from "./connect.ts";
 import { ruledTable } from "./fedml-output.ts";
-import { print } from "./output.ts";
+import { print, printText } from "./output.ts";
 import { outputBytes, terminalText } from "./terminal.ts";
 
 interface Paging {
@@ -33,11 +33,11 @@ export async function printFedmlLogs(
 
   const url = `${connection.url}/runs/${run.id}/logs`;
   await print("\nLogs summary info is as follows.\n");
-  await print(ruledTable(["Run ID", "Total Log Lines", "Log URL"], [[run.id, String(first.total), url]]));
+  await printText(ruledTable(["Run ID", "Total Log Lines", "Log URL"], [[run.id, String(first.total), url]]));
   await print("\nLogs URL for each device is as follows.\n");
   const named = run.writers.map(({ device }) => device).filter((device) => device !== null);
   const devices = [...new Set(named.length > 0 ? named : [run.device ?? "-"])];
-  await print(
+  await printText(
     ruledTable(
       ["Device ID", "Device Name", "Device Log URL"],
       devices.map((device) => [device, device, url]),

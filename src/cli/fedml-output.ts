@@ -1,5 +1,5 @@
 import type { Run } from "../run/schema.ts";
-import { print } from "./output.ts";
+import { print, printText } from "./output.ts";
 
 /** A table with rules, as FedML's command line prints: cells centred, one space on either side. */
 export function ruledTable(header: string[], rows: string[][]): string {
@@ -33,7 +33,7 @@ export async function printRunTable(runs: Run[]): Promise<void> {
     hours(run),
     "0.00",
   ]);
-  await print(ruledTable(["Run Name", "Run ID", "Status", "Created", "Spend Time(hour)", "Cost"], rows));
+  await printText(ruledTable(["Run Name", "Run ID", "Status", "Created", "Spend Time(hour)", "Cost"], rows));
 }
 
 const createdTime = (created: string) => created.replace(/\.\d+Z$/, "");

@@ -1,6 +1,7 @@
 import { type AnyCommand, helpText, parseInvocation } from "./command.ts";
 import { ExitCode, UsageError, errorLine, exitCodeOf } from "./error.ts";
 import { BrokenPipe, flushOutput, print, watchOutput } from "./output.ts";
+import { terminalText } from "./terminal.ts";
 import { fedmlArguments, programName } from "./fedml-link.ts";
 
 interface Listed {
@@ -39,7 +40,8 @@ export async function main(argv: string[], program: string): Promise<number> {
     return await dispatch(program === "fedml" ? fedmlArguments(argv) : argv, program);
   } catch (error) {
     if (error instanceof BrokenPipe) return ExitCode.ok;
-    process.stderr.write(`${errorLine(error, program)}\n`);
+    const line = errorLine(error, program);
+    process.stderr.write(`${process.stderr.isTTY ? terminalText(line) : line}\n`);
     if (process.env["BINNACLE_DEBUG"] && error instanceof Error) process.stderr.write(`${error.stack}\n`);
     return exitCodeOf(error);
   }

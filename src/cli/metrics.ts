@@ -3,9 +3,9 @@ import { request, requestJson } from "../client/typescript/http.ts";
 import type { Buckets, MetricSummary, Points } from "../metric/schema.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
 import { connect, currentRun, findRun, runPath } from "./connect.ts";
-import { columns, print, printJson } from "./output.ts";
+import { columns, print, printText, printJson } from "./output.ts";
 import { sparkline } from "./sparkline.ts";
-import { localTime, shortValue } from "./text.ts";
+import { cell, localTime, shortValue } from "./text.ts";
 import { wholeNumber } from "./values.ts";
 
 export const command = defineCommand({
@@ -53,12 +53,12 @@ async function listMetrics(connection: Connection, run: string, json: boolean): 
   const rows = metrics.map(({ name, count, last, min, max, ranks }) => [
     name,
     String(count),
-    shortValue(last),
+    cell(last),
     shortValue(min),
     shortValue(max),
     ranks.length > 1 ? `${ranks[0]}-${ranks.at(-1)}` : String(ranks[0] ?? 0),
   ]);
-  return print(columns([["NAME", "COUNT", "LAST", "MIN", "MAX", "RANK"], ...rows]));
+  return printText(columns([["NAME", "COUNT", "LAST", "MIN", "MAX", "RANK"], ...rows]));
 }
 
 /** Passes the points through as they come: ten million of them need not fit in memory twice. */
@@ -116,7 +116,7 @@ async function drawMetric(
   const width = Math.min(100, (process.stdout.columns ?? 80) - 2);
   const buckets = await getBuckets(connection, run, key, { ...query, points: query.points ?? width });
   const showX = (x: unknown) => (buckets.x === "time" ? localTime(Number(x)) : shortValue(x));
-  await print(`${key}: ${buckets.count} points over ${buckets.x}\n`);
+  await printText(`${key}: ${buckets.count} points over ${buckets.x}\n`);
   if (buckets.count === 0) return;
   await print(`${sparkline(buckets, width)}\n`);
   const every = Math.max(1, Math.ceil(buckets.x1.length / ROWS));
@@ -125,9 +125,9 @@ async function drawMetric(
     .filter((index, _, all) => (all.length - 1 - index) % every === 0);
   const rows = shown.map((index) => [
     showX(buckets.x1[index]),
-    shortValue(buckets.last[index]),
+    cell(buckets.last[index]),
     shortValue(buckets.min[index]),
     shortValue(buckets.max[index]),
   ]);
-  await print(columns([[buckets.x.toUpperCase(), "LAST", "MIN", "MAX"], ...rows]));
+  await printText(columns([[buckets.x.toUpperCase(), "LAST", "MIN", "MAX"], ...rows]));
 }

@@ -1,4 +1,5 @@
 import { CollectorError } from "../error.ts";
+import { terminalText } from "./terminal.ts";
 
 /** The reader of our output went away (`| head`): not a failure, and nothing to say about it. */
 export class BrokenPipe extends Error {
@@ -16,6 +17,9 @@ export function print(chunk: string | Uint8Array): Promise<void> {
     process.stdout.write(chunk, (error) => (error ? reject(outputError(error)) : resolve()));
   });
 }
+
+/** Text that others wrote: names, notes, values. On a terminal only its colours may act. */
+export const printText = (text: string) => print(process.stdout.isTTY ? terminalText(text) : text);
 
 function outputError(error: NodeJS.ErrnoException): Error {
   if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED") return new BrokenPipe();

@@ -1,14 +1,14 @@
 import { findDataDir } from "../client/typescript/connection.ts";
 import { unpackPython } from "../client/python-files.ts";
 import { CollectorError } from "../error.ts";
-import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connectionFlags, defineCommand, idleConnectionFlags, jsonFlag } from "./command.ts";
 import { print, printJson } from "./output.ts";
 
 export const command = defineCommand({
   name: "python",
   summary: "Print the folder to put on PYTHONPATH: it has the modules binnacle and fedml.",
   description: "`launch` puts it there by itself.",
-  flags: { ...jsonFlag, data: connectionFlags.data },
+  flags: { ...jsonFlag, ...idleConnectionFlags, data: connectionFlags.data },
   examples: [
     ["python", "print the folder"],
     ["python --data /srv/binnacle", "lay the modules down below this data folder"],

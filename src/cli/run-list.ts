@@ -2,7 +2,7 @@ import { requestJson } from "../client/typescript/http.ts";
 import type { Run } from "../run/schema.ts";
 import { connect } from "./connect.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
-import { columns, print } from "./output.ts";
+import { columns, print, printText } from "./output.ts";
 import { duration, localTime } from "./text.ts";
 import { printRunTable } from "./fedml-output.ts";
 import { wholeNumber } from "./values.ts";
@@ -109,12 +109,12 @@ async function printTable(runs: AsyncIterable<Run>): Promise<void> {
     some = true;
     rows.push(rowOf(run));
     if (rows.length > ROWS_AT_ONCE) {
-      await print(columns(rows));
+      await printText(columns(rows));
       rows = [];
     }
   }
   if (!some) return print("No runs. Start one with `binnacle launch -- COMMAND`.\n");
-  await print(columns(rows));
+  await printText(columns(rows));
 }
 
 function rowOf({ id, name, project, status, created, started, finished, device }: Run): string[] {

@@ -7,6 +7,8 @@ import { print, printJson } from "./output.ts";
 
 export const command = defineCommand({
   name: "run set",
+  usage: "[ID]",
+  maxPositionals: 1,
   summary: "Change a run's name, project, config, tags or notes.",
   flags: {
     ...runFlag,
@@ -29,9 +31,9 @@ export const command = defineCommand({
     ["run set -rid 483 --name baseline --tag paper", "name a run and tag it"],
     ["run set -rid 483 -c lr=0.01 -c optimizer=adam", "correct its configuration"],
   ],
-  async run({ values }) {
+  async run({ values, positionals }) {
     const connection = connect(values);
-    const run = await findRun(connection, values["run-id"], "run set");
+    const run = await findRun(connection, values["run-id"] ?? positionals[0], "run set");
     const change: SetRun = {};
     if (values.name !== undefined) change.name = values.name;
     if (values.project !== undefined) change.project = values.project;

@@ -3,7 +3,7 @@ import type { RunDetail } from "../run/schema.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
 import { connect, currentRun, findRun } from "./connect.ts";
 import { printRunTable } from "./fedml-output.ts";
-import { columns, print, printJson } from "./output.ts";
+import { columns, printText, printJson } from "./output.ts";
 import { duration, localTime, shortValue } from "./text.ts";
 import { listRuns } from "./run-list.ts";
 import { UsageError } from "./error.ts";
@@ -82,5 +82,5 @@ async function printRun(run: RunDetail): Promise<void> {
       shortValue(value),
     ]),
   ];
-  await print(columns(rows.filter((row): row is [string, string] => row[1] !== null)));
+  await printText(columns(rows.filter((row): row is [string, string] => row[1] !== null)));
 }

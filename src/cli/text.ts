@@ -18,7 +18,13 @@ export function duration(from: string | null, to: string | null, now = Date.now(
   return minutes > 0 ? `${minutes}m ${seconds % 60}s` : `${seconds}s`;
 }
 
-/** A metric's value for the eye: six significant digits; text as it is. */
+/** A metric's value in a table: six significant digits; text in one line, cut short. */
+export function cell(value: unknown): string {
+  const text = shortValue(value).replace(/\s+/g, " ");
+  return text.length > 40 ? `${text.slice(0, 39)}…` : text;
+}
+
+/** A value for the eye: six significant digits; text as it is. */
 export function shortValue(value: unknown): string {
   if (value === null || value === undefined) return "-";
   if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);

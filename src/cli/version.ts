@@ -1,11 +1,11 @@
 import { VERSION } from "../version.ts";
-import { defineCommand, jsonFlag } from "./command.ts";
+import { defineCommand, idleConnectionFlags, jsonFlag } from "./command.ts";
 import { print, printJson } from "./output.ts";
 
 export const command = defineCommand({
   name: "version",
   summary: "Print the version.",
-  flags: { ...jsonFlag },
+  flags: { ...jsonFlag, ...idleConnectionFlags },
   examples: [["version", "print this program's version"]],
   async run({ values, program }) {
     if (values.json) await printJson({ version: VERSION });

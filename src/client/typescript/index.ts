@@ -26,6 +26,11 @@ const runs = new Set<Run>();
 
 /** Begins a run and makes it the current one. A run that was begun before is finished, unless it is the same one. */
 export function init(options: InitOptions = {}): Run {
+  const given = options.runId ?? process.env["BINNACLE_RUN_ID"];
+  if (current && !current.isFinished && current.id === given) {
+    Object.assign(current.config, options.config);
+    return current;
+  }
   const run = createRun(options);
   runs.add(run);
   if (current && !current.isFinished) void current.finish();
