@@ -65,15 +65,30 @@ export function ensureAddon(folder: string, { name, sha256, file }: Addon): stri
   if (digest(bytes) !== sha256)
     throw new CollectorError("internal", `The ${name} addon inside this binary is damaged.`);
   const temporary = join(folder, `${name}-${process.pid}.tmp`);
-  rmSync(temporary, { force: true });
-  const handle = openSync(temporary, "wx", 0o700);
-  for (let written = 0; written < bytes.length;) written += writeSync(handle, bytes, written);
-  // Else a power loss can leave the final name on a file without content.
-  fsyncSync(handle);
-  closeSync(handle);
-  renameSync(temporary, path);
+  try {
+    writeDurably(temporary, bytes);
+    renameSync(temporary, path);
+  } catch (error) {
+    // On a full disk the half of it would only make matters worse.
+    rmSync(temporary, { force: true });
+    // Two that start at once tidy up after each other; which of them gets the database is decided later.
+    if (holds(path, sha256)) return path;
+    throw error;
+  }
   removeOlder(folder, name, path);
   return path;
+}
+
+function writeDurably(path: string, bytes: Uint8Array): void {
+  rmSync(path, { force: true });
+  const handle = openSync(path, "wx", 0o700);
+  try {
+    for (let written = 0; written < bytes.length;) written += writeSync(handle, bytes, written);
+    // Else a power loss can leave the final name on a file without content.
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
 }
 
 function holds(path: string, sha256: string): boolean {
@@ -87,11 +102,13 @@ function holds(path: string, sha256: string): boolean {
   );
 }
 
-/** Addons of earlier versions. A process that still uses one keeps it: the name goes, the file stays until then. */
+/**
+ * Addons of earlier versions, and what a start that was killed left half written. A process that still uses one keeps
+ * it: the name goes, the file stays until then.
+ */
 function removeOlder(folder: string, name: string, current: string): void {
   for (const entry of readdirSync(folder)) {
     const path = join(folder, entry);
-    if (entry.startsWith(`${name}-`) && entry.endsWith(".node") && path !== current)
-      rmSync(path, { force: true });
+    if (entry.startsWith(`${name}-`) && path !== current) rmSync(path, { force: true });
   }
 }

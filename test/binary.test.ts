@@ -164,6 +164,18 @@ describe.skipIf(skipMounts)("the temporary folder", () => {
       );
     });
 
+  test("a disk too small for the addon is a clear error, and is left as it was", async () => {
+    const dataDir = folder(varFolder);
+    const script = `mount -t tmpfs -o size=4m tmpfs ${dataDir} && "$0" "$@"; status=$?; ls -A ${dataDir}/addons; exit $status`;
+    const wrap = ["unshare", isRoot ? "-m" : "-rm", "sh", "-c", script];
+    const failure = await start({ dataDir, cwd: "/", wrap, program: [binaryElsewhere()] }).then(
+      () => "it started",
+      (error: Error) => error.message,
+    );
+    expect(failure).toContain("is full");
+    expect(failure).not.toContain("libsql-");
+  });
+
   test("a data folder mounted noexec is refused with what to do", async () => {
     const dataDir = folder(varFolder);
     const script = `mount -t tmpfs -o noexec tmpfs ${dataDir} && exec "$0" "$@"`;
@@ -291,10 +303,11 @@ describe("its addon", () => {
     expect(statSync(join(dataDir, "addons")).mode & 0o777).toBe(0o700);
   });
 
-  test("of an earlier version is removed", async () => {
+  test("of an earlier version is removed, and so is one half written", async () => {
     const dataDir = folder();
     mkdirSync(join(dataDir, "addons"), { mode: 0o700 });
     writeFileSync(join(dataDir, "addons/libsql-0000000000000000.node"), "old");
+    writeFileSync(join(dataDir, "addons/libsql-1.tmp"), "half");
     await startAndStop(dataDir);
     expect(readdirSync(join(dataDir, "addons"))).toHaveLength(1);
   });
