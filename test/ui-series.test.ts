@@ -6,6 +6,7 @@ import {
   fromBuckets,
   hasSpread,
   marksOf,
+  placeLate,
   placeOn,
   positive,
   smooth,
@@ -34,6 +35,7 @@ test("buckets stand in the middle of their range, less the shift", () => {
     100,
   );
   expect(series.x).toEqual([25, 100]);
+  expect(series.end).toEqual({ x: 100, value: NaN });
   expect(hasSpread(series)).toBe(true);
   expect(marksOf(series)).toEqual([{ x: 100, kind: "NaN", count: 1 }]);
 });
@@ -69,6 +71,17 @@ describe("smooth", () => {
   f([4, 4, 4], 0.9, [4, 4, 4]);
   f([0, 1], 0.5, [0, 2 / 3]);
   f([null, 1, null, 2], 0.5, [null, 1, null, 5 / 3]);
+});
+
+describe("a live point that may be in the buckets already", () => {
+  const series = { ...emptySeries(), end: { x: 10, value: 3 } };
+  const f = (x: number, value: number, want: string) =>
+    test(`${x} ${value}`, () => expect(placeLate(series, x, value)).toBe(want as never));
+  f(9, 1, "in");
+  f(10, 3, "in");
+  f(10, 4, "ask");
+  f(11, 3, "after");
+  test("none yet", () => expect(placeLate(emptySeries(), 0, 1)).toBe("after"));
 });
 
 test("a logarithmic axis leaves out zero and below", () => {

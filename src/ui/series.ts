@@ -15,8 +15,8 @@ export interface Series {
   ninf: number[];
   /** Points behind the buckets. */
   count: number;
-  /** Buckets that came from the collector; what follows was appended live. */
-  fetched: number;
+  /** The last point: a bucket's place on the axis is its middle, which says less. */
+  end: { x: number; value: number } | undefined;
 }
 
 export const emptySeries = (): Series => ({
@@ -28,7 +28,7 @@ export const emptySeries = (): Series => ({
   inf: [],
   ninf: [],
   count: 0,
-  fetched: 0,
+  end: undefined,
 });
 
 /** A bucket stands in the middle of its range; `shift` is taken off x, for times since the start. */
@@ -38,6 +38,7 @@ export function fromBuckets(buckets: Buckets, shift = 0): Series {
     const high = toNumber(buckets.x1[i]!);
     return low + (high - low) / 2 - shift;
   });
+  const last = x.length - 1;
   return {
     x,
     mean: [...buckets.mean],
@@ -47,15 +48,15 @@ export function fromBuckets(buckets: Buckets, shift = 0): Series {
     inf: [...buckets.inf],
     ninf: [...buckets.ninf],
     count: buckets.count,
-    fetched: x.length,
+    end:
+      last < 0 ? undefined : { x: toNumber(buckets.x1[last]!) - shift, value: toNumber(buckets.last[last]!) },
   };
 }
 
 /** Adds a point at the end. False where it belongs further back: only the collector can sort it in. */
 export function appendPoint(series: Series, x: number, value: number): boolean {
-  const last = series.x.at(-1);
   if (!Number.isFinite(x)) return true;
-  if (last !== undefined && x < last) return false;
+  if (series.end && x < series.end.x) return false;
   const finite = Number.isFinite(value) ? value : null;
   series.x.push(x);
   series.mean.push(finite);
@@ -65,7 +66,17 @@ export function appendPoint(series: Series, x: number, value: number): boolean {
   series.inf.push(value === Infinity ? 1 : 0);
   series.ninf.push(value === -Infinity ? 1 : 0);
   series.count++;
+  series.end = { x, value };
   return true;
+}
+
+/**
+ * What to make of a live point that came while buckets were on their way, and may be in them: "in", "after" them, or "ask" again,
+ * where a step is repeated and only the collector can tell.
+ */
+export function placeLate({ end }: Series, x: number, value: number): "in" | "after" | "ask" {
+  if (!end || x > end.x) return "after";
+  return x < end.x || Object.is(value, end.value) ? "in" : "ask";
 }
 
 /**

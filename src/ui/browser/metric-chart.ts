@@ -1,6 +1,14 @@
 import type { Buckets, MetricSummary } from "../../metric/schema.ts";
 import { axisOf, type MetricsView } from "../metrics-view.ts";
-import { appendPoint, emptySeries, fromBuckets, placeOn, type LiveSeries, type Series } from "../series.ts";
+import {
+  appendPoint,
+  emptySeries,
+  fromBuckets,
+  placeLate,
+  placeOn,
+  type LiveSeries,
+  type Series,
+} from "../series.ts";
 import { Chart } from "./chart.ts";
 import { isAbort, request } from "./http.ts";
 
@@ -96,6 +104,10 @@ export class MetricChart {
     return this.view.zoom?.on === this.axis ? this.view.zoom : undefined;
   }
 
+  private get count(): number {
+    return [...this.seriesByRank.values()].reduce((sum, { count }) => sum + count, 0);
+  }
+
   private queryKey(): string {
     return JSON.stringify([this.axis, this.ranks, this.range]);
   }
@@ -132,7 +144,7 @@ export class MetricChart {
       this.seriesByRank.clear();
       answers.forEach((buckets, i) => this.seriesByRank.set(ranks[i]!, fromBuckets(buckets, shift)));
       events.onProblem(undefined);
-      events.onData([...this.seriesByRank.values()].reduce((sum, { count }) => sum + count, 0));
+      events.onData(this.count);
       const held = this.held ?? [];
       this.held = undefined;
       for (const live of held) this.append(live, true);
@@ -165,19 +177,17 @@ export class MetricChart {
     for (const point of live.points) {
       const place = placeOn(axis, live, point, this.options.started);
       if (place === undefined) continue;
-      const last = series.x.at(-1);
-      if (place === null || (late && last !== undefined && place[0] <= last)) {
-        this.scheduleQuery();
-        continue;
-      }
+      const order = place === null ? "ask" : late ? placeLate(series, ...place) : "after";
+      if (order === "ask") this.scheduleQuery();
+      if (place === null || order !== "after") continue;
       if (range && (place[0] < range.from || place[0] > range.to)) continue;
       if (appendPoint(series, ...place)) changed = true;
       else this.scheduleQuery();
     }
     if (!changed) return;
-    series.count += live.n - live.points.length;
+    if (!late) series.count += live.n - live.points.length;
     if (series.x.length > 1.5 * this.budget) this.scheduleQuery();
-    this.options.events.onData(series.count);
+    this.options.events.onData(this.count);
     this.drawTimer ??= setTimeout(() => {
       this.drawTimer = undefined;
       this.draw();
