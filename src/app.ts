@@ -6,6 +6,7 @@ import { liveRoutes } from "./api/live.ts";
 import { logRoutes } from "./api/logs.ts";
 import { metricRoutes, takeRecords } from "./api/metrics.ts";
 import { toResponse } from "./api/error.ts";
+import { overlayRoutes } from "./api/overlay.ts";
 import { pythonRoutes } from "./api/python.ts";
 import { createRoutes, type App } from "./api/route.ts";
 import { runRoutes } from "./api/runs.ts";
@@ -49,6 +50,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", runRoutes(edge));
   app.route("/api/v1", heartbeatRoutes(edge));
   app.route("/api/v1", metricRoutes(edge));
+  app.route("/api/v1", overlayRoutes(edge));
   app.route("/api/v1", logRoutes(edge));
   app.route("/api/v1", liveRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));

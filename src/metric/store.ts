@@ -1,16 +1,14 @@
 import type { Entry } from "../entry.ts";
-import { createChunkTable, type TextPoint } from "../store/chunk-table.ts";
+import { createChunkTable } from "../store/chunk-table.ts";
 import { CHUNK_POINTS, type Page } from "../store/head.ts";
 import type { Applier } from "../store/journal.ts";
 import type { Connection } from "../store/open.ts";
 import { createSealer } from "../store/seal.ts";
 import { toWire, type MetricBatch } from "./batch.ts";
-import { bucketsOf } from "./buckets.ts";
 import { decodeBatch } from "./decode.ts";
 import { tooManySeries } from "./parse.ts";
-import { queryPyramid } from "./pyramid.ts";
-import { readAll } from "./read.ts";
-import { MAX_SERIES_PER_RUN, type Buckets, type MetricSummary, type Points } from "./schema.ts";
+import { createReader, type SeriesReader } from "./reader.ts";
+import { MAX_SERIES_PER_RUN, type MetricSummary } from "./schema.ts";
 import { Series } from "./series.ts";
 
 /** Points in memory above which the largest heads are sealed before they are full. 32 bytes a point. */
@@ -28,36 +26,14 @@ const TEXT_BATCH = 500;
 /** A text costs about as much memory as so many points. */
 const TEXT_POINTS = 8;
 
-export type Point = Points["points"][number];
-
-export interface PointsQuery {
-  /** Absent: the lowest rank that logs the metric. */
-  rank?: number | undefined;
-  /** "step", "time" or the name of another metric of the same records. */
-  x?: string | undefined;
-}
-
-export interface BucketsQuery extends PointsQuery {
-  points: number;
-  from?: number | undefined;
-  to?: number | undefined;
-}
-
 /** The metrics of all runs: heads in memory, chunks on disk. */
-export interface SeriesStore {
+export interface SeriesStore extends SeriesReader {
   readonly applier: Applier;
   /** Refuses a batch that would bring more series than a run may have; else its new series count from now on. */
   admit(run: string, batch: MetricBatch): void;
   /** undefined, or what a writer waits for while sealing catches up. */
   room(): Promise<void> | undefined;
   list(run: string): MetricSummary[];
-  /** Every point in arrival order; points whose record lacks the x are left out. undefined: no such metric. */
-  points(
-    run: string,
-    key: string,
-    query?: PointsQuery,
-  ): Promise<{ rank: number; points: Point[] } | undefined>;
-  buckets(run: string, key: string, query: BucketsQuery): Promise<Buckets | undefined>;
   /** Largest step a run, or one rank of it, has seen; null before the first record. */
   lastStep(run: string, rank?: number): number | null;
   /** Seals everything that is only in memory (and in the journal). */
@@ -323,35 +299,6 @@ export function createSeriesStore(
     return low;
   }
 
-  interface Joined {
-    x: Float64Array;
-    value: Float64Array;
-    ordinal: Float64Array;
-  }
-
-  /** Points of a series on an axis, in arrival order. */
-  async function joined(series: Series, x: string): Promise<Joined> {
-    const columns = await readAll(table, series, chunkPoints);
-    if (x === "step" || x === "time")
-      return { x: columns[x], value: columns.value, ordinal: columns.ordinal };
-    const other = find(series.run, x, series.rank);
-    const none = new Float64Array();
-    if (!other) return { x: none, value: none, ordinal: none };
-    return joinByOrdinal(columns, await readAll(table, other, chunkPoints));
-  }
-
-  async function xOfTexts(series: Series, x: string): Promise<(text: TextPoint) => number | undefined> {
-    if (x === "step") return ({ step }) => step;
-    if (x === "time") return ({ time }) => time;
-    const other = find(series.run, x, series.rank);
-    const xByOrdinal = new Map<number, number>();
-    if (other) {
-      const { ordinal, value } = await readAll(table, other, chunkPoints);
-      ordinal.forEach((at, i) => xByOrdinal.set(at, value[i]!));
-    }
-    return ({ ordinal }) => xByOrdinal.get(ordinal);
-  }
-
   return {
     applier: { kind: "metric.appended", apply, lowWater },
 
@@ -375,32 +322,7 @@ export function createSeriesStore(
       return [...seriesOf(run).byKey].map(([name, byRank]) => summarize(name, byRank));
     },
 
-    async points(run, key, { rank, x = "step" } = {}) {
-      const series = find(run, key, rank);
-      if (!series) return undefined;
-      const { x: xs, value, ordinal } = await joined(series, x);
-      const points: Point[] = Array.from(value, (y, i) => [toWire(xs[i]!), toWire(y)]);
-      if (series.textCount === 0) return { rank: series.rank, points };
-      const xOf = await xOfTexts(series, x);
-      const merged = points.map((point, i) => ({ ordinal: ordinal[i]!, point }));
-      for (const text of [...table.texts(series.id), ...series.texts]) {
-        const at = xOf(text);
-        if (at !== undefined)
-          merged.push({ ordinal: text.ordinal, point: [toWire(at), JSON.parse(text.json) as Point[1]] });
-      }
-      merged.sort((a, b) => a.ordinal - b.ordinal);
-      return { rank: series.rank, points: merged.map(({ point }) => point) };
-    },
-
-    async buckets(run, key, { rank, x = "step", points, from = -Infinity, to = Infinity }) {
-      const series = find(run, key, rank);
-      if (!series) return undefined;
-      const about = { run, metric: key, x, rank: series.rank };
-      if (x === "step" || x === "time")
-        return { ...about, ...queryPyramid(table, series, chunkPoints, { axis: x, points, from, to }) };
-      const { x: xs, value } = await joined(series, x);
-      return { ...about, ...bucketsOf(xs, value, points, from, to) };
-    },
+    ...createReader(table, chunkPoints, find),
 
     lastStep(run, only) {
       let last = -Infinity;
@@ -455,32 +377,4 @@ function summarize(name: string, byRank: Map<number, Series>): MetricSummary {
     last_step: Number.isNaN(stats.lastStep) ? null : stats.lastStep,
     last_time: Number.isNaN(stats.lastTime) ? null : stats.lastTime,
   };
-}
-
-interface Ordered {
-  ordinal: Float64Array;
-  value: Float64Array;
-}
-
-/** Points of `series` whose record also has a value of `axis`. Both ascend in ordinal. */
-export function joinByOrdinal(
-  series: Ordered,
-  axis: Ordered,
-): { x: Float64Array; value: Float64Array; ordinal: Float64Array } {
-  const size = Math.min(series.ordinal.length, axis.ordinal.length);
-  const x = new Float64Array(size);
-  const value = new Float64Array(size);
-  const ordinal = new Float64Array(size);
-  let length = 0;
-  for (let i = 0, j = 0; i < series.ordinal.length && j < axis.ordinal.length;) {
-    const difference = series.ordinal[i]! - axis.ordinal[j]!;
-    if (difference < 0) i++;
-    else if (difference > 0) j++;
-    else {
-      x[length] = axis.value[j++]!;
-      ordinal[length] = series.ordinal[i]!;
-      value[length++] = series.value[i++]!;
-    }
-  }
-  return { x: x.subarray(0, length), value: value.subarray(0, length), ordinal: ordinal.subarray(0, length) };
 }

@@ -1,0 +1,195 @@
+import type { ChunkTable, TextPoint } from "../store/chunk-table.ts";
+import { toWire } from "./batch.ts";
+import { bucketsOf, type BucketColumns } from "./buckets.ts";
+import { queryPyramid, type RangeAxis } from "./pyramid.ts";
+import { chunkCount, readAll, readChunkOn } from "./read.ts";
+import type { Buckets, Points } from "./schema.ts";
+import type { Series } from "./series.ts";
+
+export type Point = Points["points"][number];
+
+export interface PointsQuery {
+  /** Absent: the lowest rank that logs the metric. */
+  rank?: number | undefined;
+  /** "step", "time" or the name of another metric of the same records. */
+  x?: string | undefined;
+}
+
+export interface BucketsQuery extends PointsQuery {
+  points: number;
+  from?: number | undefined;
+  to?: number | undefined;
+}
+
+export interface CurveQuery extends PointsQuery {
+  points: number;
+}
+
+/** A series to be drawn: its points, ascending in x, or its buckets where it has more than were asked for. */
+export interface Curve {
+  rank: number;
+  /** Points behind it. */
+  count: number;
+  x: Float64Array;
+  /** Values, or means of the buckets' finite values; NaN where there is none. */
+  y: Float64Array;
+  /** Extremes of the buckets; null where every point stands for itself. */
+  min: Float64Array | null;
+  max: Float64Array | null;
+}
+
+/** How what is stored of a series is read. undefined: no such metric. */
+export interface SeriesReader {
+  /** Every point in arrival order; points whose record lacks the x are left out. */
+  points(
+    run: string,
+    key: string,
+    query?: PointsQuery,
+  ): Promise<{ rank: number; points: Point[] } | undefined>;
+  buckets(run: string, key: string, query: BucketsQuery): Promise<Buckets | undefined>;
+  curve(run: string, key: string, query: CurveQuery): Promise<Curve | undefined>;
+}
+
+interface Joined {
+  x: Float64Array;
+  value: Float64Array;
+  ordinal: Float64Array;
+}
+
+export function createReader(
+  table: ChunkTable,
+  chunkPoints: number,
+  find: (run: string, key: string, rank: number | undefined) => Series | undefined,
+): SeriesReader {
+  /** Points of a series on an axis, in arrival order. */
+  async function joined(series: Series, x: string): Promise<Joined> {
+    const columns = await readAll(table, series, chunkPoints);
+    if (isRangeAxis(x)) return { x: columns[x], value: columns.value, ordinal: columns.ordinal };
+    const other = find(series.run, x, series.rank);
+    const none = new Float64Array();
+    if (!other) return { x: none, value: none, ordinal: none };
+    return joinByOrdinal(columns, await readAll(table, other, chunkPoints));
+  }
+
+  async function xOfTexts(series: Series, x: string): Promise<(text: TextPoint) => number | undefined> {
+    if (x === "step") return ({ step }) => step;
+    if (x === "time") return ({ time }) => time;
+    const other = find(series.run, x, series.rank);
+    const xByOrdinal = new Map<number, number>();
+    if (other) {
+      const { ordinal, value } = await readAll(table, other, chunkPoints);
+      ordinal.forEach((at, i) => xByOrdinal.set(at, value[i]!));
+    }
+    return ({ ordinal }) => xByOrdinal.get(ordinal);
+  }
+
+  async function bucketColumns(
+    series: Series,
+    { x = "step", points, from = -Infinity, to = Infinity }: BucketsQuery,
+  ): Promise<BucketColumns> {
+    if (isRangeAxis(x)) return queryPyramid(table, series, chunkPoints, { axis: x, points, from, to });
+    const { x: xs, value } = await joined(series, x);
+    return bucketsOf(xs, value, points, from, to);
+  }
+
+  /** Points of a short series without a detour over rows. */
+  function shortCurve(series: Series, axis: RangeAxis): { x: Float64Array; y: Float64Array } {
+    const x = new Float64Array(series.count);
+    const y = new Float64Array(series.count);
+    let at = 0;
+    const put = (xs: Float64Array, values: Float64Array) => {
+      x.set(xs, at);
+      y.set(values, at);
+      at += xs.length;
+    };
+    for (let position = 0; position < chunkCount(series, chunkPoints); position++) {
+      const chunk = readChunkOn(table, series, position, axis);
+      put(chunk.x, chunk.value);
+    }
+    for (const page of series.pages) {
+      const columns = page.columns();
+      put(columns[axis], columns.value);
+    }
+    return sorted(x, y);
+  }
+
+  return {
+    async points(run, key, { rank, x = "step" } = {}) {
+      const series = find(run, key, rank);
+      if (!series) return undefined;
+      const { x: xs, value, ordinal } = await joined(series, x);
+      const points: Point[] = Array.from(value, (y, i) => [toWire(xs[i]!), toWire(y)]);
+      if (series.textCount === 0) return { rank: series.rank, points };
+      const xOf = await xOfTexts(series, x);
+      const merged = points.map((point, i) => ({ ordinal: ordinal[i]!, point }));
+      for (const text of [...table.texts(series.id), ...series.texts]) {
+        const at = xOf(text);
+        if (at !== undefined)
+          merged.push({ ordinal: text.ordinal, point: [toWire(at), JSON.parse(text.json) as Point[1]] });
+      }
+      merged.sort((a, b) => a.ordinal - b.ordinal);
+      return { rank: series.rank, points: merged.map(({ point }) => point) };
+    },
+
+    async buckets(run, key, query) {
+      const series = find(run, key, query.rank);
+      if (!series) return undefined;
+      const columns = await bucketColumns(series, query);
+      return { run, metric: key, x: query.x ?? "step", rank: series.rank, ...columns };
+    },
+
+    async curve(run, key, { rank, x = "step", points }) {
+      const series = find(run, key, rank);
+      if (!series) return undefined;
+      if (isRangeAxis(x) && series.count <= points)
+        return { rank: series.rank, count: series.count, ...shortCurve(series, x), min: null, max: null };
+      const columns = await bucketColumns(series, { x, points });
+      const single = columns.n.every((n) => n === 1);
+      const numbers = (column: (number | null)[]) => Float64Array.from(column, (value) => value ?? NaN);
+      return {
+        rank: series.rank,
+        count: columns.count,
+        x: Float64Array.from(columns.x0, (low, i) => (Number(low) + Number(columns.x1[i]!)) / 2),
+        y: numbers(columns.mean),
+        min: single ? null : numbers(columns.min),
+        max: single ? null : numbers(columns.max),
+      };
+    },
+  };
+}
+
+const isRangeAxis = (x: string): x is RangeAxis => x === "step" || x === "time";
+
+function sorted(x: Float64Array, y: Float64Array): { x: Float64Array; y: Float64Array } {
+  let ascends = true;
+  for (let i = 1; i < x.length; i++) ascends &&= x[i]! >= x[i - 1]!;
+  if (ascends) return { x, y };
+  const order = Uint32Array.from(x, (_, i) => i).sort((a, b) => x[a]! - x[b]! || a - b);
+  const inOrder = (column: Float64Array) => Float64Array.from(order, (i) => column[i]!);
+  return { x: inOrder(x), y: inOrder(y) };
+}
+
+interface Ordered {
+  ordinal: Float64Array;
+  value: Float64Array;
+}
+
+/** Points of `series` whose record also has a value of `axis`. Both ascend in ordinal. */
+export function joinByOrdinal(series: Ordered, axis: Ordered): Joined {
+  const size = Math.min(series.ordinal.length, axis.ordinal.length);
+  const x = new Float64Array(size);
+  const value = new Float64Array(size);
+  const ordinal = new Float64Array(size);
+  let length = 0;
+  for (let i = 0, j = 0; i < series.ordinal.length && j < axis.ordinal.length;) {
+    const difference = series.ordinal[i]! - axis.ordinal[j]!;
+    if (difference < 0) i++;
+    else if (difference > 0) j++;
+    else {
+      x[length] = axis.value[j++]!;
+      ordinal[length] = series.ordinal[i]!;
+      value[length++] = series.value[i++]!;
+    }
+  }
+  return { x: x.subarray(0, length), value: value.subarray(0, length), ordinal: ordinal.subarray(0, length) };
+}
