@@ -308,7 +308,7 @@ test("lines still being rewritten go by themselves, newest state only, and no nu
   expect(opens.at(-1)!.body["open"]).toEqual({ stderr: "100%" });
   sender.open({ stderr: null });
   await sender.finish({ status: "FINISHED" });
-  expect(collector.requests.filter(({ body }) => body["open"]).at(-1)!.body["open"]).toEqual({
+  expect(collector.requests.findLast(({ body }) => body["open"])!.body["open"]).toEqual({
     stderr: null,
   });
   expect(collector.texts).toEqual(["a"]);

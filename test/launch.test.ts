@@ -21,6 +21,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const main = join(import.meta.dirname, "../src/cli/main.ts");
 const sh = (script: string) => ["--", "bash", "-c", script];
 const launchSh = (script: string, options = {}) => launchOn(server, sh(script), options);
 
@@ -187,6 +188,16 @@ describe("what it says and keeps", () => {
     expect(lines.at(-1)!.text).toBe("403");
   });
 
+  test("a launch inside a launched program makes a run of its own", async () => {
+    const { code, lines, id } = await launchSh(
+      `${process.execPath} ${main} launch -n inner -- echo from inside`,
+    );
+    expect(code).toBe(0);
+    const inner = /binnacle: run (\d+) \(inner\)/.exec(lines.map((line) => line.text).join("\n"))![1]!;
+    expect(inner).not.toBe(id);
+    expect((await readLines(server, inner)).map((line) => line.text)).toEqual(["from inside"]);
+  });
+
   test("PYTHONUNBUFFERED stays as it was set", async () => {
     const { lines } = await launchSh('echo "[$PYTHONUNBUFFERED]"', { env: { PYTHONUNBUFFERED: "" } });
     expect(lines[0]!.text).toBe("[]");
@@ -251,6 +262,27 @@ describe("signals", () => {
     launch.child.kill("SIGUSR1");
     expect((await launch.ended).code).toBe(5);
     expect((await readRun(server, await launch.id)).status).toBe("FAILED");
+  });
+
+  test("a terminal that is closed: the program hears SIGHUP, its last words are kept", async () => {
+    const program = "trap 'echo last words; exit 9' HUP; echo ready; while :; do sleep 0.05; done";
+    const terminal = Bun.spawn(
+      [
+        "python3",
+        join(import.meta.dirname, "helpers/closed_terminal.py"),
+        process.execPath,
+        main,
+        "launch",
+        "-n",
+        "hangup",
+        ...sh(program),
+      ],
+      { env: { ...process.env, BINNACLE_DATA: server.dataDir }, stdout: "pipe" },
+    );
+    expect(await new Response(terminal.stdout).text()).toBe("9\n");
+    const { runs } = await server.api("/api/v1/runs?search=hangup");
+    expect(runs[0]).toMatchObject({ status: "KILLED", exit_code: 9 });
+    expect((await readLines(server, runs[0].id)).at(-1)!.text).toBe("last words");
   });
 
   test("what the program leaves behind with its output open is ended with it", async () => {

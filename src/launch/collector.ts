@@ -39,9 +39,10 @@ export interface FoundCollector {
 export async function ensureCollector(given: {
   url?: string | undefined;
   data?: string | undefined;
+  env: Record<string, string | undefined>;
 }): Promise<FoundCollector> {
   const connection = findConnection(given);
-  const isNamed = Boolean(given.url) || (!given.data && Boolean(process.env["BINNACLE_URL"]));
+  const isNamed = Boolean(given.url) || (!given.data && Boolean(given.env["BINNACLE_URL"]));
   const problem = await problemWith(connection, isNamed);
   if (!problem) return { connection, notice: undefined };
   if (isNamed) return { connection, notice: problem };

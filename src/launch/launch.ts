@@ -10,6 +10,8 @@ import { ensureCollector } from "./collector.ts";
 import { takeControl, type Control } from "./control.ts";
 import { judge, startProgram, type Ending, type RunningProgram, type Verdict } from "./process.ts";
 
+type Env = Record<string, string | undefined>;
+
 /** What to launch, read from the command line and, where there is one, the job file. */
 export interface LaunchPlan {
   file: string;
@@ -17,7 +19,7 @@ export interface LaunchPlan {
   /** For people: what the run is listed with. */
   command: string;
   cwd?: string | undefined;
-  env: Record<string, string | undefined>;
+  env: Env;
   runId?: string | undefined;
   name?: string | undefined;
   project?: string | undefined;
@@ -39,13 +41,17 @@ const CREATE_WITHIN_MS = 5_000;
 /** What a program left behind may hold its output open so long after its own end: it is told to end, then killed. */
 const LEFTOVER_MS = 2_000;
 const TICK_MS = 100;
+/** After so long a person wonders why the prompt does not come back. */
+const PATIENCE_MS = 2_000;
 
 /** Runs a program, keeps its output, and resolves with its exit code. */
 export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<number> {
-  const { connection, notice } = await ensureCollector(options);
-  if (notice) say(`${notice}.`);
   const id = plan.runId ?? newRunId();
-  const { sender, run } = await openRun(plan, id, connection, options);
+  const where = { url: options.url, data: options.data, env: withoutForeignToken(process.env, id) };
+  const { connection, notice } = await ensureCollector(where);
+  if (notice) say(`${notice}.`);
+  const connect = () => findConnection(where);
+  const { sender, run } = await openRun(plan, id, connection.spoolDir, connect);
   const url = `${connection.url}/runs/${id}`;
   say(`run ${id}${run ? ` (${run.name})` : ""} · ${url}`);
   options.onRun?.({ id, url });
@@ -54,7 +60,7 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   const program = startProgram({ ...plan, env: childEnv(plan, id, connection, options) });
   const control = takeControl(program);
   const endHeartbeat = holdHeartbeat({
-    connection: () => findConnection(options),
+    connection: connect,
     run: id,
     client: sender.client,
     onStop: control.stop,
@@ -74,13 +80,13 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
 async function openRun(
   plan: LaunchPlan,
   id: string,
-  connection: Connection,
-  options: LaunchOptions,
+  spoolDir: string,
+  connect: () => Connection,
 ): Promise<{ sender: Sender; run: RunDetail | undefined }> {
   const offline = Promise.withResolvers<undefined>();
   const sender = createSender({
-    connection: () => findConnection(options),
-    spoolDir: connection.spoolDir,
+    connection: connect,
+    spoolDir,
     create: {
       id,
       ...(plan.name !== undefined && { name: plan.name }),
@@ -111,12 +117,19 @@ async function openRun(
 /** Answers that no waiting will change: better said now than found out after the training. */
 const REFUSALS = new Set<ErrorCode>(["unauthorized", "forbidden", "misdirected"]);
 
+/** A launch inside a launched program makes a run of its own, for which that program's token is no good. */
+function withoutForeignToken(env: Env, id: string): Env {
+  const token = env["BINNACLE_TOKEN"] ?? "";
+  if (!token.startsWith("bnc_run_") || token.startsWith(`bnc_run_${id}_`)) return env;
+  return { ...env, BINNACLE_TOKEN: undefined };
+}
+
 function childEnv(
   plan: LaunchPlan,
   id: string,
   { url, token, dataDir, spoolDir }: Connection,
   { data, unpackPython }: LaunchOptions,
-): Record<string, string | undefined> {
+): Env {
   const { env } = plan;
   const pythonPath = [attempt(() => unpackPython(dataDir)), env["PYTHONPATH"]].filter(Boolean).join(":");
   return {
@@ -186,7 +199,14 @@ function finish(sender: Sender, { status, reason, exitCode }: Verdict): Promise<
         text: `binnacle: ${dropped.lines} lines are missing in this log: no collector answered, and the spool was full.`,
       },
     ]);
-  return sender.finish({ status, exit_code: exitCode, ...(reason !== undefined && { reason }) });
+  const patience = setTimeout(() => {
+    const { online, spooled } = sender.stats();
+    const left = spooled > 0 ? ` (${Math.ceil(spooled / 1e6)} MB)` : "";
+    if (online)
+      say(`the program has ended; sending what is left${left}. Ctrl-C leaves it for \`binnacle sync\`.`);
+  }, PATIENCE_MS);
+  const delivery = sender.finish({ status, exit_code: exitCode, ...(reason !== undefined && { reason }) });
+  return delivery.finally(() => clearTimeout(patience));
 }
 
 function report({ delivered, spool, stats }: Delivery): void {
