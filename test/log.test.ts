@@ -156,15 +156,21 @@ describe("append", () => {
     ]);
   });
 
-  test("an append that fails gives its number back", async () => {
+  test("a batch that a full disk refused is no repetition when it comes again", async () => {
     const collector = open();
-    const { journal } = collector;
-    const failing = { ...journal, append: () => Promise.reject(new Error("disk full")) };
-    expect(
-      appendLogs({ ...collector, journal: failing }, RUN, { client: "c", seq: 1, items: [{ text: "a" }] }),
-    ).rejects.toThrow("disk full");
-    await append(collector, 1, ["a again"]);
-    expect(await texts(collector)).toEqual(["a again"]);
+    await append(collector, 1, ["a"]);
+    const { connection } = collector;
+    const { page_count } = connection.prepare("PRAGMA page_count").get() as { page_count: number };
+    connection.exec(`PRAGMA max_page_count=${page_count}`);
+    const noise = Array.from({ length: 300 }, () => crypto.randomUUID().repeat(20));
+    const first = append(collector, 2, noise);
+    const repeated = append(collector, 2, noise);
+    await expect(first).rejects.toMatchObject({ code: "disk-full" });
+    await expect(repeated).rejects.toMatchObject({ code: "disk-full" });
+    connection.exec("PRAGMA max_page_count=1000000");
+    collector.journal.refuse(undefined);
+    expect(await append(collector, 2, noise)).toEqual({ acked: 2 });
+    expect(await texts(collector)).toEqual(["a", ...noise]);
   });
 });
 

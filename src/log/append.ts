@@ -1,6 +1,7 @@
 import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
 import type { Appended } from "../metric/schema.ts";
-import { claimBatch, releaseBatch, writerOf } from "../store/counters.ts";
+import { claimBatch, writerOf } from "../store/counters.ts";
 import { packLines } from "../store/log-chunk.ts";
 import type { AppendLogs, LogLine } from "./schema.ts";
 import { recogniseLevel } from "./level.ts";
@@ -33,30 +34,38 @@ export async function appendLogs(collector: Collector, run: string, input: Appen
     return { line: first + index, time, stream, level: level ?? recognised.level, rank, text };
   });
   const { encoding, payload } = packLines(lines);
-  try {
-    await collector.journal.append(
-      {
-        kind: "log.appended",
-        version: 1,
-        run,
-        client,
-        clientSeq: seq,
-        ordinal: first,
-        nextStep: null,
-        count: lines.length,
-        time: now,
-        encoding,
-        payload,
-      },
-      lines,
-    );
-  } catch (error) {
-    // Else the client's next try would pass for a repetition of what was never stored.
-    releaseBatch(counter, client, seq);
-    throw error;
-  }
+  await collector.journal.append(
+    {
+      kind: "log.appended",
+      version: 1,
+      run,
+      client,
+      clientSeq: seq,
+      ordinal: first,
+      nextStep: null,
+      count: lines.length,
+      time: now,
+      encoding,
+      payload,
+    },
+    lines,
+  );
   announceOpen(collector, run, input);
   return { acked: seq };
+}
+
+/** Once the first try is durable, like that one; where it could not be stored this is the first. */
+async function answerRepetition(collector: Collector, run: string, input: AppendLogs): Promise<Appended> {
+  const { client, seq } = input;
+  await collector.journal.settled();
+  const stored = writerOf(collector.counters.get(run), client).seq;
+  if (seq <= stored) return { acked: seq };
+  // No gap: who hears of one may take the missing batches for lost and pass over them.
+  if (seq > stored + 1)
+    throw new CollectorError("busy", "An earlier batch of this client could not be stored.", {
+      hint: "Send its batches again, in order.",
+    });
+  return appendLogs(collector, run, input);
 }
 
 function announceOpen(

@@ -171,9 +171,3 @@ export function claimBatch(counter: RunCounter, client: string, seq: number): bo
   writer.seq = seq;
   return true;
 }
-
-/** Gives a batch's number back after its append failed: else the client's next try would pass for a repetition. */
-export function releaseBatch(counter: RunCounter, client: string, seq: number): void {
-  const writer = writerOf(counter, client);
-  if (writer.seq >= seq) writer.seq = seq - 1;
-}
