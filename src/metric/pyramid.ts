@@ -138,7 +138,7 @@ class Reader {
 
   nodes(position: number): Nodes {
     if (this.nodesAt?.position !== position)
-      this.nodesAt = { position, nodes: this.table.nodes(this.series.id, position) };
+      this.nodesAt = { position, nodes: this.table.nodes(this.series.id, position, this.axis) };
     return this.nodesAt.nodes;
   }
 
@@ -150,12 +150,12 @@ class Reader {
 
   blockNodes(block: number): Nodes {
     if (this.blockAt?.block !== block)
-      this.blockAt = { block, nodes: this.table.blockNodes(this.series.id, block) };
+      this.blockAt = { block, nodes: this.table.blockNodes(this.series.id, block, this.axis) };
     return this.blockAt.nodes;
   }
 
   blockUpper(block: number): Nodes {
-    return this.table.blockUpper(this.series.id, block);
+    return this.table.blockUpper(this.series.id, block, this.axis);
   }
 
   /** Points of the stretches and of memory; those outside the range may be among them. */

@@ -51,6 +51,8 @@ export interface TextPoint {
   json: string;
 }
 
+type AxisRange = "step" | "time";
+
 export interface Range {
   stepMin: number;
   stepMax: number;
@@ -187,8 +189,8 @@ export function createChunkTable(connection: Connection) {
       }));
     },
 
-    nodes: (series: number, position: number): Nodes =>
-      decodeNodes(blob((selectNodes.get(idOf(series, position)) as unknown[])[0])),
+    nodes: (series: number, position: number, axis: AxisRange): Nodes =>
+      decodeNodes(blob((selectNodes.get(idOf(series, position)) as unknown[])[0]), axis),
 
     /** Ordinals, steps and times of a chunk, encoded. */
     axis(series: number, position: number): Uint8Array {
@@ -212,12 +214,12 @@ export function createChunkTable(connection: Connection) {
     },
 
     /** Second level of a block. */
-    blockNodes: (series: number, block: number): Nodes =>
-      decodeNodes(blob((selectBlockNodes.get(idOf(series, block)) as unknown[])[0])),
+    blockNodes: (series: number, block: number, axis: AxisRange): Nodes =>
+      decodeNodes(blob((selectBlockNodes.get(idOf(series, block)) as unknown[])[0]), axis),
 
     /** Third level of a block. */
-    blockUpper: (series: number, block: number): Nodes =>
-      decodeNodes(blob((selectBlockUpper.get(idOf(series, block)) as unknown[])[0])),
+    blockUpper: (series: number, block: number, axis: AxisRange): Nodes =>
+      decodeNodes(blob((selectBlockUpper.get(idOf(series, block)) as unknown[])[0]), axis),
 
     putText(series: number, { ordinal, step, time, json }: TextPoint): void {
       putText.run(series, ordinal, step, time, json);

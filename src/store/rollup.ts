@@ -143,7 +143,16 @@ export const encodeNodes = (nodes: Nodes): Uint8Array =>
     { shared: true },
   );
 
-export function decodeNodes(bytes: Uint8Array): Nodes {
-  const columns = decodeColumns(bytes, NAMES.length);
-  return Object.fromEntries(NAMES.map((name, i) => [name, columns[i]!])) as unknown as Nodes;
+const STEPS = NAMES.flatMap((name, i) => (name.startsWith("time") ? [] : [i]));
+const TIMES = NAMES.flatMap((name, i) => (name.startsWith("step") ? [] : [i]));
+
+/** `axis`: the only range that is asked for; the columns of the other come back empty. */
+export function decodeNodes(bytes: Uint8Array, axis?: "step" | "time"): Nodes {
+  const wanted = axis && (axis === "step" ? STEPS : TIMES);
+  const [n, min, max, sum, first, last, nan, inf, ninf, stepMin, stepMax, timeMin, timeMax] = decodeColumns(
+    bytes,
+    NAMES.length,
+    wanted,
+  );
+  return { n, min, max, sum, first, last, nan, inf, ninf, stepMin, stepMax, timeMin, timeMax } as Nodes;
 }
