@@ -64,7 +64,7 @@ function execute(command, args, { env, limit }) {
   });
 }
 
-function report(name, { status, output, seconds }, { passed, failed, skipped }) {
+function report(name, { status, output, seconds }, { passed, failed, skipped, skippedNames = [] }) {
   // A process that ends badly without a failing test has crashed, and counts as one failure.
   const broken = failed > 0 || status !== 0;
   count.passed += passed;
@@ -76,7 +76,9 @@ function report(name, { status, output, seconds }, { passed, failed, skipped }) 
   if (skipped > 0) parts.push(`${skipped} skipped`);
   if (failed === 0 && broken) parts.push(`ended with ${status}`);
   say(`${broken ? "✗" : "✓"} ${name}: ${parts.join(", ")} (${seconds.toFixed(1)} s)`);
+  // Why, where the test says so, and which.
   for (const [line] of output.matchAll(/^\*\*\* SKIPPED.*$/gm)) say(`  ${line}`);
+  for (const skippedName of skippedNames) say(`  skipped: ${skippedName}`);
   if (!broken) return;
   failures.push(name);
   say(output.trimEnd());
@@ -99,10 +101,12 @@ function counts(file) {
   const head = /<testsuites ([^>]*)>/.exec(report)?.[1] ?? "";
   const attribute = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
   const failed = attribute("failures") + attribute("errors");
-  // The hooks of a skipped group stand there as tests without a name.
-  const hooks = [...report.matchAll(/<testcase name="\(unnamed\)"[^>]*>\s*<skipped/g)].length;
   const passed = attribute("tests") - failed - attribute("skipped");
-  return { passed, failed, skipped: attribute("skipped") - hooks };
+  // The hooks of a skipped group stand there as tests without a name.
+  const skippedNames = [...report.matchAll(/<testcase name="([^"]*)"[^>]*>\s*<skipped/g)]
+    .map(([, name]) => name.replaceAll("&quot;", '"').replaceAll("&apos;", "'").replaceAll("&amp;", "&"))
+    .filter((name) => name !== "(unnamed)");
+  return { passed, failed, skipped: skippedNames.length, skippedNames };
 }
 
 async function testFile(bun, name, env, folder) {
