@@ -36,6 +36,8 @@ export interface Collector {
   readonly pruner: Pruner;
   /** ms since the epoch. */
   now(): number;
+  /** Seals what is in memory and shrinks the file, for at most so long; what is left undone the next start takes up. */
+  tidy(ms: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -113,6 +115,18 @@ export function openCollector({
     quota,
     pruner,
     now,
+    async tidy(ms) {
+      const tidied = (async () => {
+        await journal.settled();
+        logs.seal();
+        await series.seal();
+        await trimmer.trimAll();
+        await pruner.vacuum(true);
+      })();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      await Promise.race([tidied, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]);
+      clearTimeout(timer);
+    },
     async close() {
       await journal.close();
       quota.close();

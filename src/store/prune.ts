@@ -17,8 +17,8 @@ export interface Pruner {
   purge(run: string): Promise<void>;
   /** Takes up deletions that a stop or a kill cut short. */
   resume(): Promise<void>;
-  /** Gives pages back to the file system where many are free. */
-  vacuum(): Promise<void>;
+  /** Gives pages back to the file system where many are free, or all of them. */
+  vacuum(all?: boolean): Promise<void>;
   /** Bytes of used pages and of files. */
   usedBytes(): number;
   close(): Promise<void>;
@@ -61,8 +61,9 @@ export function createPruner(
 
   const count = (statement: typeof selectFree) => (statement.get() as [number])[0];
 
-  async function vacuum(): Promise<void> {
-    while (!closed && count(selectFree) > Math.max(MIN_FREE_PAGES, count(selectPages) / 5)) {
+  async function vacuum(all: boolean): Promise<void> {
+    const kept = all ? 0 : Math.max(MIN_FREE_PAGES, count(selectPages) / 5);
+    while (!closed && count(selectFree) > kept) {
       connection.exec(`PRAGMA incremental_vacuum(${VACUUM_PAGES})`);
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -74,7 +75,7 @@ export function createPruner(
       inTurn(async () => {
         for (const { id } of selectLeftovers.all() as { id: string }[]) await purge(id);
       }),
-    vacuum: () => inTurn(vacuum),
+    vacuum: (all = false) => inTurn(() => vacuum(all)),
     usedBytes: () => pagesUsed() + blobBytes(),
     async close() {
       closed = true;

@@ -13,6 +13,8 @@ const EVERY_MS = 250;
 export interface Trimmer {
   /** One pass; true where more could go at once. */
   trim(): boolean;
+  /** Everything that nobody needs, what is kept for browsers too. */
+  trimAll(): Promise<void>;
   close(): void;
 }
 
@@ -67,19 +69,22 @@ export function createTrimmer(
   timer.unref();
 
   function trim(): boolean {
-    const until = performance.now() + SLICE_MS;
     const { first, last } = journal.bounds();
     const needed = journal.needed();
     // An idle collector asks no more than this.
     if (last === seen.last && needed === seen.needed) return false;
     const before = Math.min(needed, Math.max(last - keepEntries + 1, firstWithin(first)));
+    const more = removeBefore(before);
+    if (!more) seen = { last, needed };
+    return more;
+  }
+
+  /** For as long as a slice lasts; true where more is to be removed. */
+  function removeBefore(before: number): boolean {
+    const until = performance.now() + SLICE_MS;
     while (!closed) {
       const rows = selectOldest.all(before) as Row[];
-      if (rows.length === 0) {
-        seen = { last, needed };
-        return false;
-      }
-      if (!removeBatch(rows)) return false;
+      if (rows.length === 0 || !removeBatch(rows)) return false;
       if (performance.now() > until) return true;
     }
     return false;
@@ -139,6 +144,9 @@ export function createTrimmer(
 
   return {
     trim,
+    async trimAll() {
+      while (removeBefore(journal.needed())) await new Promise((resolve) => setImmediate(resolve));
+    },
     close() {
       closed = true;
       clearInterval(timer);
