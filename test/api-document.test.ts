@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { z } from "zod";
+import { descriptionOf } from "../src/api/route.ts";
 import { createTestCollector, type TestCollector, type TestRequest } from "./helpers/collector.ts";
 
 /** Made for people in a browser; they are no part of the API. */
@@ -44,6 +45,14 @@ test("every route is documented, and every documented route is there", async () 
   expect(new Set(routes).size).toBe(routes.length);
   const documented = [...(await operations()).keys()];
   expect([...routes].filter((route) => !PAGES.has(route)).sort()).toEqual(documented.sort());
+});
+
+test("every reference in the document leads somewhere", async () => {
+  const document = await at.json("/api/v1/openapi.json");
+  const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)];
+  const named = new Set(references.map(([, name]) => name!));
+  expect([...named].sort()).toEqual(Object.keys(document.components.schemas).sort());
+  expect(named.size).toBeGreaterThan(10);
 });
 
 test("operations have an id of their own, a summary, a scope and a problem document", async () => {
@@ -124,17 +133,11 @@ const NO_JSON = new Set([
 describe("answers keep to the document", () => {
   const schemas = new Map<string, z.ZodType>();
   beforeAll(() => {
-    for (const definition of at.app.openAPIRegistry.definitions) {
-      if (definition.type !== "route") continue;
-      const { method, path, responses } = definition.route;
-      for (const [status, response] of Object.entries(responses)) {
-        const content = (response as { content?: Record<string, { schema: z.ZodType }> }).content;
-        for (const [type, { schema }] of Object.entries(content ?? {}))
-          schemas.set(
-            `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")} ${status} ${type}`,
-            schema,
-          );
-      }
+    for (const { method, path, handler } of at.app.routes) {
+      const responses = Object.entries(descriptionOf(handler)?.responses ?? {});
+      for (const [status, { content = {} }] of responses)
+        for (const [type, { schema }] of Object.entries(content))
+          schemas.set(`${method} ${path} ${status} ${type}`, schema);
     }
   });
 

@@ -1,4 +1,5 @@
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
+import { z } from "zod";
 import { queryOverlay, QueryOverlay } from "../metric/overlay.ts";
 import { fromZod } from "./error.ts";
 import { createRoutes, route, type App, type Edge } from "./route.ts";
@@ -19,7 +20,7 @@ export function overlayRoutes({ collector }: Edge): App {
       responses: {
         200: {
           description: "Header and columns",
-          content: { [BINARY]: { schema: { type: "string", format: "binary" } } },
+          content: { [BINARY]: { schema: z.string().meta({ format: "binary" }) } },
         },
       },
     },

@@ -1,5 +1,5 @@
-import { OpenAPIHono, z, type RouteConfig } from "@hono/zod-openapi";
-import type { Context, Handler } from "hono";
+import { Hono, type Context, type Handler } from "hono";
+import { z } from "zod";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import type { Access } from "../token.ts";
@@ -27,10 +27,15 @@ export interface Edge {
 
 // A type alias: an interface has no index signature, which Hono wants of its Bindings.
 export type AppEnv = { Bindings: Connection; Variables: { access: Access | undefined } };
-export type App = OpenAPIHono<AppEnv>;
+export type App = Hono<AppEnv>;
 export type AppContext = Context<AppEnv>;
 
-export const createRoutes = (): App => new OpenAPIHono<AppEnv>();
+export const createRoutes = (): App => new Hono<AppEnv>();
+
+export interface DocumentedResponse {
+  description: string;
+  content?: Record<string, { schema: z.ZodType }>;
+}
 
 export interface Documented {
   method: "get" | "post" | "patch" | "delete";
@@ -39,38 +44,26 @@ export interface Documented {
   params?: z.ZodObject;
   query?: z.ZodObject;
   body?: z.ZodType;
-  responses: RouteConfig["responses"];
+  responses: Record<string, DocumentedResponse>;
   tags: string[];
 }
 
+const descriptionByHandler = new WeakMap<object, Documented>();
+
+/** What the document says of the route that this handler serves; undefined for pages. */
+export const descriptionOf = (handler: object): Documented | undefined => descriptionByHandler.get(handler);
+
 /**
- * Puts a route into the document and into the app, from one description. Validation is the handler's own, by `readBody`
- * and `readQuery`: the library's validator reads bodies of any size, and would check the hot path twice.
+ * Puts a route into the app and its description into the document. Validation is the handler's own, by `readBody` and
+ * `readQuery`: a middleware would read bodies of any size, and check the hot path twice.
  */
 export function route(app: App, description: Documented, handler: Handler<AppEnv>): void {
-  const { method, path, params, query, body, ...rest } = description;
-  app.openAPIRegistry.registerPath({
-    ...rest,
-    operationId: operationId(method, path),
-    method,
-    path,
-    request: {
-      ...(params && { params }),
-      ...(query && { query }),
-      ...(body && { body: { required: true, content: { "application/json": { schema: body } } } }),
-    },
-    responses: { ...description.responses, default: problem },
-  });
-  app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), handler);
+  const { method, path, responses } = description;
+  // A handler of its own, so that one function may serve two routes.
+  const own: Handler<AppEnv> = (c, next) => handler(c, next);
+  descriptionByHandler.set(own, { ...description, responses: { ...responses, default: problem } });
+  app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), own);
 }
-
-/** "get /runs/{id}/logs" → "getRunsIdLogs". */
-const operationId = (method: string, path: string) =>
-  method +
-  path
-    .split(/[^A-Za-z]+/)
-    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
-    .join("");
 
 const problem = {
   description: "What went wrong, and what to do next",

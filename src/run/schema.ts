@@ -15,10 +15,8 @@ export type RunStatus = z.infer<typeof RunStatus>;
 export const isLive = (status: RunStatus) =>
   status !== "FINISHED" && status !== "FAILED" && status !== "KILLED";
 
-/** Any JSON. The metadata stops the OpenAPI generator, which would follow the recursive schema for ever. */
-export const Json = z
-  .json()
-  .meta({ type: ["object", "array", "string", "number", "boolean", "null"], description: "Any JSON" });
+/** Any JSON. */
+export const Json = z.json().meta({ id: "Json" });
 
 const hasControl = (text: string) => /\p{Cc}/u.test(text);
 
