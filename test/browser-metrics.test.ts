@@ -249,3 +249,28 @@ when("a hidden tab closes its stream and catches up when it is seen again", asyn
   await hasPoints(page, "loss", "10 points");
   await page.context().close();
 });
+
+when(
+  "a collector that was restarted is found again; a cookie that ran out leads to the sign-in page",
+  async () => {
+    const { id, writer } = await newRun("restarted");
+    await writer.records([
+      { step: 0, metrics: { loss: 1 } },
+      { step: 1, metrics: { loss: 2 } },
+    ]);
+    const page = await dashboard.open(`/runs/${id}/metrics`);
+    await page.waitForSelector('#live[data-state="live"]');
+    await hasPoints(page, "loss", "2 points");
+    await dashboard.restart();
+    await page.waitForSelector('#live[data-state="lost"]');
+    await writer.records([2, 3, 4].map((step) => ({ step, metrics: { loss: step } })));
+    await page.waitForSelector('#live[data-state="live"]');
+    await hasPoints(page, "loss", "5 points");
+
+    await page.context().clearCookies();
+    await dashboard.restart();
+    await page.waitForSelector("h2:has-text('Sign in')");
+    page.complaints = page.complaints.filter((text) => !/ERR_|status of 401/.test(text));
+    await page.context().close();
+  },
+);

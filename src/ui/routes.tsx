@@ -4,6 +4,7 @@ import { getCookie } from "hono/cookie";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { countRuns } from "../run/count.ts";
+import { listMetrics } from "../metric/query.ts";
 import { getRow, getRunDetail } from "../run/find.ts";
 import { listRuns } from "../run/list.ts";
 import { ListRuns, RunId } from "../run/schema.ts";
@@ -86,8 +87,17 @@ function readId(c: Context): string {
   return id.data;
 }
 
+/** More metrics than this are fetched by the page, which stands before they are there. */
+const MAX_EMBEDDED = 200;
+
 async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<Response> {
   const run = await getRunDetail(collector, await getRow(collector, readId(c)));
-  const state = { run, tab, now: collector.now() };
+  const metrics = tab === "overview" ? (await listMetrics(collector, run.id)).metrics : undefined;
+  const state = {
+    run,
+    tab,
+    now: collector.now(),
+    metrics: metrics && metrics.length <= MAX_EMBEDDED ? metrics : undefined,
+  };
   return page(c, <RunPage state={state} theme={themeOf(c)} />);
 }

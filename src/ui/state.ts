@@ -1,3 +1,4 @@
+import type { MetricSummary } from "../metric/schema.ts";
 import type { RunDetail } from "../run/schema.ts";
 
 export type RunTab = "overview" | "metrics" | "logs";
@@ -7,8 +8,14 @@ export interface RunState {
   run: RunDetail;
   tab: RunTab;
   now: number;
+  /** On the overview, where they are few enough to come with the page. */
+  metrics?: MetricSummary[] | undefined;
 }
 
 /** State as an attribute: JSX escapes it, so no markup of ours is ever put together from text. */
 export const embed = (state: unknown): string =>
   JSON.stringify(state, (_key, value) => (typeof value === "bigint" ? value.toString() : value));
+
+const tabTitles: Record<RunTab, string> = { overview: "", metrics: "Metrics · ", logs: "Logs · " };
+
+export const runTitle = (name: string, tab: RunTab): string => `${tabTitles[tab]}${name} · binnacle`;

@@ -41,18 +41,22 @@ export interface Dashboard {
   api(path: string, init?: TestRequest): Promise<any>;
   /** A page in a browser profile of its own, signed in unless `signIn` is false. */
   open(path: string, options?: BrowserContextOptions & { signIn?: boolean }): Promise<TestPage>;
+  /** Ends the collector and starts it on the same data and port, as an upgrade does. */
+  restart(): Promise<void>;
   /** Fails where a page complained and the test did not take it out. */
   close(): Promise<void>;
 }
 
 /** A real collector on a real port, and a real Chromium. */
 export async function openDashboard(): Promise<Dashboard> {
-  const server = createTestCollector();
-  const listening = serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    fetch: (request, connection) => server.app.fetch(request, connection),
-  });
+  let server = createTestCollector();
+  const listen = (port: number) =>
+    serve({
+      hostname: "127.0.0.1",
+      port,
+      fetch: (request, connection) => server.app.fetch(request, connection),
+    });
+  let listening = listen(0);
   const url = `http://127.0.0.1:${listening.port}`;
   const browser: Browser = await chromium.launch({
     executablePath: executablePath!,
@@ -62,7 +66,9 @@ export async function openDashboard(): Promise<Dashboard> {
   const pages: TestPage[] = [];
   return {
     url,
-    server,
+    get server() {
+      return server;
+    },
     api: (path, init) => server.json(`/api/v1${path}`, init),
     async open(path, { signIn = true, ...options } = {}) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
@@ -89,6 +95,12 @@ export async function openDashboard(): Promise<Dashboard> {
       pages.push(page);
       await page.goto(url + path);
       return page;
+    },
+    async restart() {
+      const { port } = listening;
+      await listening.stop(100);
+      server = await server.restart();
+      listening = listen(port);
     },
     async close() {
       await browser.close();

@@ -19,7 +19,6 @@ export interface ChartEvents {
 }
 
 export const MAX_COLORS = 8;
-const COLUMNS_PER_RANK = 4;
 
 /** A colour of the style sheet, as the page has it now: canvas knows neither variables nor light-dark(). */
 function colorReader(host: HTMLElement): (name: string, alpha?: number) => string {
@@ -285,9 +284,6 @@ export class Chart {
     }
     ctx.restore();
   }
-
-  /** Index of the first column of a rank in uPlot's data. */
-  static columnOf = (rankIndex: number) => 1 + rankIndex * COLUMNS_PER_RANK;
 }
 
 function cursorX(plot: uPlot): number | undefined {

@@ -51,7 +51,7 @@ export function openLive(query: Record<string, string>, handlers: LiveHandlers, 
     opened.addEventListener("error", () => {
       disconnect();
       show("lost");
-      retry = setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
+      retry = setTimeout(() => void reconnect(), RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
     });
     opened.addEventListener("ready", remember);
     opened.addEventListener("reset", (event) => {
@@ -65,6 +65,21 @@ export function openLive(query: Record<string, string>, handlers: LiveHandlers, 
         remember(event);
         handle(JSON.parse(event.data as string) as never);
       });
+  }
+
+  /** EventSource does not say why it failed: after a restart with another token, or a deletion, it would try for ever. */
+  async function reconnect(): Promise<void> {
+    const abort = new AbortController();
+    try {
+      const { status } = await fetch(`/api/v1/live?${new URLSearchParams(query)}`, { signal: abort.signal });
+      if (status === 401) location.reload();
+      if (status === 404 || status === 410) closed = true;
+    } catch {
+      // Nobody answers yet.
+    } finally {
+      abort.abort();
+    }
+    connect();
   }
 
   function remember(event: Event): void {

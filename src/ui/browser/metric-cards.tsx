@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "hono/jsx/dom";
 import type { MetricSummary } from "../../metric/schema.ts";
 import { Icon } from "../components/icon.tsx";
+import { showValue } from "../components/latest-metrics.tsx";
 import { formatCount, formatDuration, formatNumber, formatTime, plural } from "../format.ts";
 import { axisOf, type MetricGroup, type MetricsView } from "../metrics-view.ts";
 import { MAX_COLORS } from "./chart.ts";
@@ -191,6 +192,6 @@ function showReading({ value, min, max, note }: RankReading): string {
 
 /** What a chart says to those who do not see it. */
 function describe({ name, count, min, max, last }: MetricSummary): string {
-  const extremes = min === null ? "" : `, from ${String(min)} to ${String(max)}`;
-  return `Chart of ${name}: ${plural(count, "point")}${extremes}, last ${String(last)}`;
+  const extremes = min === null ? "" : `, from ${showValue(min)} to ${showValue(max)}`;
+  return `Chart of ${name}: ${plural(count, "point")}${extremes}, last ${showValue(last)}`;
 }

@@ -3,7 +3,7 @@ import { render, useState } from "hono/jsx/dom";
 import type { Run, RunDetail, SetRun } from "../../run/schema.ts";
 import { RunHead } from "../components/run-head.tsx";
 import { isEnded, serverNow, setServerTime } from "../components/time.tsx";
-import type { RunState } from "../state.ts";
+import { runTitle, type RunState } from "../state.ts";
 import { ask, shortcut } from "./frame.ts";
 import { request } from "./http.ts";
 import { openLive, type LiveHandlers } from "./live.ts";
@@ -12,6 +12,7 @@ const head = document.getElementById("head")!;
 const initial = JSON.parse(head.dataset["state"]!) as RunState;
 setServerTime(initial.now);
 
+export const initialMetrics = initial.metrics;
 export const runId = initial.run.id;
 export const runPath = `/api/v1/runs/${runId}`;
 
@@ -35,7 +36,9 @@ export function onRunChange(listener: (run: RunDetail) => void): void {
 function update(change: Partial<HeadState>): void {
   state = { ...state, ...change };
   show(state);
-  if (change.run) for (const listener of listeners) listener(state.run);
+  if (!change.run) return;
+  document.title = runTitle(state.run.name, initial.tab);
+  for (const listener of listeners) listener(state.run);
 }
 
 /** The run is being deleted from here: what is heard of it from now on is no news. */

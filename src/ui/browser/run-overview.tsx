@@ -6,7 +6,16 @@ import { LatestMetrics } from "../components/latest-metrics.tsx";
 import { ConfigTable, Facts, Notes, Tags, Writers } from "../components/run-facts.tsx";
 import { serverNow } from "../components/time.tsx";
 import { request } from "./http.ts";
-import { currentRun, listen, onRunChange, refreshRun, runId, runPath, setRun } from "./run-frame.tsx";
+import {
+  currentRun,
+  initialMetrics,
+  listen,
+  onRunChange,
+  refreshRun,
+  runId,
+  runPath,
+  setRun,
+} from "./run-frame.tsx";
 
 interface State {
   run: RunDetail;
@@ -14,7 +23,7 @@ interface State {
   editing: boolean;
 }
 
-let state: State = { run: currentRun(), metrics: undefined, editing: false };
+let state: State = { run: currentRun(), metrics: initialMetrics, editing: false };
 let show: (state: State) => void = () => {};
 
 function update(change: Partial<State>): void {
@@ -38,10 +47,18 @@ function scheduleMetrics(): void {
   }, REFRESH_MS);
 }
 
+/** The run's own data comes with its changes; its metrics go on between those. */
+const lastStep = ({ run, metrics }: State) =>
+  (metrics ?? []).reduce<number | null>(
+    (last, { last_step: step }) => (step === null ? last : Math.max(step, last ?? step)),
+    run.last_step,
+  );
+
 function Overview() {
   const [shown, setShown] = useState(state);
   show = setShown;
-  const { run, metrics, editing } = shown;
+  const { metrics, editing } = shown;
+  const run = { ...shown.run, last_step: lastStep(shown) };
   const now = serverNow();
   return (
     <div class="overview">
@@ -77,7 +94,7 @@ function Overview() {
 
 render(<Overview />, document.getElementById("tab")!);
 onRunChange((run) => update({ run }));
-loadMetrics().catch(() => update({ metrics: [] }));
+if (!state.metrics) loadMetrics().catch(() => update({ metrics: [] }));
 listen({ record: scheduleMetrics }, () => {
   scheduleMetrics();
   refreshRun().catch(() => {});

@@ -1,19 +1,18 @@
 /** @jsxImportSource hono/jsx */
+import { LatestMetrics } from "../components/latest-metrics.tsx";
 import { ConfigTable, Facts, Notes, Tags, Writers } from "../components/run-facts.tsx";
 import { RunHead } from "../components/run-head.tsx";
-import { embed, type RunState, type RunTab } from "../state.ts";
+import { embed, runTitle, type RunState } from "../state.ts";
 import type { Theme } from "../theme.ts";
 import { Layout } from "./layout.tsx";
 
 const scripts = { overview: "run-overview", metrics: "run-metrics", logs: "run-logs" } as const;
 
-const titles: Record<RunTab, string> = { overview: "", metrics: "Metrics · ", logs: "Logs · " };
-
 /** The frame and, on the overview, all that is known without asking for data; the rest is drawn by the tab's script. */
 export const RunPage = ({ state, theme }: { state: RunState; theme: Theme }) => {
   const { run, tab, now } = state;
   return (
-    <Layout title={`${titles[tab]}${run.name} · binnacle`} theme={theme} script={scripts[tab]}>
+    <Layout title={runTitle(run.name, tab)} theme={theme} script={scripts[tab]}>
       <div id="head" data-state={embed(state)}>
         <RunHead run={run} tab={tab} now={now} />
       </div>
@@ -21,6 +20,7 @@ export const RunPage = ({ state, theme }: { state: RunState; theme: Theme }) => 
         {tab === "overview" ? (
           <div class="overview">
             <div class="overview-main">
+              <LatestMetrics metrics={state.metrics} runId={run.id} />
               <ConfigTable config={run.config} />
             </div>
             <div class="overview-side">

@@ -32,17 +32,3 @@ export const SignInPage = ({ theme, expired = false }: { theme: Theme; expired?:
     </section>
   </Layout>
 );
-
-/** Shown for a moment after a sign-in. The cookie is SameSite=Strict, so the next page has to be asked for by this one. */
-export const SignedInPage = ({ theme, to }: { theme: Theme; to: string }) => (
-  <Layout title="Signed in · binnacle" theme={theme} script="plain" signedIn={false}>
-    <section class="card empty" aria-labelledby="signed-in">
-      <h2 id="signed-in">Signed in</h2>
-      <p>
-        <a href={to} id="continue">
-          Go to the runs
-        </a>
-      </p>
-    </section>
-  </Layout>
-);
