@@ -66,6 +66,24 @@ describe("live", () => {
     for (const ordinal of [31_234, 31_300, 40_000]) expect(ordinals).toContain(ordinal);
   });
 
+  test("a tick stays small, however many series and however long the lines", async () => {
+    const reader = await watch();
+    const keys = Array.from({ length: 900 }, (_, i) => `key${i}`);
+    const metrics = () => Object.fromEntries(keys.map((key) => [key, Math.random()]));
+    await log(Array.from({ length: 100 }, () => ({ metrics: metrics() })));
+    const records = await reader.until("record");
+    expect(records.json.series).toHaveLength(900);
+    expect(records.json.series.every(({ n }: { n: number }) => n === 100)).toBe(true);
+    expect(records.data.length).toBeLessThan(2_000_000);
+    const text = "x".repeat(100_000);
+    const items = Array.from({ length: 30 }, (_, i) => ({ text: `${i} ${text}` }));
+    await at.json("/api/v1/runs/1/logs", { body: { client: "c", seq: ++seq, items } });
+    const lines = await reader.until("log");
+    expect(lines.data.length).toBeLessThan(300_000);
+    expect(lines.json.skipped).toBe(28);
+    expect(lines.json.lines.map(({ line }: { line: number }) => line)).toEqual([29, 30]);
+  });
+
   test("what comes within a quarter of a second comes as one tick", async () => {
     const reader = await watch();
     await log([{ metrics: { a: 0 } }]);
@@ -135,22 +153,22 @@ describe("live", () => {
 
   test("a reader that does not read is told to reload instead of filling memory", async () => {
     const response = await at.request("/api/v1/live?run=1");
-    const text = "x".repeat(100_000);
-    for (let i = 0; i < 8; i++) {
-      await at.json("/api/v1/runs/1/logs", {
-        body: { client: "c", seq: ++seq, items: Array.from({ length: 20 }, () => ({ text })) },
-      });
-      await Bun.sleep(260);
+    const text = "x".repeat(200_000);
+    const write = () =>
+      at.json("/api/v1/runs/1/logs", { body: { client: "c", seq: ++seq, items: [{ text }] } });
+    // A tick each, until more than four megabytes wait.
+    for (let i = 0; i < 24; i++) {
+      await write();
+      await Bun.sleep(251);
     }
     const reader = readEvents(response);
     open.push(reader);
-    // Reads what was sent before the limit, which makes room; the next change then says that something is missing.
-    await reader.until("log");
-    await reader.until("log");
-    await reader.until("log");
-    await log([{ metrics: { a: 1 } }]);
+    for (let i = 0; i < 15; i++) await reader.until("log");
+    await write();
     expect((await reader.until("reset")).json).toEqual({ reason: "too slow" });
-  }, 15_000);
+    await write();
+    expect((await reader.until("log")).json.lines).toHaveLength(1);
+  }, 20_000);
 
   test("an unknown run is 404, a deleted one 410", async () => {
     expect((await at.request("/api/v1/live?run=9")).status).toBe(404);

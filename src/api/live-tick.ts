@@ -40,10 +40,14 @@ export interface LiveRun extends Run {
   deleted: boolean;
 }
 
+/** Of one series, and of all in one event: a tick stays below a few hundred kilobytes, whatever is logged. */
 const MAX_POINTS = 200;
+const MAX_POINTS_IN_ALL = 10_000;
 const MAX_SERIES = 1000;
 const MAX_LINES = 500;
-const MAX_TEXT = 1000;
+const MAX_LINE_CHARACTERS = 256 * 1024;
+const MAX_TEXTS = 20;
+const MAX_TEXT = 200;
 
 /** One value of a series in a batch. */
 interface Part {
@@ -87,9 +91,9 @@ export class Tick {
       const pending = this.#pending(key, batch.rank);
       if (!pending) continue;
       pending.n += json.length;
-      const from = Math.max(0, json.length - MAX_POINTS);
+      const from = Math.max(0, json.length - MAX_TEXTS);
       for (let i = from; i < json.length; i++) pending.texts.push(textPoint(batch, index[i]!, json[i]!));
-      if (pending.texts.length > MAX_POINTS) pending.texts = pending.texts.slice(-MAX_POINTS);
+      if (pending.texts.length > MAX_TEXTS) pending.texts = pending.texts.slice(-MAX_TEXTS);
     }
   }
 
@@ -108,7 +112,7 @@ export class Tick {
 
   addLines(lines: LogLine[]): void {
     this.isEmpty = false;
-    this.#lines = [...this.#lines, ...lines.slice(-MAX_LINES)].slice(-MAX_LINES);
+    this.#lines = lastLines([...this.#lines, ...lines.slice(-MAX_LINES)]);
     this.#skipped += lines.length;
   }
 
@@ -126,10 +130,11 @@ export class Tick {
   events(run: string): [event: string, data: unknown][] {
     const events: [string, unknown][] = [];
     if (this.#seriesById.size > 0) {
-      const series = [...this.#seriesById.values()].map(liveSeries);
+      const each = Math.min(MAX_POINTS, Math.ceil(MAX_POINTS_IN_ALL / this.#seriesById.size));
+      const series = [...this.#seriesById.values()].map((pending) => liveSeries(pending, each));
       events.push(["record", { run, series, more: this.#more } satisfies LiveRecords]);
     }
-    if (this.#lines.length > 0) {
+    if (this.#skipped > 0) {
       const lines = this.#lines;
       events.push(["log", { run, skipped: this.#skipped - lines.length, lines } satisfies LiveLines]);
     }
@@ -149,8 +154,8 @@ function textPoint(batch: MetricBatch, record: number, json: string): unknown[] 
   return [batch.ordinal + record, batch.step[record], batch.time[record], value];
 }
 
-function liveSeries({ key, rank, x, n, parts, texts }: Pending): LiveSeries {
-  const points = thinned(parts).map(([part, at]) => numberPoint(part, at));
+function liveSeries({ key, rank, x, n, parts, texts }: Pending, maxPoints: number): LiveSeries {
+  const points = thinned(parts, maxPoints).map(([part, at]) => numberPoint(part, at));
   const merged = texts.length === 0 ? points : [...points, ...texts].sort(byOrdinal);
   return { key, rank, x, n, points: merged };
 }
@@ -172,13 +177,25 @@ function numberPoint({ batch, index, values, axis }: Part, at: number): unknown[
   return point;
 }
 
+/** The last of the lines, as many as one event may hold. */
+function lastLines(lines: LogLine[]): LogLine[] {
+  let from = lines.length;
+  let characters = 0;
+  while (from > 0 && lines.length - from < MAX_LINES) {
+    characters += lines[from - 1]!.text.length;
+    if (characters > MAX_LINE_CHARACTERS) break;
+    from--;
+  }
+  return lines.slice(from);
+}
+
 /**
- * At most about `MAX_POINTS` of the points, in order: of each stretch its ends, its least, its greatest and the first of each
+ * At most about `maxPoints` of the points, in order: of each stretch its ends, its least, its greatest and the first of each
  * kind that is not finite, so that no spike and no NaN is missed on screen.
  */
-function thinned(parts: Part[]): [part: Part, at: number][] {
+function thinned(parts: Part[], maxPoints: number): [part: Part, at: number][] {
   const all = parts.reduce((sum, { values }) => sum + values.length, 0);
-  const stretch = all <= MAX_POINTS ? 1 : Math.ceil(all / (MAX_POINTS / 4));
+  const stretch = all <= maxPoints ? 1 : Math.ceil(all / (maxPoints / 4));
   const kept: [Part, number][] = [];
   let open = newStretch();
   let inStretch = 0;
