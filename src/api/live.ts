@@ -6,7 +6,7 @@ import { createLiveHub } from "./live-channel.ts";
 import { createRoutes, readQuery, route, type App, type Edge } from "./route.ts";
 import { streamEvents } from "./stream.ts";
 
-const MAX_READERS = 500;
+const MAX_READERS = 200;
 
 const WatchLive = z.object({
   /** Absent: changes of all runs, without what they log. */

@@ -11,6 +11,7 @@ import { readConfig, type Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";
+import { watchRetention } from "../run/retain.ts";
 import { restoreRuns, watchRuns } from "../run/watch.ts";
 import { serve, type Server } from "../runtime.ts";
 import { loadToken, writePrivateFile } from "../token.ts";
@@ -118,6 +119,10 @@ export async function start(config: Config): Promise<Running> {
     onPruned: (runs) => diagnose(`removed by age or size, as asked: ${runs.join(", ")}`),
     onError: (error) => diagnose(stackOf(error)),
   });
+  const unretain = watchRetention(collector, config, {
+    onPruned: (runs) => diagnose(`removed ${runs.length} runs beyond --keep-days or --keep-bytes`),
+    onError: (error) => diagnose(stackOf(error)),
+  });
   const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
 
   let stopping = false;
@@ -125,6 +130,7 @@ export async function start(config: Config): Promise<Running> {
     if (stopping) return;
     stopping = true;
     unwatch();
+    unretain();
     endRetention();
     ending.abort();
     void shutDown();
