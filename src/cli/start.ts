@@ -11,7 +11,6 @@ import { readConfig, type Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";
-import { watchRetention } from "../run/retain.ts";
 import { restoreRuns, watchRuns } from "../run/watch.ts";
 import { serve, type Server } from "../runtime.ts";
 import { loadToken, writePrivateFile } from "../token.ts";
@@ -119,10 +118,6 @@ export async function start(config: Config): Promise<Running> {
     onPruned: (runs) => diagnose(`removed by age or size, as asked: ${runs.join(", ")}`),
     onError: (error) => diagnose(stackOf(error)),
   });
-  const unretain = watchRetention(collector, config, {
-    onPruned: (runs) => diagnose(`removed ${runs.length} runs beyond --keep-days or --keep-bytes`),
-    onError: (error) => diagnose(stackOf(error)),
-  });
   const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
 
   let stopping = false;
@@ -130,7 +125,6 @@ export async function start(config: Config): Promise<Running> {
     if (stopping) return;
     stopping = true;
     unwatch();
-    unretain();
     endRetention();
     ending.abort();
     void shutDown();
