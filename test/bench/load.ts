@@ -112,7 +112,7 @@ export async function fillSeries(
   valueOf: (key: number, record: number) => number,
 ): Promise<void> {
   const connection: Connection = await server.connection();
-  const records = 5_000;
+  const records = Math.min(5_000, points);
   for (let seq = 1, at = 0; at < points; seq++, at += records) {
     const first = at;
     const template = new BatchTemplate("fill", records, keys, (key, record) => valueOf(key, first + record));
