@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { collapse, createLineAssembler, MAX_LINE_BYTES } from "../src/launch/lines.ts";
+import { collapse } from "../src/launch/collapse.ts";
+import { createLineAssembler, MAX_LINE_BYTES } from "../src/launch/lines.ts";
 import { decodeLossless, encodeLossless } from "../src/launch/utf8.ts";
 
 /** Lines and what was left open, with the input cut into pieces of `size` bytes. */
@@ -10,6 +11,7 @@ function assemble(input: string | Uint8Array, size = Infinity) {
   const lines: string[] = [];
   for (let at = 0; at < bytes.length; at += size)
     lines.push(...assembler.feed(bytes.subarray(at, at + size)));
+  lines.push(...assembler.settle(), ...assembler.settle());
   return { lines, open: assembler.open, end: assembler.end() };
 }
 
@@ -64,13 +66,91 @@ describe("lines", () => {
   });
 
   test("pieces make no difference", () => {
-    const part = fc.constantFrom("a", "é", "😀", "\r", "\n", " ", "\u001b[K", "xyz");
+    const part = fc.constantFrom("a", "é", "😀", "\r", "\n", " ", "\u001b[K", "xyz", "\u001b[A", "\u001b[2A");
     fc.assert(
       fc.property(fc.array(part, { maxLength: 40 }), fc.integer({ min: 1, max: 9 }), (parts, size) => {
         expect(assemble(parts.join(""), size)).toEqual(assemble(parts.join("")));
       }),
       { numRuns: 2000 },
     );
+  });
+
+  /** What tqdm writes for a bar inside another: down a row, the inner bar, up again. */
+  const inner = (state: string) => `\n\r${state}\u001b[A`;
+
+  test("nested bars are a line each, not one an update", () => {
+    let output = "";
+    for (let epoch = 1; epoch <= 3; epoch++) {
+      output += `\router ${epoch}/3`;
+      for (let step = 1; step <= 50; step++) output += inner(`inner ${step}/50`);
+    }
+    output += `${inner("            ")}\router done\n`;
+    for (const size of [1, 5, 64, Infinity])
+      expect(assemble(`before\n${output}after\n`, size).lines).toEqual(["before", "outer done", "after"]);
+  });
+
+  test("an inner bar that stays is kept below the outer one", () => {
+    const output = `\router 1${inner("inner 1")}${inner("inner 2")}\router 2\n\rinner 2\nafter\n`;
+    for (const size of [1, 3, Infinity])
+      expect(assemble(output, size).lines).toEqual(["outer 2", "inner 2", "after"]);
+  });
+
+  test("nested bars are shown live together, and are not final while the cursor comes back", () => {
+    const assembler = createLineAssembler();
+    const lines: string[] = [];
+    for (let step = 1; step <= 100; step++) {
+      lines.push(
+        ...assembler.feed(Buffer.from(`\router ${step}${inner(`inner ${step}`)}`)),
+        ...assembler.settle(),
+      );
+      expect(assembler.open).toBe(step === 1 ? "outer 1\ninner 1" : `outer ${step}\ninner ${step}`);
+    }
+    expect(lines).toEqual([]);
+    expect(assembler.isSettling).toBe(false);
+    expect(assembler.end()).toEqual(["outer 100", "inner 100"]);
+  });
+
+  test("what is printed above the bars comes out while they go on", () => {
+    const assembler = createLineAssembler();
+    const lines: string[] = [];
+    const draw = (step: number) => `\router ${step}${inner(`inner ${step}`)}`;
+    for (let step = 1; step <= 20; step++) {
+      // tqdm.write: both bars erased, the line, both bars again.
+      const output =
+        step % 5 === 0 ? `${inner("       ")}\r       \rmessage ${step}\n${draw(step)}` : draw(step);
+      lines.push(...assembler.feed(Buffer.from(output)), ...assembler.settle());
+    }
+    lines.push(...assembler.settle());
+    expect(lines).toEqual(["message 5", "message 10", "message 15", "message 20"]);
+    expect(assembler.end()).toEqual(["outer 20", "inner 20"]);
+  });
+
+  test("a bar that has ended is a line at once when the next one comes, or a moment later", () => {
+    const assembler = createLineAssembler();
+    expect(assembler.feed(Buffer.from("\r50%\r100%\n"))).toEqual([]);
+    expect(assembler.feed(Buffer.from("next\n"))).toEqual(["100%", "next"]);
+    expect(assembler.feed(Buffer.from("\r50%\r100%\n"))).toEqual([]);
+    expect(assembler.open).toBe("100%");
+    expect([...assembler.settle(), ...assembler.settle()]).toEqual(["100%"]);
+    expect(assembler.open).toBeNull();
+  });
+
+  test("rows without end stay bounded", () => {
+    const assembler = createLineAssembler();
+    let count = 0;
+    for (let step = 0; step < 5000; step++)
+      count += assembler.feed(Buffer.from(`\r${step}\n\n\u001b[A`)).length;
+    expect(count).toBeGreaterThan(4900);
+    expect(assembler.end().length).toBeLessThan(70);
+  });
+
+  test("a movement beyond the top stays at the top", () => {
+    const { lines, end } = assemble("plain\n\ra\nb\u001b[99999999999A\rc\n");
+    expect([lines, end]).toEqual([["plain", "c"], ["b"]]);
+  });
+
+  test("what is written into a row from its beginning is written over what stood there", () => {
+    expect(assemble("\ra\nb\u001b[A\rc\nover\n").lines).toEqual(["c", "over"]);
   });
 
   test("collapse keeps a single state as it is", () => {

@@ -30,8 +30,14 @@ export async function capture(
   let shown: string | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  function announceOpen(): void {
+  function settle(): void {
     timer = undefined;
+    send(assembler.settle());
+    announceOpen();
+    if (assembler.isSettling) timer = setTimeout(settle, OPEN_EVERY_MS);
+  }
+
+  function announceOpen(): void {
     const open = assembler.open?.slice(0, MAX_OPEN_LENGTH) ?? null;
     if (open === shown) return;
     shown = open;
@@ -49,7 +55,7 @@ export async function capture(
       pulse.waiting++;
       await show(bytes);
       send(assembler.feed(bytes));
-      timer ??= setTimeout(announceOpen, OPEN_EVERY_MS);
+      timer ??= setTimeout(settle, OPEN_EVERY_MS);
       await sender.room();
       pulse.waiting--;
     }
