@@ -2,7 +2,23 @@ import type { Nodes } from "../store/rollup.ts";
 import { toWire } from "./batch.ts";
 import type { Buckets } from "./schema.ts";
 
-export type BucketColumns = Omit<Buckets, "run" | "metric" | "x" | "rank">;
+/** Buckets as columns of numbers, ascending in x. */
+export interface BucketSet {
+  n: Float64Array;
+  nan: Float64Array;
+  inf: Float64Array;
+  ninf: Float64Array;
+  x0: Float64Array;
+  x1: Float64Array;
+  /** Infinity where no value is finite. */
+  min: Float64Array;
+  /** -Infinity where no value is finite. */
+  max: Float64Array;
+  /** Of finite values; NaN where there is none. */
+  mean: Float64Array;
+  first: Float64Array;
+  last: Float64Array;
+}
 
 /**
  * Gathers points into at most `size` buckets of equal width over [low, high]. A bucket's `first` and `last` are in
@@ -77,69 +93,83 @@ export class BucketBuilder {
     this.ninf[bucket]! += nodes.ninf[index]!;
   }
 
-  build(): BucketColumns {
-    const columns: BucketColumns = emptyColumns();
-    for (let i = 0; i < this.size; i++) {
-      const n = this.n[i]!;
-      if (n === 0) continue;
-      const finite = n - this.nan[i]! - this.inf[i]! - this.ninf[i]!;
-      columns.count += n;
-      columns.x0.push(this.x0[i]!);
-      columns.x1.push(this.x1[i]!);
-      columns.min.push(finite > 0 ? this.min[i]! : null);
-      columns.max.push(finite > 0 ? this.max[i]! : null);
-      // The sum of large numbers may overflow where their mean does not.
-      const mean = this.sum[i]! / finite;
-      columns.mean.push(
-        finite === 0 ? null : Number.isFinite(mean) ? mean : this.min[i]! / 2 + this.max[i]! / 2,
-      );
-      columns.first.push(toWire(this.first[i]!));
-      columns.last.push(toWire(this.last[i]!));
-      columns.n.push(n);
-      columns.nan.push(this.nan[i]!);
-      columns.inf.push(this.inf[i]!);
-      columns.ninf.push(this.ninf[i]!);
-    }
-    return columns;
+  build(): BucketSet {
+    const kept = new Uint32Array(this.size);
+    let length = 0;
+    for (let i = 0; i < this.size; i++) if (this.n[i]! > 0) kept[length++] = i;
+    const filled = kept.subarray(0, length);
+    return {
+      n: gather(this.n, filled),
+      nan: gather(this.nan, filled),
+      inf: gather(this.inf, filled),
+      ninf: gather(this.ninf, filled),
+      x0: gather(this.x0, filled),
+      x1: gather(this.x1, filled),
+      min: gather(this.min, filled),
+      max: gather(this.max, filled),
+      mean: Float64Array.from(filled, (bucket) => this.mean(bucket)),
+      first: gather(this.first, filled),
+      last: gather(this.last, filled),
+    };
+  }
+
+  private mean(bucket: number): number {
+    const finite = this.n[bucket]! - this.nan[bucket]! - this.inf[bucket]! - this.ninf[bucket]!;
+    if (finite === 0) return NaN;
+    const mean = this.sum[bucket]! / finite;
+    // The sum of large numbers may overflow where their mean does not.
+    return Number.isFinite(mean) ? mean : this.min[bucket]! / 2 + this.max[bucket]! / 2;
   }
 }
 
-export const emptyColumns = (): BucketColumns => ({
-  count: 0,
-  x0: [],
-  x1: [],
-  min: [],
-  max: [],
-  mean: [],
-  first: [],
-  last: [],
-  n: [],
-  nan: [],
-  inf: [],
-  ninf: [],
-});
-
 /** Every point a bucket of its own, ascending in x; equal x keep the order of arrival. */
-export function singleBuckets(x: Float64Array, values: Float64Array): BucketColumns {
+export function singleBuckets(xs: Float64Array, values: Float64Array): BucketSet {
+  const { x, y } = ascending(xs, values);
+  const count = (is: (value: number) => boolean) => Float64Array.from(y, (value) => (is(value) ? 1 : 0));
+  const finiteOr = (other: number) => y.map((value) => (Number.isFinite(value) ? value : other));
+  return {
+    n: new Float64Array(x.length).fill(1),
+    nan: count(Number.isNaN),
+    inf: count((value) => value === Infinity),
+    ninf: count((value) => value === -Infinity),
+    x0: x,
+    x1: x,
+    min: finiteOr(Infinity),
+    max: finiteOr(-Infinity),
+    mean: finiteOr(NaN),
+    first: y,
+    last: y,
+  };
+}
+
+/** Points in the order of their x; equal x keep the order of arrival. */
+export function ascending(x: Float64Array, y: Float64Array): { x: Float64Array; y: Float64Array } {
+  let ascends = true;
+  for (let i = 1; i < x.length && ascends; i++) ascends = x[i]! >= x[i - 1]!;
+  if (ascends) return { x, y };
   const order = Uint32Array.from(x, (_, i) => i).sort((a, b) => x[a]! - x[b]! || a - b);
-  const columns = emptyColumns();
-  columns.count = x.length;
-  for (const i of order) {
-    const value = values[i]!;
-    const finite = Number.isFinite(value) ? value : null;
-    columns.x0.push(x[i]!);
-    columns.x1.push(x[i]!);
-    columns.min.push(finite);
-    columns.max.push(finite);
-    columns.mean.push(finite);
-    columns.first.push(toWire(value));
-    columns.last.push(toWire(value));
-    columns.n.push(1);
-    columns.nan.push(Number.isNaN(value) ? 1 : 0);
-    columns.inf.push(value === Infinity ? 1 : 0);
-    columns.ninf.push(value === -Infinity ? 1 : 0);
-  }
-  return columns;
+  return { x: gather(x, order), y: gather(y, order) };
+}
+
+/** As JSON carries them. */
+export function toColumns(set: BucketSet): Omit<Buckets, "run" | "metric" | "x" | "rank"> {
+  const orNull = (column: Float64Array) =>
+    Array.from(column, (value) => (Number.isFinite(value) ? value : null));
+  const wire = (column: Float64Array) => Array.from(column, toWire);
+  return {
+    count: set.n.reduce((sum, n) => sum + n, 0),
+    x0: Array.from(set.x0),
+    x1: Array.from(set.x1),
+    min: orNull(set.min),
+    max: orNull(set.max),
+    mean: orNull(set.mean),
+    first: wire(set.first),
+    last: wire(set.last),
+    n: Array.from(set.n),
+    nan: Array.from(set.nan),
+    inf: Array.from(set.inf),
+    ninf: Array.from(set.ninf),
+  };
 }
 
 /** Buckets of points held in memory. Points whose x is not finite have no place on an axis. */
@@ -149,7 +179,7 @@ export function bucketsOf(
   points: number,
   from = -Infinity,
   to = Infinity,
-): BucketColumns {
+): BucketSet {
   const kept = new Uint32Array(x.length);
   let n = 0;
   let low = Infinity;
@@ -168,5 +198,8 @@ export function bucketsOf(
   return builder.build();
 }
 
-const gather = (column: Float64Array, indexes: Uint32Array) =>
-  Float64Array.from(indexes, (index) => column[index]!);
+function gather(column: Float64Array, indexes: Uint32Array): Float64Array {
+  const gathered = new Float64Array(indexes.length);
+  for (let i = 0; i < indexes.length; i++) gathered[i] = column[indexes[i]!]!;
+  return gathered;
+}

@@ -1,6 +1,6 @@
 import { BLOCK_CHUNKS, type ChunkTable, type Range } from "../store/chunk-table.ts";
 import { FAN_OUT, NODE_POINTS, rollNodes, type Nodes } from "../store/rollup.ts";
-import { BucketBuilder, bucketsOf, type BucketColumns } from "./buckets.ts";
+import { BucketBuilder, bucketsOf, type BucketSet } from "./buckets.ts";
 import { readChunkOn } from "./read.ts";
 import type { Series } from "./series.ts";
 
@@ -46,7 +46,7 @@ export function queryPyramid(
   series: Series,
   chunkPoints: number,
   { axis, points, from, to }: Query,
-): BucketColumns {
+): BucketSet {
   const { stats } = series;
   const low = Math.max(from, axis === "step" ? stats.minStep : stats.minTime);
   const high = Math.min(to, axis === "step" ? stats.maxStep : stats.maxTime);

@@ -1,6 +1,6 @@
 import type { ChunkTable, TextPoint } from "../store/chunk-table.ts";
 import { toWire } from "./batch.ts";
-import { bucketsOf, type BucketColumns } from "./buckets.ts";
+import { ascending, bucketsOf, toColumns, type BucketSet } from "./buckets.ts";
 import { queryPyramid, type RangeAxis } from "./pyramid.ts";
 import { chunkCount, readAll, readChunkOn } from "./read.ts";
 import type { Buckets, Points } from "./schema.ts";
@@ -83,10 +83,10 @@ export function createReader(
     return ({ ordinal }) => xByOrdinal.get(ordinal);
   }
 
-  async function bucketColumns(
+  async function bucketSet(
     series: Series,
     { x = "step", points, from = -Infinity, to = Infinity }: BucketsQuery,
-  ): Promise<BucketColumns> {
+  ): Promise<BucketSet> {
     if (isRangeAxis(x)) return queryPyramid(table, series, chunkPoints, { axis: x, points, from, to });
     const { x: xs, value } = await joined(series, x);
     return bucketsOf(xs, value, points, from, to);
@@ -110,7 +110,7 @@ export function createReader(
       const columns = page.columns();
       put(columns[axis], columns.value);
     }
-    return sorted(x, y);
+    return ascending(x, y);
   }
 
   return {
@@ -134,8 +134,8 @@ export function createReader(
     async buckets(run, key, query) {
       const series = find(run, key, query.rank);
       if (!series) return undefined;
-      const columns = await bucketColumns(series, query);
-      return { run, metric: key, x: query.x ?? "step", rank: series.rank, ...columns };
+      const set = await bucketSet(series, query);
+      return { run, metric: key, x: query.x ?? "step", rank: series.rank, ...toColumns(set) };
     },
 
     async curve(run, key, { rank, x = "step", points }) {
@@ -143,31 +143,21 @@ export function createReader(
       if (!series) return undefined;
       if (isRangeAxis(x) && series.count <= points)
         return { rank: series.rank, count: series.count, ...shortCurve(series, x), min: null, max: null };
-      const columns = await bucketColumns(series, { x, points });
-      const single = columns.n.every((n) => n === 1);
-      const numbers = (column: (number | null)[]) => Float64Array.from(column, (value) => value ?? NaN);
+      const { n, x0, x1, min, max, mean, first } = await bucketSet(series, { x, points });
+      const single = n.every((n) => n === 1);
       return {
         rank: series.rank,
-        count: columns.count,
-        x: Float64Array.from(columns.x0, (low, i) => (Number(low) + Number(columns.x1[i]!)) / 2),
-        y: numbers(columns.mean),
-        min: single ? null : numbers(columns.min),
-        max: single ? null : numbers(columns.max),
+        count: n.reduce((sum, n) => sum + n, 0),
+        x: x0.map((low, i) => low / 2 + x1[i]! / 2),
+        y: single ? first : mean,
+        min: single ? null : min,
+        max: single ? null : max,
       };
     },
   };
 }
 
 const isRangeAxis = (x: string): x is RangeAxis => x === "step" || x === "time";
-
-function sorted(x: Float64Array, y: Float64Array): { x: Float64Array; y: Float64Array } {
-  let ascends = true;
-  for (let i = 1; i < x.length; i++) ascends &&= x[i]! >= x[i - 1]!;
-  if (ascends) return { x, y };
-  const order = Uint32Array.from(x, (_, i) => i).sort((a, b) => x[a]! - x[b]! || a - b);
-  const inOrder = (column: Float64Array) => Float64Array.from(order, (i) => column[i]!);
-  return { x: inOrder(x), y: inOrder(y) };
-}
 
 interface Ordered {
   ordinal: Float64Array;
