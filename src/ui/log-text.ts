@@ -1,21 +1,22 @@
 import type { Collector } from "../collector.ts";
 import { queryLogs } from "../log/query.ts";
-import { QueryLogs } from "../log/schema.ts";
+import { QueryLogs, type LogPage } from "../log/schema.ts";
 
-const PAGE = 5000;
+/** A line may be a megabyte long. */
+const PAGE = 500;
 
 /** A run's output as the bytes it was, line by line, fetched as fast as it is taken. */
 export function logText(collector: Collector, run: string): ReadableStream<Uint8Array> {
   let after: number | null = 0;
   return new ReadableStream({
     async pull(controller) {
-      if (after === null) return controller.close();
-      const page = await queryLogs(collector, run, QueryLogs.parse({ after, limit: PAGE }));
-      for (let from = 0; from < page.lines.length; from += 500) {
-        const slice = page.lines.slice(from, from + 500);
-        controller.enqueue(encodeBytes(slice.map(({ text }) => `${text}\n`).join("")));
+      // Until there is something to give: a pull that gives nothing is not followed by another.
+      for (let given = false; !given && after !== null;) {
+        const page: LogPage = await queryLogs(collector, run, QueryLogs.parse({ after, limit: PAGE }));
+        given = page.lines.length > 0;
+        if (given) controller.enqueue(encodeBytes(page.lines.map(({ text }) => `${text}\n`).join("")));
+        after = page.next;
       }
-      after = page.next;
       if (after === null) controller.close();
     },
   });

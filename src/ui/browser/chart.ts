@@ -16,6 +16,7 @@ export interface ChartEvents {
   onCursor(x: number | undefined): void;
   onZoom(from: number, to: number): void;
   onReset(): void;
+  onResize(): void;
 }
 
 export const MAX_COLORS = 8;
@@ -96,7 +97,10 @@ export class Chart {
   constructor(host: HTMLElement, events: ChartEvents) {
     this.host = host;
     this.events = events;
-    this.resize = new ResizeObserver(() => this.plot?.setSize(this.size()));
+    this.resize = new ResizeObserver(() => {
+      this.plot?.setSize(this.size());
+      this.events.onResize();
+    });
     this.resize.observe(host);
   }
 

@@ -31,7 +31,7 @@ export class LogSearch {
       while (after !== null && this.lines.length < MAX_MATCHES) {
         const query = filterParams(this.view, true);
         query.set("after", String(after));
-        query.set("limit", "5000");
+        query.set("limit", "2000");
         const page: LogPage = await request<LogPage>(`${this.path}/logs?${query}`, {
           signal: this.abort.signal,
         });

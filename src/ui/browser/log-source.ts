@@ -23,9 +23,10 @@ export interface LogSourceEvents {
   onProblem(problem: string): void;
 }
 
-const PAGE = 1000;
-/** Pages kept: some 200,000 lines. Those out of sight longest go first. */
-const MAX_PAGES = 200;
+/** Lines of a page. A line may be a megabyte long, so pages are no larger than a few screens. */
+export const PAGE = 400;
+/** Pages kept: some 160,000 lines. Those out of sight longest go first. */
+const MAX_PAGES = 400;
 
 /** The whole log: a line's place follows from its number. */
 export class AllLines implements LogSource {
@@ -193,7 +194,7 @@ export class FilteredLines implements LogSource {
   private async loadEarlier(): Promise<void> {
     try {
       while (this.before !== null && this.lines.length < FilteredLines.MAX_LINES) {
-        const page = await this.fetch({ before: String(this.before), limit: "5000" });
+        const page = await this.fetch({ before: String(this.before), limit: "2000" });
         this.lines = [...page.lines, ...this.lines];
         this.before = page.previous;
         this.events.onChange(page.lines.length);
@@ -213,7 +214,7 @@ export class FilteredLines implements LogSource {
     try {
       let after: number | null = this.scanned;
       while (after !== null) {
-        const page: LogPage = await this.fetch({ after: String(after), limit: "5000" });
+        const page: LogPage = await this.fetch({ after: String(after), limit: "2000" });
         this.lines.push(...page.lines);
         this.scanned = page.next ?? page.total;
         after = page.next;

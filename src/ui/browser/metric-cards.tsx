@@ -1,5 +1,5 @@
 /** @jsxImportSource hono/jsx/dom */
-import { useEffect, useRef, useState } from "hono/jsx/dom";
+import { memo, useEffect, useRef, useState } from "hono/jsx/dom";
 import type { MetricSummary } from "../../metric/schema.ts";
 import { Icon } from "../components/icon.tsx";
 import { showValue } from "../components/latest-metrics.tsx";
@@ -11,6 +11,8 @@ import { cards, observe } from "./visible-charts.ts";
 
 interface Shared {
   view: MetricsView;
+  /** The view as it is when a card comes into sight, which may be long after it was put on the page. */
+  currentView: () => MetricsView;
   path: string;
   started: number;
   onZoom: (axis: string, from: number, to: number) => void;
@@ -37,12 +39,24 @@ function rememberCollapsed(name: string, collapsed: boolean): void {
   }
 }
 
-export function ChartGroup({ group, open, ...shared }: Shared & { group: MetricGroup; open: boolean }) {
-  const [expanded, setExpanded] = useState(!(readCollapsed()[group.name] ?? !open));
+type GroupProps = Shared & { group: MetricGroup; open: boolean };
+
+/** Smoothing, scale and zoom are drawn by the charts themselves: a slider must not build hundreds of cards anew. */
+const isSameView = (a: Shared, b: Shared) => a.view.x === b.view.x && a.view.allRanks === b.view.allRanks;
+
+export const ChartGroup = memo(Group, (a, b) => a.group === b.group && a.open === b.open && isSameView(a, b));
+
+function Group({ group, open, ...shared }: GroupProps) {
+  /** What a person decided for this group; else what there is room for. */
+  const [chosen, setChosen] = useState<boolean | undefined>(() => {
+    const collapsed = readCollapsed()[group.name];
+    return collapsed === undefined ? undefined : !collapsed;
+  });
+  const expanded = chosen ?? open;
   const [limit, setLimit] = useState(PAGE);
   const toggle = () => {
     rememberCollapsed(group.name, expanded);
-    setExpanded(!expanded);
+    setChosen(!expanded);
   };
   return (
     <section class="chart-group" aria-label={group.name || "Ungrouped metrics"}>
@@ -82,16 +96,17 @@ function showX(x: number, axis: string): string {
   return `${axis} ${formatNumber(x)}`;
 }
 
-function ChartCard({ metric, view, path, started, onZoom, onReset }: Shared & { metric: MetricSummary }) {
+type CardProps = Shared & { metric: MetricSummary };
+
+const ChartCard = memo(Card, (a, b) => a.metric === b.metric && isSameView(a, b));
+
+function Card({ metric, view, currentView, path, started, onZoom, onReset }: CardProps) {
   const host = useRef<HTMLDivElement>(null);
   const [wide, setWide] = useState(false);
   const [reading, setReading] = useState<Reading | undefined>(undefined);
   const [problem, setProblem] = useState<string | undefined>(undefined);
   const [points, setPoints] = useState<number | undefined>(undefined);
   const rankCount = metric.ranks.length;
-  // A card that is scrolled to later starts with the view of then.
-  const latestView = useRef<MetricsView>(view);
-  latestView.current = view;
 
   useEffect(() => {
     const element = host.current;
@@ -116,7 +131,7 @@ function ChartCard({ metric, view, path, started, onZoom, onReset }: Shared & { 
           path,
           started,
           metric,
-          view: latestView.current ?? view,
+          view: currentView(),
           host: element,
           events: {
             onReading: setReading,

@@ -64,6 +64,10 @@ export class MetricChart {
       onCursor: (x) => events.onReading(x === undefined ? undefined : this.read(x)),
       onZoom: (from, to) => events.onZoom(this.axis, from, to),
       onReset: () => events.onReset(),
+      // A chart made larger shows more than its buckets tell; one that is drawn point by point has all there is.
+      onResize: () => {
+        if (bucketsFor(options.host) > 1.3 * this.budget && this.count > this.budget) void this.query();
+      },
     });
     void this.query();
   }
@@ -124,7 +128,7 @@ export class MetricChart {
     this.lastQuery = Date.now();
     this.held = [];
     const { path, metric, host, events } = this.options;
-    this.budget = Math.max(200, Math.min(2000, host.clientWidth || 400));
+    this.budget = bucketsFor(host);
     const { axis, range, shift, ranks } = this;
     const fetchRank = (rank: number) => {
       const query = new URLSearchParams({
@@ -222,6 +226,9 @@ export class MetricChart {
     };
   }
 }
+
+/** One bucket a pixel. */
+const bucketsFor = (host: HTMLElement) => Math.max(200, Math.min(2000, host.clientWidth || 400));
 
 /** Index of the value nearest to `x` in an ascending list. */
 function nearest(values: number[], x: number): number {

@@ -1,4 +1,5 @@
 /** @jsxImportSource hono/jsx/dom */
+import { useMemo } from "hono/jsx/dom";
 import type { MetricSummary } from "../../metric/schema.ts";
 import { Icon } from "../components/icon.tsx";
 import { plural } from "../format.ts";
@@ -26,6 +27,7 @@ const value = (event: Event) => (event.target as HTMLInputElement | HTMLSelectEl
 
 export const MetricTools = ({ metrics, matching, view, onView }: MetricToolsProps) => {
   const ranks = metrics.reduce((most, metric) => Math.max(most, metric.ranks.length), 0);
+  const axes = useMemo(() => axisOptions(metrics), [metrics]);
   return (
     <div class="toolbar metric-tools" role="toolbar" aria-label="Charts">
       <label class="search">
@@ -60,7 +62,7 @@ export const MetricTools = ({ metrics, matching, view, onView }: MetricToolsProp
             </option>
           ))}
           <optgroup label="Metrics">
-            {axisOptions(metrics).map(({ name }) => (
+            {axes.map(({ name }) => (
               <option key={name} value={name} selected={view.x === name}>
                 {name}
               </option>

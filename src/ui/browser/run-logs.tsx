@@ -5,7 +5,7 @@ import { filterParams, grepOf, isFiltered, logsQuery, parseLogsView, type LogsVi
 import { shortcut } from "./frame.ts";
 import { request } from "./http.ts";
 import { highlight, LogSearch } from "./log-search.ts";
-import { AllLines, FilteredLines, type LogSource } from "./log-source.ts";
+import { AllLines, FilteredLines, PAGE, type LogSource } from "./log-source.ts";
 import { LogTools, type LogToolsProps } from "./log-tools.tsx";
 import { LogViewport } from "./log-viewport.ts";
 import { currentRun, listen, runId, runPath } from "./run-frame.tsx";
@@ -77,7 +77,7 @@ async function load(): Promise<void> {
   const mine = ++generation;
   const { view } = tools;
   const query = filterParams(view, view.only);
-  query.set("limit", "1000");
+  query.set("limit", String(PAGE));
   try {
     const first = await request<LogPage>(`${runPath}/logs?${query}`);
     if (mine !== generation) return;

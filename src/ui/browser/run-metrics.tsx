@@ -1,5 +1,5 @@
 /** @jsxImportSource hono/jsx/dom */
-import { render, useEffect, useState } from "hono/jsx/dom";
+import { render, useEffect, useMemo, useState } from "hono/jsx/dom";
 import type { MetricSummary } from "../../metric/schema.ts";
 import {
   createFilter,
@@ -81,11 +81,33 @@ function onRecord({ series, more }: { series: LiveSeries[]; more: boolean }): vo
 
 const started = () => Date.parse(currentRun().started ?? currentRun().created);
 
+/** So many cards are put on the page at once; groups beyond them are folded. */
+const MAX_OPEN = 120;
+
+/** All that follows from the metrics and the filter, which with twenty thousand metrics takes its time. */
+function arrange(metrics: MetricSummary[], filter: string) {
+  const matches = createFilter(filter);
+  const charted = metrics.filter((metric) => isCharted(metric));
+  const matching = charted.filter(({ name }) => matches(name));
+  let before = 0;
+  const groups = groupMetrics(matching).map((group) => {
+    const open = before < MAX_OPEN;
+    before += group.metrics.length;
+    return { group, open };
+  });
+  const others = metrics.filter((metric) => !isCharted(metric) && matches(metric.name));
+  return { charted, matching, groups, others };
+}
+
 function Metrics() {
   const [shown, setShown] = useState(state);
   show = setShown;
   useEffect(() => onTheme(() => cards.forEach((card) => card.recolor())), []);
   const { metrics, view, problem } = shown;
+  const { charted, matching, groups, others } = useMemo(
+    () => arrange(metrics ?? [], view.filter),
+    [metrics, view.filter],
+  );
   if (metrics === undefined)
     return (
       <p class="loading faint" role="status">
@@ -98,21 +120,18 @@ function Metrics() {
         <p>Nothing logged yet. Charts appear here with the first values.</p>
       </section>
     );
-  const matches = createFilter(view.filter);
-  const charted = metrics.filter((metric) => isCharted(metric));
-  const matching = charted.filter(({ name }) => matches(name));
-  const groups = groupMetrics(matching);
   return (
     <>
       <MetricTools metrics={charted} matching={matching.length} view={view} onView={setView} />
-      {groups.map((group, i) => (
+      {groups.map(({ group, open }) => (
         <ChartGroup
           key={group.name}
           group={group}
           view={view}
+          currentView={() => state.view}
           path={runPath}
           started={started()}
-          open={i < 12 || view.filter !== ""}
+          open={open}
           onZoom={(axis, from, to) => setView({ zoom: { on: axis, from, to } })}
           onReset={() => setView({ zoom: undefined })}
         />
@@ -122,7 +141,7 @@ function Metrics() {
           <p>No metric matches.</p>
         </section>
       )}
-      <OtherValues metrics={metrics.filter((metric) => !isCharted(metric) && matches(metric.name))} />
+      <OtherValues metrics={others} />
     </>
   );
 }
