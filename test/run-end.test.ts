@@ -88,6 +88,15 @@ describe("a writer that goes without a word", () => {
     });
   });
 
+  test("and whose run is launched again: the new one may end well", async () => {
+    await create({ client: "a" });
+    await close(await heartbeat("a"));
+    await after(10);
+    expect((await create({ client: "b" })).status).toBe("RUNNING");
+    await finish({ client: "b" });
+    expect(await get()).toMatchObject({ status: "FINISHED", reason: null });
+  });
+
   test("beside others that go on: the run goes on with them, and ends FAILED", async () => {
     await create({ client: "a" });
     await create({ client: "b", rank: 1 });

@@ -177,6 +177,28 @@ describe("finishRun", () => {
   });
 });
 
+describe("a resumed run", () => {
+  for (const [name, end] of [
+    ["finished as a whole", () => finish("1")],
+    ["finished by launch", () => finish("1", { client: "l", status: "FAILED" })],
+    ["stopped", () => stop("1")],
+  ] as const)
+    test(`${name} owes nothing to the writers it had before`, async () => {
+      await create({ id: "1", writer: { client: "l", role: "launch" } });
+      await create({ id: "1", writer: { client: "silent" } });
+      await end();
+      expect((await create({ id: "1", writer: { client: "new" } })).status).toBe("RUNNING");
+      expect((await finish("1", { client: "new" })).status).not.toBe("RUNNING");
+    });
+
+  test("that failed before can finish well", async () => {
+    await create({ id: "1", writer: { client: "a" } });
+    await finish("1", { client: "a", status: "FAILED", reason: "out of memory" });
+    await create({ id: "1", writer: { client: "b" } });
+    expect(await finish("1", { client: "b" })).toMatchObject({ status: "FINISHED", reason: null });
+  });
+});
+
 describe("stopRun", () => {
   test("where nobody listens the run is KILLED at once, with its reason", async () => {
     await create({ id: "1", writer: { client: "a" } });

@@ -1,4 +1,4 @@
-import { and, eq } from "drizzle-orm";
+import { and, eq, isNotNull, isNull } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { Encoding, type EntryKind } from "../entry.ts";
 import type { Write } from "../store/journal.ts";
@@ -78,6 +78,22 @@ export const setOutcome = (
     .update(writerTable)
     .set({ outcome })
     .where(and(eq(writerTable.run, run), eq(writerTable.client, client)))
+    .toSQL();
+
+/** With its run every writer has ended: one left open would count as live when the run is resumed. */
+export const endWriters = ({ db }: Collector, run: string, outcome: RunStatus): Write =>
+  db
+    .update(writerTable)
+    .set({ outcome })
+    .where(and(eq(writerTable.run, run), isNull(writerTable.outcome)))
+    .toSQL();
+
+/** How writers ended before a run was resumed says nothing about how it ends next. */
+export const forgetOutcomes = ({ db }: Collector, run: string): Write =>
+  db
+    .update(writerTable)
+    .set({ outcome: "FINISHED" })
+    .where(and(eq(writerTable.run, run), isNotNull(writerTable.outcome)))
     .toSQL();
 
 const turns = new WeakMap<Collector, Map<string, Promise<unknown>>>();

@@ -4,7 +4,7 @@ import { CollectorError } from "../error.ts";
 import type { Write } from "../store/journal.ts";
 import { writerOf } from "../store/counters.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
-import { appendRunEntry, changeRun, inTurn, setOutcome, type RunRow } from "./change.ts";
+import { appendRunEntry, changeRun, forgetOutcomes, inTurn, setOutcome, type RunRow } from "./change.ts";
 import { findRow, getRunDetail } from "./find.ts";
 import { isMemorableName, memorableName, newRunId } from "./name.ts";
 import { isLive, type CreatedRun, type CreateRun, type Writer } from "./schema.ts";
@@ -84,7 +84,7 @@ async function joinRun(
   const isRepetition = input.writer !== undefined && writes.length === 0;
   if (isRepetition && !row.presumed) return row;
   const change = isRepetition ? {} : whatIsNew(row, input);
-  if (!isLive(row.status))
+  if (!isLive(row.status)) {
     Object.assign(change, {
       status: "RUNNING",
       reason: null,
@@ -92,6 +92,8 @@ async function joinRun(
       exitCode: null,
       presumed: false,
     });
+    if (!isRepetition) writes.unshift(forgetOutcomes(collector, row.id));
+  }
   if (isRepetition) writes.push(setOutcome(collector, row.id, input.writer!.client, null));
   const current =
     Object.keys(change).length > 0 || writes.length > 0

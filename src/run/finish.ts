@@ -2,7 +2,7 @@ import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import type { Write } from "../store/journal.ts";
 import { writer as writerTable } from "../store/tables.ts";
-import { changeRun, inTurn, setOutcome, type RunRow } from "./change.ts";
+import { changeRun, endWriters, inTurn, setOutcome, type RunRow } from "./change.ts";
 import { getRow } from "./find.ts";
 import { isLive, type FinishRun, type RunStatus, type WriterRole } from "./schema.ts";
 
@@ -83,6 +83,7 @@ async function finishInTurn(
       presumed: isPresumed,
     });
     if (exit_code !== undefined) change.exitCode = exit_code;
+    writes.push(endWriters(collector, id, end));
   } else if (status !== "FINISHED" && reason !== undefined && row.reason === null && !isEnded) {
     // The first cause: what the run fails of when its other writers have ended too.
     change.reason = reason;

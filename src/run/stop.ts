@@ -1,5 +1,5 @@
 import type { Collector } from "../collector.ts";
-import { changeRun, inTurn, type RunRow } from "./change.ts";
+import { changeRun, endWriters, inTurn, type RunRow } from "./change.ts";
 import { getRow } from "./find.ts";
 import { isLive, type StopRun } from "./schema.ts";
 
@@ -12,12 +12,12 @@ export function stopRun(collector: Collector, id: string, request: StopRun): Pro
     const heard = collector.presence.stop(id, { ...request, reason });
     if (heard > 0)
       return row.status === "STOPPING" ? row : changeRun(collector, row, { status: "STOPPING", reason });
-    const killed = await changeRun(collector, row, {
-      status: "KILLED",
-      reason,
-      finished: collector.now(),
-      presumed: false,
-    });
+    const killed = await changeRun(
+      collector,
+      row,
+      { status: "KILLED", reason, finished: collector.now(), presumed: false },
+      [endWriters(collector, id, "KILLED")],
+    );
     collector.presence.end(id, false);
     return killed;
   });
