@@ -212,7 +212,6 @@ describe("run logs -f", () => {
   test("follows to the end of the run, over a restart of the collector, with nothing lost and nothing twice", async () => {
     const own = await startServer();
     let current = own;
-    const port = Number(new URL(own.url).port);
     const { id: followed } = await own.api("/api/v1/runs", { name: "followed" });
     const line = (seq: number) => ({ client: "c", seq, items: [{ text: `line ${seq}` }] });
     await own.api(`/api/v1/runs/${followed}/logs`, line(1));
@@ -232,7 +231,9 @@ describe("run logs -f", () => {
     await current.api(`/api/v1/runs/${followed}/logs`, line(2));
     await arrived[1];
     await current.kill("SIGKILL");
-    current = await startServer({ dataDir: own.dataDir, port });
+    // On another port: a follower must look for it again.
+    current = await startServer({ dataDir: own.dataDir });
+    expect(current.url).not.toBe(own.url);
     await current.api(`/api/v1/runs/${followed}/logs`, line(3));
     await arrived[2];
     await current.api(`/api/v1/runs/${followed}/logs`, line(4));

@@ -16,13 +16,15 @@ const SILENCE_MS = 30_000;
  * line number, so a restarted collector or a lost event leaves no gap and nothing twice.
  */
 export async function follow(
-  connection: Connection,
+  find: () => Connection,
   run: string,
-  showNew: () => Promise<void>,
+  showNew: (connection: Connection) => Promise<void>,
 ): Promise<void> {
   let lastContact = Date.now();
   let told = false;
   for (let attempt = 0; ; attempt++) {
+    // Asked before every attempt: a collector that was restarted may have another port or token.
+    const connection = find();
     try {
       if (
         await followOnce(connection, run, showNew, () => {
@@ -47,7 +49,7 @@ export async function follow(
 async function followOnce(
   connection: Connection,
   run: string,
-  showNew: () => Promise<void>,
+  showNew: (connection: Connection) => Promise<void>,
   onContact: () => void,
 ): Promise<boolean> {
   const abort = new AbortController();
@@ -60,13 +62,13 @@ async function followOnce(
     });
     // The state is read after the subscription stands, else an end between the two would never be noticed.
     const { status } = await requestJson<Run>(connection, runPath(run));
-    await showNew();
+    await showNew(connection);
     onContact();
     if (ended.has(status)) return true;
     for await (const { event, data } of eventsOf(response, { silence: SILENCE_MS, onContact })) {
-      if (event === "log" || event === "reset") await showNew();
+      if (event === "log" || event === "reset") await showNew(connection);
       if (event === "run" && ended.has(statusOf(data))) {
-        await showNew();
+        await showNew(connection);
         return true;
       }
     }

@@ -71,19 +71,21 @@ export const command = defineCommand({
       return printFedmlLogs(connection, run, { pageNumber, pageSize, all: values.all });
 
     const show = (lines: LogLine[]) => print(formatLines(lines, values));
-    let after = 0;
-    if (last !== undefined) after = await showLast(connection, run.id, query, last, show);
+    const cursor = { line: 0 };
+    if (last !== undefined) cursor.line = await showLast(connection, run.id, query, last, show);
     else if (pageSize) return showPage(connection, run.id, query, pageSize, pageNumber ?? 1, show);
-    after = await showAfter(connection, run.id, query, after, show);
     if (values.follow)
-      await follow(connection, run.id, () =>
-        showAfter(connection, run.id, query, after, show).then((line) => void (after = line)),
+      await follow(
+        () => connect(values),
+        run.id,
+        (from) => showAfter(from, run.id, query, cursor, show),
       );
+    else await showAfter(connection, run.id, query, cursor, show);
     return 0;
   },
 });
 
-export type LogFilter = Record<"level" | "grep" | "since" | "rank" | "stream", string | number | undefined>;
+type LogFilter = Record<"level" | "grep" | "since" | "rank" | "stream", string | number | undefined>;
 type Show = (lines: LogLine[]) => Promise<void>;
 
 const PAGE = 5000;
@@ -91,21 +93,21 @@ const PAGE = 5000;
 const getPage = (connection: Connection, run: string, query: Record<string, string | number | undefined>) =>
   requestJson<LogPage>(connection, runPath(run, "/logs"), { query });
 
-/** Prints what follows a line number; resolves with the number up to which everything was seen. */
-export async function showAfter(
+/** Prints what follows the cursor, which moves with every page: if the collector goes away, nothing is printed twice. */
+async function showAfter(
   connection: Connection,
   run: string,
-  filter: Partial<LogFilter>,
-  after: number,
+  filter: LogFilter,
+  cursor: { line: number },
   show: Show,
-): Promise<number> {
+): Promise<void> {
   for (;;) {
-    const page = await getPage(connection, run, { ...filter, after, limit: PAGE });
+    const page = await getPage(connection, run, { ...filter, after: cursor.line, limit: PAGE });
     if (page.lines.length > 0) await show(page.lines);
-    const lastLine = page.lines.at(-1)?.line ?? after;
+    const lastLine = page.lines.at(-1)?.line ?? 0;
     // At the end, lines that the filter left out count as seen: a follower must not search them again each time.
-    if (page.next === null) return Math.max(after, lastLine, page.total);
-    after = Math.max(lastLine, page.next);
+    cursor.line = Math.max(cursor.line, lastLine, page.next ?? page.total);
+    if (page.next === null) return;
   }
 }
 
@@ -119,7 +121,7 @@ async function showLast(
 ): Promise<number> {
   const pages: LogLine[][] = [];
   let before: number | undefined;
-  let seen = 0;
+  let seen: number | undefined;
   let missing = count;
   do {
     const page = await getPage(connection, run, {
@@ -127,7 +129,8 @@ async function showLast(
       before,
       limit: Math.max(1, Math.min(missing, PAGE)),
     });
-    seen = Math.max(seen, page.total, page.lines.at(-1)?.line ?? 0);
+    // Of the first page only: what arrived since then is not shown yet.
+    seen ??= page.total;
     const lines = missing === 0 ? [] : page.lines;
     pages.unshift(lines);
     missing -= lines.length;
