@@ -533,6 +533,58 @@ test("BINNACLE_RUN_ID is joined, by fedml too, and log_metric reaches other runs
   expect(await server.run("other")).toMatchObject({ status: "FINISHED" });
 });
 
+test("init() again ends the run before, unless it is the same run", async () => {
+  const script = `
+import binnacle
+a = binnacle.init(); binnacle.log({"m": 1})
+b = binnacle.init(); binnacle.log({"m": 2})
+same = binnacle.init(run_id=b.id, config={"late": 1}, tags="t")
+assert same is b
+binnacle.finish()
+for call in (lambda: binnacle.log({"m": 3}), lambda: b.log_line("x")):
+    try: call()
+    except RuntimeError as error: assert "binnacle.init()" in str(error)
+    else: raise SystemExit("no error")
+c = binnacle.init(); binnacle.log({"m": 4}); binnacle.finish(); binnacle.finish()
+print(a.id, b.id, c.id)
+`;
+  const ids = (await python(script, { env: server.env })).trim().split(" ");
+  for (const [i, value] of [1, 2, 4].entries()) {
+    expect(await server.points(ids[i]!, "m")).toEqual([[0, value]]);
+    expect(await server.run(ids[i]!)).toMatchObject({ status: "FINISHED" });
+  }
+  expect(await server.run(ids[1]!)).toMatchObject({ config: { late: 1 }, tags: ["t"] });
+});
+
+test("what the collector would refuse of a run is refused by init()", async () => {
+  const script = `
+import binnacle
+loop = {}; loop["loop"] = loop
+for arguments in (dict(run_id="a/b"), dict(run_id=""), dict(name=""), dict(name="a\\nb"), dict(project="p" * 251),
+                  dict(tags=["t"] * 101), dict(notes="n" * 100_001), dict(config=loop), dict(config={"k" * 1001: 1})):
+    try: binnacle.init(**arguments)
+    except ValueError as error: pass
+    else: raise SystemExit("no error for %r" % list(arguments))
+assert binnacle.run is None
+`;
+  await python(script);
+});
+
+test("a URL that is none is said, and everything is kept", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "binnacle-python-"));
+  for (const url of ["localhost:7070", "http://[", "http://host:port", "ftp://host"]) {
+    rmSync(folder, { recursive: true, force: true });
+    const { code, err } = await runPython(`import binnacle\nbinnacle.log({"a": 1})`, {
+      env: { BINNACLE_URL: url, BINNACLE_SPOOL: folder },
+    });
+    expect(code).toBe(0);
+    expect(err).toContain(url);
+    expect(err).not.toContain("Traceback");
+    expect(spooledRecords(folder)).toHaveLength(1);
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
 test("config, name, tags and notes are recorded and can change", async () => {
   const script = `
 import binnacle, argparse

@@ -1,5 +1,6 @@
 """One connection to the collector, opened when needed and kept."""
 
+import os
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from json import loads
 from urllib.parse import urlsplit
@@ -84,6 +85,7 @@ class Collector:
         )
 
     def _connect(self):
+        self.url = os.environ.get("BINNACLE_URL")  # For the message, where it is no URL.
         self.url, self._token = find_collector()
         self._connection = open_connection(self.url, CONNECT_WITHIN)
         self._connection.connect()

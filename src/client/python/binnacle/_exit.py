@@ -111,9 +111,10 @@ def _finish_child():
 
 
 def _terminated(number, frame):
-    from ._run import live_runs
+    from ._run import open_runs
 
-    for run in live_runs():
+    # Those too that are being finished when the signal comes: there it waits with them.
+    for run in open_runs():
         if is_worker():
             # That is how a Pool ends its workers when all is well.
             run.finish("FINISHED")

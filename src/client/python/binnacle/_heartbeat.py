@@ -11,6 +11,7 @@ from time import monotonic
 from ._collector import open_connection, prefix_of
 from ._place import find_collector
 from ._tell import tell
+from ._wake import Wake
 
 # Pings come every 5 seconds.
 SILENT_AFTER = 16.0
@@ -23,16 +24,18 @@ class Heartbeat:
         self._path = path
         self._listens_to_stop = listens_to_stop
         self._finish = finish
-        self._closed = threading.Event()
+        self._is_closed = False
+        self._wake = Wake()
         self.open_socket = None
         self.stop_reason = None
         # Set once the collector knows the run. (Not a thread started then: at exit, Python 3.12 starts none any more.)
-        self.may_begin = threading.Event()
+        self.has_begun = False
 
     def loop(self):
-        self.may_begin.wait()
+        while not self.has_begun:
+            self._wake.wait()
         wait = FIRST_RETRY
-        while not self._closed.is_set():
+        while not self._is_closed:
             began = monotonic()
             try:
                 self._hold()
@@ -41,12 +44,16 @@ class Heartbeat:
                 pass
             if monotonic() - began > LAST_RETRY:
                 wait = FIRST_RETRY
-            self._closed.wait(wait)
+            self._wake.wait(wait)
             wait = min(wait * 2, LAST_RETRY)
 
+    def begin(self):
+        self.has_begun = True
+        self._wake.set()
+
     def close(self):
-        self._closed.set()
-        self.may_begin.set()
+        self._is_closed = self.has_begun = True
+        self._wake.set()
         open_socket = self.open_socket
         if open_socket is not None:
             try:
@@ -67,7 +74,7 @@ class Heartbeat:
             if response.status != 200:
                 return
             event = None
-            while not self._closed.is_set():
+            while not self._is_closed:
                 line = response.readline()
                 if not line:
                     return
@@ -82,7 +89,7 @@ class Heartbeat:
             connection.close()
 
     def _stop(self, request):
-        if self._closed.is_set() or not self._listens_to_stop:
+        if self._is_closed or not self._listens_to_stop:
             return
         is_forced = bool(request.get("force"))
         self.stop_reason = request.get("reason") or "stopped"

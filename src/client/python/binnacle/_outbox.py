@@ -8,6 +8,7 @@ from collections import deque, namedtuple
 from time import monotonic
 
 from ._spool import Spool, line_of, parse
+from ._wake import Wake
 
 MEMORY_LIMIT = 8 << 20
 # A full disk is asked again after so many seconds: every attempt copies all that is in memory.
@@ -26,7 +27,7 @@ class Outbox:
         self._bytes = 0
         self._sent_to = 0  # offset in the file up to which it is delivered
         self._lock = threading.Lock()
-        self.arrived = threading.Event()
+        self.arrived = Wake()
         # Set by the sender: it failed, or waits longer than is safe. What comes goes to the file at once.
         self.to_disk = False
         self.disk_error = None
@@ -58,7 +59,6 @@ class Outbox:
                 return self._read()
             if self._memory:
                 return self._memory[0]
-            self.arrived.clear()
             return None
 
     def done(self, request):

@@ -9,6 +9,7 @@ from collections import deque
 from time import monotonic, perf_counter, sleep
 
 from ._tell import tell_defect
+from ._wake import Wake
 
 SLICE = 0.0005
 CHECK_EVERY = 64
@@ -65,9 +66,9 @@ class Pump:
         self._unplaced = deque()
         self._waits_for_step_until = None
         self._busy_at = monotonic()
-        self.wake = threading.Event()
+        self.wake = Wake()
         # Set at every tick after which memory holds nothing.
-        self.was_saved = threading.Event()
+        self.was_saved = False
         self.is_ending = False
         self.finish_is_out = False
         # When the sender gave out what it is waiting for now; None while it waits for nothing.
@@ -97,7 +98,6 @@ class Pump:
         while not self.is_closed:
             is_idle = monotonic() - self._busy_at > IDLE_AFTER
             self.wake.wait(IDLE_TICK if is_idle else TICK)
-            self.wake.clear()
             try:
                 self.tick()
             except Exception as error:  # A defect of ours must not silence the rest of the run.
@@ -113,7 +113,7 @@ class Pump:
             self._busy_at = monotonic()
             self._drain()
         if not self._is_anything_left() and self._outbox.is_safe:
-            self.was_saved.set()
+            self.was_saved = True
 
     def _is_anything_left(self):
         return bool(self._queue or self._records or self._lines or self._unplaced)

@@ -9,7 +9,7 @@ from collections.abc import MutableMapping
 from itertools import count
 from json import dumps
 from re import compile as pattern
-from time import monotonic, time
+from time import monotonic, sleep, time
 
 from . import _place
 from ._pump import MANY, Line, Pump, Request
@@ -60,7 +60,7 @@ class Run:
         self._is_running = False
         self._is_finished = False
         self._finish_by = None
-        self._created = threading.Event()
+        self._is_known = False
         self._heartbeat = None
         self.dropped = 0
         _runs.add(self)
@@ -150,10 +150,11 @@ class Run:
             if not self._began_here():
                 return
             self.start()
-        self._is_finished = True
-        self._pump.is_ending = True
+        # In this order: a signal handler may come in between with a finish() of its own.
         self._finish_by = monotonic() + FLUSH_WITHIN
         self._queue.append(self._finish_request(status, exit_code, reason))
+        self._is_finished = True
+        self._pump.is_ending = True
         self._pump.wake.set()
         self._sender.settle_from_now()
         try:
@@ -217,7 +218,7 @@ class Run:
     def wait_until_known(self):
         """Waits a moment for what the collector says of a run that is joined: its name, its config, its next step."""
         if not self._is_new:
-            self._created.wait(JOIN_WITHIN)
+            _wait_for(lambda: self._is_known, JOIN_WITHIN)
 
     def change(self, fields):
         """PATCHes the run, in order with its records."""
@@ -240,13 +241,18 @@ class Run:
         self._is_new = False
         self._is_running = False
         self._is_finished = self._is_finished and self._finish_by is None
-        self._created = threading.Event()
+        self._is_known = False
         self._heartbeat = None
         self.dropped = 0
 
     @property
     def is_live(self):
-        return self._is_running and not self._is_finished and self._pid == os.getpid()
+        return self.is_open and not self._is_finished
+
+    @property
+    def is_open(self):
+        """Live, or in the middle of finish()."""
+        return self._is_running and self._pid == os.getpid()
 
     @property
     def stop_reason(self):
@@ -285,7 +291,7 @@ class Run:
     def _on_answer(self, body):
         """In the sender's thread, once the collector knows the run; None: it cannot be asked now."""
         if body is None:
-            self._created.set()
+            self._is_known = True
             return
         step = body.get("next_step")
         self._pump.count_from(step if isinstance(step, (int, float)) else 0)
@@ -293,9 +299,9 @@ class Run:
         self.project = body.get("project") or self.project
         if isinstance(body.get("config"), dict):
             self.config.learn(body["config"])
-        self._created.set()
-        if not self._heartbeat.may_begin.is_set():
-            self._heartbeat.may_begin.set()
+        self._is_known = True
+        if not self._heartbeat.has_begun:
+            self._heartbeat.begin()
             if not _is_under_launch() and not self._is_forked:
                 tell("run %s (%s) %s" % (self.name, self.id, self.url))
 
@@ -309,11 +315,11 @@ class Run:
 
     def _wait(self):
         sender, pump = self._sender, self._pump
-        if not sender.settled.wait(max(0.0, self._finish_by - monotonic())):
+        if not _wait_for(lambda: sender.settled, self._finish_by - monotonic()):
             self._outbox.to_disk = True
-            pump.was_saved.clear()
+            pump.was_saved = False
             pump.wake.set()
-            pump.was_saved.wait(SPILL_WITHIN)
+            _wait_for(lambda: pump.was_saved, SPILL_WITHIN)
 
     def _close(self):
         self._finish_by = None
@@ -342,7 +348,7 @@ class Run:
         outbox.close()
         if lost and not sender.is_deleted:
             tell("the last %d records are lost: neither the collector nor the disk took them (%s)" % (lost, outbox.disk_error))
-        elif (kept or not sender.settled.is_set()) and not sender.is_deleted:
+        elif (kept or not sender.settled) and not sender.is_deleted:
             tell(
                 "run %s is not delivered completely (%s). The rest is in %s; `binnacle sync` sends it."
                 % (self.id, sender.last_problem or "the collector is slow", outbox.spool.path)
@@ -388,6 +394,16 @@ class Config(MutableMapping):
         """What the collector knows already (a run that is joined, parameters of a job file)."""
         for key, value in values.items():
             self._values.setdefault(key, value)
+
+
+def _wait_for(is_so, seconds):
+    """By looking every few milliseconds: this also runs inside signal handlers, where no lock may be taken."""
+    until = monotonic() + seconds
+    while not is_so():
+        if monotonic() >= until:
+            return False
+        sleep(0.002)
+    return True
 
 
 def _mapping(values):
@@ -479,6 +495,10 @@ def hand_down(run):
 
 def live_runs():
     return [run for run in _runs if run.is_live]
+
+
+def open_runs():
+    return [run for run in _runs if run.is_open]
 
 
 def _after_fork():

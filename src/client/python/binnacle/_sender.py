@@ -1,13 +1,13 @@
 """The thread that talks to the collector: one request in flight, in order, repeated until it is answered."""
 
 import os
-import threading
 from json import dumps, loads
 from time import monotonic
 
 from . import _spool
 from ._collector import Collector, Unreachable
 from ._tell import tell, tell_defect
+from ._wake import Wake
 
 FIRST_RETRY = 0.25
 LAST_RETRY = 5.0
@@ -54,9 +54,9 @@ class Sender:
         self.is_deleted = False
         self.is_closed = False
         # Set to try now rather than when the back-off is over.
-        self.nudge = threading.Event()
+        self.nudge = Wake()
         # Set when nothing is left to do, or what is left is safe on disk and the collector was asked in vain.
-        self.settled = threading.Event()
+        self.settled = False
         self._asked_in_vain = False
 
     @property
@@ -127,7 +127,7 @@ class Sender:
     def _rest(self):
         # Looked at again: what there is may have come, finish and all, after we found nothing.
         if self._pump.finish_is_out and self._outbox.is_empty:
-            self.settled.set()
+            self.settled = True
         if self._others is not None and not self._pump.finish_is_out:
             try:
                 next(self._others)
@@ -188,9 +188,8 @@ class Sender:
         until = monotonic() + wait * jitter
         while not self.is_closed and monotonic() < until:
             if self._pump.finish_is_out and self._asked_in_vain and self._outbox.is_safe:
-                self.settled.set()
+                self.settled = True
             if self.nudge.wait(min(0.05 if self._pump.finish_is_out else 1.0, max(0.0, until - monotonic()))):
-                self.nudge.clear()
                 return
 
     def _tell_kept(self):
