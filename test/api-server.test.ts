@@ -15,7 +15,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Run } from "../src/run/schema.ts";
-import { startBinary, type RunningBinary } from "./helpers/binary.ts";
+import { binaryForAnyone, startBinary, type RunningBinary } from "./helpers/binary.ts";
 import { createTestCollector } from "./helpers/collector.ts";
 import { readEvents } from "./helpers/events.ts";
 
@@ -35,9 +35,17 @@ afterAll(() => {
   for (const path of folders) rmSync(path, { recursive: true, force: true });
 });
 
+/** Another user may not be let into the checkout, let alone the Bun in it. */
+function runnableByAnyone(): string {
+  const { path, folder: place } = binaryForAnyone();
+  folders.push(place);
+  return path;
+}
+
 /** Runs `start` where it is to fail. */
 async function startFails(args: string[], env: Record<string, string> = {}, uid?: number) {
-  const child = spawn(program[0]!, [program[1]!, "start", ...args], {
+  const [file, ...first] = uid === undefined ? program : [runnableByAnyone()];
+  const child = spawn(file!, [...first, "start", ...args], {
     env: { PATH: process.env["PATH"], BINNACLE_DATA: folder(), ...env },
     stdio: ["ignore", "pipe", "pipe"],
     ...(uid !== undefined && { uid, gid: uid }),

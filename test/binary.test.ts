@@ -16,6 +16,7 @@ import {
 import { dirname, join } from "node:path";
 import { VERSION } from "../src/version.ts";
 import {
+  binaryForAnyone,
   binaryPath,
   loudly,
   postAndRead,
@@ -39,14 +40,10 @@ function folder(make = temporaryFolder): string {
   return path;
 }
 
-/** A copy that others may run and that no mount over /tmp hides: the checkout may be private, or lie there. */
 function binaryElsewhere(): string {
-  const place = folder(varFolder);
-  const binary = join(place, "binnacle");
-  copyFileSync(binaryPath(), binary);
-  chmodSync(place, 0o755);
-  chmodSync(binary, 0o755);
-  return binary;
+  const { path, folder: place } = binaryForAnyone();
+  folders.push(place);
+  return path;
 }
 
 async function start(options: StartOptions): Promise<RunningBinary> {

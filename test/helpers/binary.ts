@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -20,6 +20,16 @@ export function varFolder(prefix = "binnacle-"): string {
 
 export function temporaryFolder(prefix = "binnacle-"): string {
   return mkdtempSync(join(tmpdir(), prefix));
+}
+
+/** A copy of the binary that any user may run: the checkout may be closed to others, or hidden by a mount over /tmp. */
+export function binaryForAnyone(): { path: string; folder: string } {
+  const folder = varFolder();
+  const path = join(folder, "binnacle");
+  copyFileSync(binaryPath(), path);
+  chmodSync(folder, 0o755);
+  chmodSync(path, 0o755);
+  return { path, folder };
 }
 
 export interface StartOptions {
