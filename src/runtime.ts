@@ -2,6 +2,8 @@
  * The only file that knows which runtime this is. Everything else keeps to node: built-ins and web standards.
  */
 
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+
 export interface ServeOptions {
   hostname: string;
   /** 0: the system chooses. */
@@ -98,3 +100,19 @@ function serveOnDeno(deno: DenoNet, { hostname, port, tls, fetch }: ServeOptions
 function withinGrace(ended: Promise<void>, graceMs: number): Promise<void> {
   return Promise.race([ended, new Promise<void>((resolve) => setTimeout(resolve, graceMs).unref())]);
 }
+
+interface BunZstd {
+  zstdCompressSync(bytes: Uint8Array, options: { level: number }): Uint8Array;
+  zstdDecompressSync(bytes: Uint8Array): Uint8Array;
+}
+
+const { Bun: bun } = globalThis as { Bun?: BunZstd };
+const level = 1;
+const options = { params: { [constants.ZSTD_c_compressionLevel]: level } };
+
+/** Bun's own is two to five times as fast as its node:zlib, which sets up a stream for every call. */
+export const zstdCompress = (bytes: Uint8Array): Uint8Array =>
+  bun ? bun.zstdCompressSync(bytes, { level }) : zstdCompressSync(bytes, options);
+
+export const zstdDecompress = (bytes: Uint8Array): Uint8Array =>
+  bun ? bun.zstdDecompressSync(bytes) : zstdDecompressSync(bytes);
