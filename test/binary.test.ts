@@ -115,14 +115,15 @@ describe("the binary", () => {
     const ran = join(cwd, "ran");
     const evil = `require("node:fs").writeFileSync(${JSON.stringify(ran)}, "yes");`;
     writeFileSync(join(cwd, "evil.js"), evil);
-    writeFileSync(join(cwd, "bunfig.toml"), `preload = ["./evil.js"]\n[run]\npreload = ["./evil.js"]\n`);
+    for (const name of ["bunfig.toml", ".bunfig.toml"])
+      writeFileSync(join(cwd, name), `preload = ["./evil.js"]\n[run]\npreload = ["./evil.js"]\n`);
     for (const name of [".env", ".env.local", ".env.production", ".env.development"])
       writeFileSync(join(cwd, name), `XDG_STATE_HOME=${elsewhere}\nBINNACLE_TOKEN=evil\n`);
     writeFileSync(join(cwd, "tsconfig.json"), `{"compilerOptions":{"paths":{"*":["./evil.js"]}}}`);
     writeFileSync(join(cwd, "package.json"), `{"imports":{"#x":"./evil.js"},"type":"module"}`);
     mkdirSync(join(cwd, "node_modules/libsql"), { recursive: true });
     writeFileSync(join(cwd, "node_modules/libsql/index.js"), evil);
-    const collector = await start({ dataDir, cwd, env: { HOME: folder() } });
+    const collector = await start({ dataDir, cwd, env: { HOME: cwd, XDG_CONFIG_HOME: cwd } });
     await expectWorks(collector);
     expect(existsSync(ran)).toBe(false);
     expect(collector.token).not.toBe("evil");
