@@ -103,13 +103,13 @@ export async function readLines(server: TestServer, id: string) {
 
 /** Asks again until `get` gives something. */
 export async function until<T>(
-  get: () => T | undefined | false | Promise<T | undefined | false>,
+  get: () => T | undefined | null | false | Promise<T | undefined | null | false>,
   ms = 15_000,
 ): Promise<T> {
   const deadline = performance.now() + ms;
   for (;;) {
     const value = await get();
-    if (value !== undefined && value !== false) return value;
+    if (value !== undefined && value !== null && value !== false) return value;
     if (performance.now() > deadline) throw new Error(`It did not happen within ${ms} ms.`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

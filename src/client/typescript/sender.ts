@@ -2,8 +2,10 @@ import type { LogItem } from "../../log/schema.ts";
 import type { MetricRecord } from "../../metric/schema.ts";
 import type { CreateRun, FinishRun, SetRun, Writer } from "../../run/schema.ts";
 import { CollectorError } from "../../error.ts";
+import { BatchQueue, lineOf, MAX_BATCH_BYTES, type Batch } from "./batch-queue.ts";
 import type { Connection } from "./connection.ts";
 import { requestJson } from "./http.ts";
+import { Nap } from "./nap.ts";
 import { createSpoolQueue, type SpoolQueue } from "./spool-queue.ts";
 import { deliver, isPermanent, type Post, type SpoolLine } from "./spool.ts";
 
@@ -83,23 +85,6 @@ export interface FinishOptions {
   offlineMs?: number;
 }
 
-interface Batch {
-  path: string;
-  kind: "records" | "logs" | "change" | "finish";
-  body: Record<string, unknown>;
-  items: unknown[];
-  bytes: number;
-}
-
-const lineOf = ({ kind, path, body }: Batch): SpoolLine => ({
-  v: 1,
-  ...(kind === "change" && { method: "PATCH" as const }),
-  path,
-  body,
-});
-
-const MAX_BATCH_ITEMS = 5_000;
-const MAX_BATCH_BYTES = 1024 * 1024;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 /** A full queue that does not move for so long is written to the spool, though the connection is open. */
@@ -119,15 +104,12 @@ class QueueingSender implements Sender {
   readonly #maxQueueBytes: number;
   readonly #gatherMs: number;
   readonly #timeoutMs: number;
+  readonly #queue: BatchQueue;
   readonly #spool: SpoolQueue;
+  readonly #nap = new Nap();
   #resolveCreated!: (run: unknown) => void;
   #rejectCreated!: (error: unknown) => void;
 
-  #queue: Batch[] = [];
-  #queuedBytes = 0;
-  /** The queue's first is on its way: it may not grow any more. */
-  #sending = false;
-  #seq = 0;
   #joined = false;
   #online = true;
   #ended = false;
@@ -140,9 +122,6 @@ class QueueingSender implements Sender {
   #open: OpenState | undefined;
   #openSentAt = 0;
 
-  #wake: (() => void) | undefined;
-  /** Whether what was queued ends the present sleep. */
-  #enough: (() => boolean) | undefined;
   #waitingForRoom: (() => void)[] = [];
   #waitingForEmpty: (() => void)[] = [];
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
@@ -161,6 +140,7 @@ class QueueingSender implements Sender {
     });
     // Who does not ask shall not be ended by it.
     this.created.catch(() => {});
+    this.#queue = new BatchQueue(this.run, this.client, create.writer.rank);
     this.#spool = createSpoolQueue(options.spoolDir, this.run, this.client, {
       first: { v: 1, path: "/api/v1/runs", body: { ...create } },
       maxBytes: options.maxSpoolBytes ?? 1024 ** 3,
@@ -184,32 +164,12 @@ class QueueingSender implements Sender {
         this.#dropped[kind === "logs" ? "lines" : "records"]++;
         continue;
       }
-      const batch = this.#openBatch(kind, bytes);
-      batch.items.push(item);
-      batch.bytes += bytes;
-      this.#queuedBytes += bytes;
+      this.#queue.add(kind, item, bytes);
       // Twice over, and the producer does not wait for room: what memory cannot hold the disk must.
-      if (!this.#online && this.#queuedBytes > this.#maxQueueBytes) this.#spill();
-      else if (this.#queuedBytes > this.#maxQueueBytes * 2) this.#spillOldest();
+      if (!this.#online && this.#queue.bytes > this.#maxQueueBytes) this.#spill();
+      else if (this.#queue.bytes > this.#maxQueueBytes * 2) this.#spillOldest();
     }
     this.#nudge();
-  }
-
-  #openBatch(kind: "records" | "logs", bytes: number): Batch {
-    const last = this.#queue.at(-1);
-    const growing =
-      last?.kind === kind &&
-      !(this.#sending && this.#queue.length === 1) &&
-      last.items.length < MAX_BATCH_ITEMS &&
-      last.bytes + bytes <= MAX_BATCH_BYTES;
-    if (growing) return last;
-    const items: unknown[] = [];
-    const { client } = this;
-    const { rank } = this.#options.create.writer;
-    const path = `/api/v1/runs/${this.run}/${kind}`;
-    const batch: Batch = { path, kind, items, bytes: 0, body: { client, seq: ++this.#seq, rank, items } };
-    this.#queue.push(batch);
-    return batch;
   }
 
   open(state: OpenState): void {
@@ -218,7 +178,7 @@ class QueueingSender implements Sender {
   }
 
   room(): Promise<void> | undefined {
-    if (this.#queuedBytes <= this.#maxQueueBytes || this.#ended) return undefined;
+    if (this.#queue.bytes <= this.#maxQueueBytes || this.#ended) return undefined;
     if (!this.#online) {
       this.#spill();
       return undefined;
@@ -235,7 +195,7 @@ class QueueingSender implements Sender {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const empty = new Promise<boolean>((resolve) => this.#waitingForEmpty.push(() => resolve(true)));
     const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), timeoutMs)));
-    this.#retryNow();
+    this.#nap.wake();
     const done = await Promise.race([empty, late]);
     clearTimeout(timer);
     return done;
@@ -243,15 +203,7 @@ class QueueingSender implements Sender {
 
   change(input: SetRun): void {
     if (this.#ended) return;
-    const bytes = JSON.stringify(input).length;
-    this.#queue.push({
-      path: `/api/v1/runs/${this.run}`,
-      kind: "change",
-      items: [],
-      body: { ...input },
-      bytes,
-    });
-    this.#queuedBytes += bytes;
+    this.#queue.request("change", { ...input });
     this.#nudge();
   }
 
@@ -259,19 +211,8 @@ class QueueingSender implements Sender {
     input: Omit<FinishRun, "client">,
     { timeoutMs = 60_000, offlineMs = 3_000 }: FinishOptions = {},
   ): Promise<Delivery> {
-    const body = { client: this.client, finished: Date.now(), ...input };
-    const path = `/api/v1/runs/${this.run}`;
-    if (this.#open) {
-      const empty = {
-        client: this.client,
-        seq: this.#seq + 1,
-        rank: this.#options.create.writer.rank,
-        items: [],
-      };
-      const last = { ...empty, open: this.#takeOpen() };
-      this.#queue.push({ path: `${path}/logs`, kind: "logs", items: [], body: last, bytes: 0 });
-    }
-    this.#queue.push({ path: `${path}/finish`, kind: "finish", items: [], body, bytes: 0 });
+    if (this.#open) this.#queue.push(this.#queue.open(this.#takeOpen()!));
+    this.#queue.request("finish", { client: this.client, finished: Date.now(), ...input });
     this.#nudge();
     const deadline = performance.now() + timeoutMs;
     let offlineSince = performance.now();
@@ -291,7 +232,7 @@ class QueueingSender implements Sender {
       this.#spool.close({ discard: this.#delivered });
       clearTimeout(this.#stallTimer);
       this.#release();
-      this.#wake?.();
+      this.#nap.wake();
     }
     const spool = this.#spool.pending > 0 ? this.#spool.path : undefined;
     return { delivered: this.#delivered, spool, stats: this.stats() };
@@ -322,7 +263,7 @@ class QueueingSender implements Sender {
       } catch (error) {
         if (this.#ended) return;
         this.#goOffline(error as Error);
-        await this.#sleep(this.#retryMs * (0.75 + Math.random() / 2));
+        await this.#nap.sleep(this.#retryMs * (0.75 + Math.random() / 2));
         this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
       }
     }
@@ -352,22 +293,19 @@ class QueueingSender implements Sender {
   }
 
   async #sendFirst(): Promise<void> {
-    const batch = this.#queue[0]!;
-    this.#sending = true;
+    const batch = this.#queue.begin();
     const open = batch.kind === "logs" ? this.#takeOpen() : undefined;
+    let isAnswered = false;
     try {
       await this.#send(lineOf(open ? { ...batch, body: { ...batch.body, open } } : batch));
+      isAnswered = true;
     } finally {
-      this.#sending = false;
-    }
-    // Unless it went to the spool meanwhile, where it will be sent again, to no effect.
-    if (this.#queue[0] === batch) {
-      this.#queue.shift();
-      this.#queuedBytes -= batch.bytes;
+      // Where it went to the spool meanwhile it will be sent again, to no effect.
+      this.#queue.finished(batch, isAnswered);
     }
     this.#answered();
-    if (this.#queuedBytes < MAX_BATCH_BYTES / 4 && this.#queue.at(-1)?.kind !== "finish")
-      await this.#gather();
+    if (this.#queue.bytes < MAX_BATCH_BYTES / 4 && this.#queue.last?.kind !== "finish")
+      await this.#nap.sleep(this.#gatherMs, () => this.#queue.bytes >= MAX_BATCH_BYTES / 4);
   }
 
   /** Delivers one request, or counts it where it will never be taken. */
@@ -388,18 +326,15 @@ class QueueingSender implements Sender {
   }
 
   #idle(): Promise<void> {
-    if (!this.#open) return this.#sleep(undefined);
-    return this.#sleep(OPEN_EVERY_MS, () => this.#queue.length > 0);
+    if (!this.#open) return this.#nap.sleep(undefined);
+    return this.#nap.sleep(OPEN_EVERY_MS, () => this.#queue.length > 0);
   }
 
   /** Returns whether there was something to send. */
   async #sendOpen(): Promise<boolean> {
     if (!this.#open || performance.now() - this.#openSentAt < OPEN_EVERY_MS) return false;
-    const { client, run } = this;
-    const open = this.#takeOpen();
-    const { rank } = this.#options.create.writer;
-    const body = { client, seq: this.#seq + 1, rank, items: [], open };
-    await this.#post(`/api/v1/runs/${run}/logs`, body).catch((error: unknown) => {
+    const { path, body } = this.#queue.open(this.#takeOpen()!);
+    await this.#post(path, body).catch((error: unknown) => {
       if (!isPermanent(error)) throw error;
     });
     return true;
@@ -424,7 +359,7 @@ class QueueingSender implements Sender {
       this.#online = true;
       this.#options.onChange?.(true, undefined);
     }
-    if (this.#queuedBytes <= this.#maxQueueBytes) this.#release();
+    if (this.#queue.bytes <= this.#maxQueueBytes) this.#release();
     if (!this.#isEmpty) return;
     const waiting = this.#waitingForEmpty;
     this.#waitingForEmpty = [];
@@ -443,16 +378,12 @@ class QueueingSender implements Sender {
 
   /** Moves the queue to the spool file, in order. The batch on its way goes too: its answer may never come. */
   #spill(): void {
-    for (const batch of this.#queue) this.#spillBatch(batch);
-    this.#queue = [];
-    this.#queuedBytes = 0;
+    for (const batch of this.#queue.takeAll()) this.#spillBatch(batch);
   }
 
   /** One batch: whoever logs right now waits for it, and must not wait for all of them. The file is sent before the queue. */
   #spillOldest(): void {
-    const batch = this.#queue.shift()!;
-    this.#queuedBytes -= batch.bytes;
-    this.#spillBatch(batch);
+    this.#spillBatch(this.#queue.takeFirst());
   }
 
   #spillBatch(batch: Batch): void {
@@ -468,41 +399,13 @@ class QueueingSender implements Sender {
     for (const resolve of waiting) resolve();
   }
 
-  #gather(): Promise<void> {
-    return this.#sleep(this.#gatherMs, () => this.#queuedBytes >= MAX_BATCH_BYTES / 4);
-  }
-
-  /** Until `ms` are over or, without `ms`, until there is something to do. `enough` ends it early. */
-  #sleep(ms: number | undefined, enough?: () => boolean): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = ms === undefined ? undefined : setTimeout(wake, ms);
-      // A script that has ended must not stay for a collector that is gone.
-      timer?.unref();
-      this.#enough = ms === undefined ? () => true : enough;
-      this.#wake = wake;
-      const clear = () => {
-        this.#wake = undefined;
-        this.#enough = undefined;
-      };
-      function wake(): void {
-        clearTimeout(timer);
-        clear();
-        resolve();
-      }
-    });
-  }
-
   /** Something was queued. */
   #nudge(): void {
     if (!this.#online) {
       // The spool is where it must go in any case; by batches, not line by line.
-      if (this.#queuedBytes > MAX_BATCH_BYTES / 4) this.#spill();
+      if (this.#queue.bytes > MAX_BATCH_BYTES / 4) this.#spill();
       return;
     }
-    if (this.#enough?.()) this.#wake?.();
-  }
-
-  #retryNow(): void {
-    this.#wake?.();
+    this.#nap.nudge();
   }
 }
