@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pythonFolder, startServer, type TestServer } from "./helpers/python.ts";
+
+// Many processes, perhaps on a busy machine.
+setDefaultTimeout(60_000);
 
 const examples = join(import.meta.dirname, "../examples");
 
@@ -69,7 +72,7 @@ test("train_digits.py learns, and records how: loss, accuracy, learning rate, gr
   const run = await server.run("digits");
   expect(run).toMatchObject({ status: "FINISHED", project: "digits", tags: ["example"] });
   expect(run.config).toMatchObject({ epochs: 6, lr: 0.4, quick: true });
-}, 60_000);
+});
 
 test("says how to start it where the module is missing", async () => {
   const child = Bun.spawnSync(["python3", "-I", join(examples, "train_digits.py"), "--quick"], {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,9 @@ import { buildWheel, wheelName } from "../src/client/wheel.ts";
 import { VERSION } from "../src/version.ts";
 import { loudly } from "./helpers/binary.ts";
 import { findPythons, pythonFolder, startServer, type TestServer } from "./helpers/python.ts";
+
+// Many processes, perhaps on a busy machine.
+setDefaultTimeout(60_000);
 
 let folder: string;
 let server: TestServer;
@@ -84,7 +87,6 @@ describe("the wheel", () => {
       // As `pip install --find-links` finds it.
       run(...install, "--upgrade", "--find-links", `${server.url}/python/`, "binnacle");
     },
-    60_000,
   );
 });
 

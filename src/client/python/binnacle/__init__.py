@@ -11,11 +11,10 @@ answers. What a process that is killed with SIGKILL can lose is what it logged i
 while the collector answers at once, about a second where it hangs.
 """
 
-from ._run import Run, hand_down as _hand_down
-
 __version__ = "0.0.0"
 __all__ = ["Run", "config", "finish", "init", "log", "log_line", "log_metric", "run"]
 
+# The rest is imported when a run begins: `import binnacle` costs next to nothing.
 _current = None
 _runs_by_id = {}
 
@@ -30,6 +29,8 @@ def init(project=None, name=None, run_id=None, config=None, tags=None, notes=Non
     A run that this process has begun before is finished first, unless it is the same one.
     """
     global _current
+    from ._run import Run, hand_down
+
     run = Run(project, name, run_id, config, tags, notes)
     if _current is not None and _current.is_live:
         if _current.id == run.id:
@@ -40,7 +41,7 @@ def init(project=None, name=None, run_id=None, config=None, tags=None, notes=Non
         _current.finish()
     _current = run
     run.start()
-    _hand_down(run)
+    hand_down(run)
     run.wait_until_known()
     return run
 
@@ -70,6 +71,8 @@ def log_metric(metrics, step=None, customized_step_key=None, commit=True, run_id
     if run_id is not None and (run is None or run.id != str(run_id)):
         run = _runs_by_id.get(str(run_id))
         if run is None:
+            from ._run import Run
+
             run = _runs_by_id[str(run_id)] = Run(run_id=run_id)
     elif run is None:
         run = _begin()
@@ -90,10 +93,12 @@ def finish(status=None, exit_code=None, reason=None):
 def _begin():
     """The run of a script that logs without init()."""
     global _current
+    from ._run import Run, hand_down
+
     run = Run()
     _current = run
     run.start()
-    _hand_down(run)
+    hand_down(run)
     return run
 
 
@@ -102,4 +107,8 @@ def __getattr__(name):
         return (_current or _begin()).config
     if name == "run":
         return _current
+    if name == "Run":
+        from ._run import Run
+
+        return Run
     raise AttributeError("module 'binnacle' has no attribute %r" % name)
