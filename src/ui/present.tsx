@@ -36,8 +36,7 @@ pages.all("*", (c: Context<{ Bindings: { problem: Problem } }>) => {
       c,
       <SignInPage theme={theme} expired={c.req.path === "/sign-in" && c.req.query("code") !== undefined} />,
     );
-  return page(
-    c,
-    <ProblemPage theme={theme} title={problem.title} detail={problem.detail} hint={problem.hint} />,
-  );
+  // What helps whoever calls the API is no help here.
+  const hint = problem.hint?.includes("/api/") ? undefined : problem.hint;
+  return page(c, <ProblemPage theme={theme} title={problem.title} detail={problem.detail} hint={hint} />);
 });

@@ -66,6 +66,9 @@ const SECONDS = [
 ];
 const RELATIVE_STEPS = [1, 10, 100, 200, 500, ...SECONDS.map((s) => s * 1000)];
 
+/** There is nothing between step 1 and step 2. */
+const WHOLE_STEPS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
+
 /** In 24 hours; the day stands below where it begins. */
 const day = "\n{D} {MMM}";
 const year = "\n{YYYY}";
@@ -203,7 +206,10 @@ export class Chart {
             ? { values: CLOCK }
             : data.axis === "relative"
               ? { incrs: RELATIVE_STEPS, values: (_plot, splits) => splits.map((at) => shortSeconds(at)) }
-              : { values: (_plot, splits) => shortNumbers(splits) }),
+              : {
+                  ...(data.axis === "step" && { incrs: WHOLE_STEPS }),
+                  values: (_plot, splits) => shortNumbers(splits),
+                }),
         },
         {
           ...axis,

@@ -58,7 +58,10 @@ export const LatestMetrics = ({ metrics, runId }: LatestMetricsProps) => (
             {metrics.slice(0, MAX_ROWS).map((metric) => (
               <tr key={metric.name}>
                 <th scope="row">
-                  <a href={`/runs/${runId}/metrics?filter=${encodeURIComponent(exactly(metric.name))}`}>
+                  <a
+                    title={metric.name}
+                    href={`/runs/${runId}/metrics?filter=${encodeURIComponent(exactly(metric.name))}`}
+                  >
                     <bdi>{metric.name}</bdi>
                   </a>
                 </th>
