@@ -102,7 +102,11 @@ describe("the binary", () => {
     await postAndRead(collector, "100000000000005", Array.from({ length: 9000 }, Math.random));
     const deadline = Date.now() + 10_000;
     while (!threads().includes("Worker") && Date.now() < deadline) await Bun.sleep(20);
+    // One whose program is missing is gone after some milliseconds, and the collector says so and goes on without.
+    await Bun.sleep(500);
     expect(threads()).toContain("Worker");
+    expect(await collector.stop()).toBe(0);
+    expect(collector.output()).not.toContain("worker");
   });
 
   test("runs where HOME can't be written and TMPDIR does not exist", async () => {
@@ -118,7 +122,7 @@ describe("the binary", () => {
     for (const name of ["bunfig.toml", ".bunfig.toml"])
       writeFileSync(join(cwd, name), `preload = ["./evil.js"]\n[run]\npreload = ["./evil.js"]\n`);
     for (const name of [".env", ".env.local", ".env.production", ".env.development"])
-      writeFileSync(join(cwd, name), `XDG_STATE_HOME=${elsewhere}\nBINNACLE_TOKEN=evil\n`);
+      writeFileSync(join(cwd, name), `BINNACLE_URL=http://evil.invalid\nXDG_STATE_HOME=${elsewhere}\n`);
     writeFileSync(join(cwd, "tsconfig.json"), `{"compilerOptions":{"paths":{"*":["./evil.js"]}}}`);
     writeFileSync(join(cwd, "package.json"), `{"imports":{"#x":"./evil.js"},"type":"module"}`);
     mkdirSync(join(cwd, "node_modules/libsql"), { recursive: true });
@@ -126,14 +130,10 @@ describe("the binary", () => {
     const collector = await start({ dataDir, cwd, env: { HOME: cwd, XDG_CONFIG_HOME: cwd } });
     await expectWorks(collector);
     expect(existsSync(ran)).toBe(false);
-    expect(collector.token).not.toBe("evil");
-    // Without BINNACLE_DATA in the environment, the folder's .env would decide where data goes.
-    const home = folder();
-    const { exitCode } = Bun.spawnSync([binaryPath(), "token"], {
-      cwd,
-      env: { PATH: "/usr/bin", HOME: home },
-    });
-    expect(exitCode).not.toBe(0);
+    // Whether another collector answers on this machine or not, it is not the one that .env names.
+    const env = { PATH: "/usr/bin:/bin", HOME: folder() };
+    const { stdout, stderr } = Bun.spawnSync([binaryPath(), "healthcheck"], { cwd, env });
+    expect(`${stdout}${stderr}`).toContain("http://127.0.0.1:7070");
     expect(readdirSync(elsewhere)).toEqual([]);
     expect(existsSync(ran)).toBe(false);
   });
