@@ -271,6 +271,27 @@ describe("storing", () => {
     expect(await texts(collector)).toEqual(["a", long, "b"]);
   });
 
+  test("full chunks are sealed by themselves, also where one line fills them, and then nothing goes on", async () => {
+    const collector = open();
+    const exact = ["x".repeat(65_536 - 2 * 24 - 10), "y".repeat(10)];
+    for (const [index, lines] of [["z".repeat(300_000)], exact, numbered(0, 3000)].entries()) {
+      await append(collector, index + 1, lines as string[]);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    const { n, last } = collector.connection
+      .prepare("SELECT count(*) AS n, max(last_line) AS last FROM log_chunk")
+      .get() as { n: number; last: number };
+    expect(n).toBeGreaterThan(3);
+    expect(last).toBeGreaterThan(2000);
+    const total = () =>
+      (collector.connection.prepare("SELECT total_changes() AS n").get() as { n: number }).n;
+    const writes = total();
+    const cpu = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(total()).toBe(writes);
+    expect(process.cpuUsage(cpu).user).toBeLessThan(150_000);
+  });
+
   test("numbers missing after a refused batch break nothing", async () => {
     const collector = open();
     await append(collector, 1, ["a"]);

@@ -10,6 +10,8 @@ const MAX_PENDING = 32 * 1024 * 1024;
 const PARTIAL_AFTER_MS = 10_000;
 /** How long one turn of sealing may hold the event loop. */
 const SLICE_MS = 10;
+/** A full disk is asked again so much later. */
+const FULL_DISK_MS = 1000;
 
 /** What a search can be sure of before it opens a chunk. */
 export interface ChunkFilter {
@@ -47,6 +49,13 @@ interface Head {
   /** Since when there are unsealed lines; ms, monotonic. */
   dirtySince: number | undefined;
   usedAt: number;
+}
+
+/** What a transaction has written of a head: its first `written` lines in full chunks, and all up to number `sealed`. */
+interface Sealed {
+  head: Head;
+  written: number;
+  sealed: number;
 }
 
 interface ChunkRow {
@@ -92,7 +101,7 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
   const commit = connection.prepare("COMMIT");
   const rollback = connection.prepare("ROLLBACK");
 
-  const timer = setInterval(sealOld, PARTIAL_AFTER_MS / 4);
+  const timer = setInterval(tend, PARTIAL_AFTER_MS / 4);
   timer.unref();
 
   function apply(entry: Entry, data: unknown): LogLine[] {
@@ -115,7 +124,7 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
     }
     if (head.size >= CHUNK_SIZE) schedule();
     // Replay is synchronous: without this the whole journal would stand in memory at once.
-    if (data === undefined && pending > MAX_PENDING / 4) seal(false);
+    if (data === undefined && pending > MAX_PENDING / 4) seal(Infinity, () => "all");
     return lines;
   }
 
@@ -135,88 +144,90 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
     return head;
   }
 
-  function schedule(): void {
+  /** Soon, with others having their turn before; later where the disk is full. */
+  function schedule(delay = 0): void {
     if (scheduled || closed) return;
     scheduled = true;
-    setImmediate(() => {
+    const turn = () => {
       scheduled = false;
       if (closed) return;
-      seal(true);
-      for (const head of dirty) if (head.size >= CHUNK_SIZE) return schedule();
-    });
+      const isSealed = seal(SLICE_MS, (head) =>
+        head.size >= CHUNK_SIZE ? "full" : isOld(head) ? "all" : undefined,
+      );
+      for (const head of dirty)
+        if (head.size >= CHUNK_SIZE || isOld(head)) return schedule(isSealed ? 0 : FULL_DISK_MS);
+    };
+    if (delay === 0) setImmediate(turn);
+    else setTimeout(turn, delay).unref();
   }
 
-  function sealOld(): void {
-    const now = performance.now();
+  const isOld = (head: Head) => performance.now() - head.dirtySince! >= PARTIAL_AFTER_MS;
+
+  /** Slow runs have chunks too, and those that rest no head. */
+  function tend(): void {
     for (const head of dirty)
-      if (now - head.dirtySince! >= PARTIAL_AFTER_MS)
-        sealInOneTransaction(() => sealHead(head, Infinity, true));
+      if (isOld(head)) {
+        schedule();
+        break;
+      }
+    const now = performance.now();
     for (const head of heads.values())
       if (head.dirtySince === undefined && now - head.usedAt > 6 * PARTIAL_AFTER_MS) heads.delete(head.run);
   }
 
-  /** Full chunks for as long as a slice lasts (`sliced`), or all there are, partial ones too. */
-  function seal(sliced: boolean): void {
-    const until = sliced ? performance.now() + SLICE_MS : Infinity;
-    sealInOneTransaction(() => {
+  /** One transaction, of `ms` at the most. False where the disk is full: nothing is lost, the journal keeps what is not sealed. */
+  function seal(ms: number, wanted: (head: Head) => "full" | "all" | undefined): boolean {
+    const until = performance.now() + ms;
+    const sealed: Sealed[] = [];
+    try {
+      begin.run();
       for (const head of dirty) {
-        if (sliced && head.size < CHUNK_SIZE) continue;
-        sealHead(head, until, !sliced);
+        const extent = wanted(head);
+        if (extent) sealed.push(sealHead(head, until, extent === "all"));
         if (performance.now() > until) break;
       }
-    });
+      commit.run();
+    } catch (error) {
+      if (connection.inTransaction) rollback.run();
+      if ((error as { code?: string }).code !== "SQLITE_FULL") onFatal(error);
+      return false;
+    }
+    for (const one of sealed) settle(one);
     if (pending < MAX_PENDING) {
       const resolved = waiting;
       waiting = [];
       for (const resolve of resolved) resolve();
     }
+    return true;
   }
 
-  function sealInOneTransaction(work: () => void): void {
-    const done: (() => void)[] = [];
-    afterCommit = (action) => done.push(action);
-    try {
-      begin.run();
-      work();
-      commit.run();
-    } catch (error) {
-      if (connection.inTransaction) rollback.run();
-      // Nothing is lost by waiting: the journal keeps what is not sealed.
-      if ((error as { code?: string }).code === "SQLITE_FULL") return;
-      onFatal(error);
-      return;
-    }
-    for (const action of done) action();
-  }
-
-  let afterCommit: (action: () => void) => void = () => {};
-
-  function sealHead(head: Head, until: number, partial: boolean): void {
+  function sealHead(head: Head, until: number, partial: boolean): Sealed {
+    const { lines } = head;
     let from = 0;
     let size = 0;
-    for (let index = 0; index < head.lines.length; index++) {
-      const line = head.lines[index]!;
-      const next = sizeOf(line);
+    for (let index = 0; index < lines.length && performance.now() <= until; index++) {
+      const next = sizeOf(lines[index]!);
       // Numbers of a batch that a full disk refused are missing, and a chunk counts its lines from the first.
-      const gap = index > 0 && line.line !== head.lines[index - 1]!.line + 1;
+      const gap = index > from && lines[index]!.line !== lines[index - 1]!.line + 1;
       if (index > from && (gap || size + next > CHUNK_SIZE)) {
         writeChunk(head, from, index);
         from = index;
         size = 0;
-        if (performance.now() > until) break;
       }
       size += next;
+      const isLast = index === lines.length - 1;
+      // One line alone can fill a chunk; nothing that comes later would make it any fuller.
+      if (isLast && size >= CHUNK_SIZE) writeChunk(head, from, (from = lines.length));
+      else if (isLast && partial) {
+        writeChunk(head, from, lines.length);
+        return { head, written: from, sealed: head.last };
+      }
     }
-    const written = from;
-    const rest = partial && head.lines.length > from ? head.lines.length : from;
-    if (rest > from) writeChunk(head, from, rest);
-    if (rest === 0) return;
-    const sealed = head.lines[rest - 1]!.line;
-    afterCommit(() => settle(head, written, sealed));
+    return { head, written: from, sealed: from === 0 ? head.sealed : lines[from - 1]!.line };
   }
 
   /** What is in full chunks leaves memory, what is in the unfinished one stays to be filled up. */
-  function settle(head: Head, written: number, sealed: number): void {
+  function settle({ head, written, sealed }: Sealed): void {
     for (const line of head.lines) {
       if (line.line > sealed) break;
       if (line.line > head.sealed) pending -= sizeOf(line);
@@ -308,7 +319,7 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
       schedule();
       return new Promise((resolve) => waiting.push(resolve));
     },
-    seal: () => seal(false),
+    seal: () => void seal(Infinity, () => "all"),
     async purge(run) {
       const head = heads.get(run);
       if (head) {
