@@ -170,6 +170,17 @@ describe("live", () => {
     expect((await reader.until("log")).json.lines).toHaveLength(1);
   }, 20_000);
 
+  test("there is room for 200 readers, and again when they have gone", async () => {
+    const responses = [];
+    for (let i = 0; i < 200; i++) responses.push(await at.request("/api/v1/live?run=1"));
+    const refused = await at.request("/api/v1/live?run=1");
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("retry-after")).toBe("1");
+    for (const response of responses) await response.body!.cancel();
+    expect((await at.request("/api/v1/live", { method: "HEAD" })).status).toBe(200);
+    await (await watch()).until("ready");
+  });
+
   test("an unknown run is 404, a deleted one 410", async () => {
     expect((await at.request("/api/v1/live?run=9")).status).toBe(404);
     await at.json("/api/v1/runs/1", { method: "DELETE", body: undefined }).catch(() => {});

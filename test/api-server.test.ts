@@ -204,6 +204,25 @@ describe("a running collector", () => {
     for (const socket of sockets) socket.destroy();
   });
 
+  test("senders that go away in the middle of a body leave no trace", async () => {
+    const { port } = new URL(at.url);
+    const before = at.output();
+    for (let i = 0; i < 40; i++) {
+      const socket = connect(Number(port), "127.0.0.1").on("error", () => {});
+      const framing = i % 2 === 0 ? "Content-Length: 50000" : "Transfer-Encoding: chunked";
+      const encoding = i % 4 < 2 ? "" : "Content-Encoding: gzip\r\n";
+      socket.write(
+        `POST /api/v1/runs/1/records HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${at.token}\r\n` +
+          `Content-Type: application/json\r\n${encoding}${framing}\r\n\r\n5\r\n{"cli\r\n`,
+      );
+      await Bun.sleep(5);
+      socket.destroy();
+    }
+    expect((await fetch(`${at.url}/healthz`)).status).toBe(200);
+    await Bun.sleep(200);
+    expect(at.output()).toBe(before);
+  });
+
   test("a stream outlives the time limit of ordinary requests, and ends with its reader", async () => {
     const response = await fetch(`${at.url}/api/v1/live?run=1`, { headers: authorized() });
     const reader = readEvents(response);

@@ -136,6 +136,13 @@ describe("a writer that goes without a word", () => {
   });
 });
 
+test("who asks for the head of a heartbeat holds none", async () => {
+  await create({ client: "a" });
+  const response = await at.request("/api/v1/runs/1/heartbeat?client=a", { method: "HEAD" });
+  expect(response.status).toBe(200);
+  expect((await get()).writers).toMatchObject([{ client: "a", live: false }]);
+});
+
 describe("stopping", () => {
   test("a writer hears it over its heartbeat; KILLED when it is done", async () => {
     await create({ client: "a" });

@@ -78,13 +78,19 @@ async function readText(request: Request): Promise<string> {
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
+/** A sender that goes away in the middle is no fault of ours, to be reported as one. */
+const cutShort = (error: unknown): never => {
+  if (error instanceof CollectorError) throw error;
+  throw new CollectorError("invalid", "The body ended early.", { hint: "Send it again.", cause: error });
+};
+
 async function withinMemory<T>(bytes: number, read: () => Promise<T>): Promise<T> {
-  if (bytes <= LARGE_BODY_BYTES) return read();
+  if (bytes <= LARGE_BODY_BYTES) return read().catch(cutShort);
   if (reading + bytes > MAX_READING_BYTES)
     throw new CollectorError("busy", "Too many large bodies are being read already.", { hint: "Try again." });
   reading += bytes;
   try {
-    return await read();
+    return await read().catch(cutShort);
   } finally {
     reading -= bytes;
   }

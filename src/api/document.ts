@@ -100,13 +100,11 @@ function parameters(place: "path" | "query", object: z.ZodObject | undefined, sc
 /** As JSON Schema; parts with a name of their own go to the document's components. */
 function convert(schema: z.ZodType, io: "input" | "output", schemas: Components): JsonSchema {
   const converted = z.toJSONSchema(schema, { io, override: simplify }) as JsonSchema;
-  const {
-    $schema: _,
-    $defs = {},
-    ...own
-  } = JSON.parse(
+  const { $defs = {}, ...own } = JSON.parse(
     JSON.stringify(converted).replaceAll('"#/$defs/', '"#/components/schemas/'),
   ) as JsonSchema & { $defs?: Components };
+  // The dialect is OpenAPI's own.
+  delete own["$schema"];
   for (const [name, part] of Object.entries($defs)) {
     // Made by zod for what recurs inside "any JSON", which is said in words instead.
     if (name.startsWith("__")) continue;

@@ -5,7 +5,7 @@ import { ClientId, isLive, type StopRun } from "../run/schema.ts";
 import { noteContact } from "./contact.ts";
 import { createRoutes, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
 import { createSocketTable } from "./socket.ts";
-import { eventText, streamEvents, type EventStream } from "./stream.ts";
+import { eventText, streamEvents, streamHead, type EventStream } from "./stream.ts";
 
 /** Each is a file descriptor; the store needs some too. */
 const MAX_HEARTBEATS = 5000;
@@ -34,6 +34,8 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
     async (c) => {
       const run = readRunId(c);
       const { client } = readQuery(c, Heartbeat);
+      const head = streamHead(c);
+      if (head) return head;
       if (held >= MAX_HEARTBEATS)
         throw new CollectorError("busy", `${MAX_HEARTBEATS} heartbeats are held already.`, {
           hint: "The writer goes on without; its batches show that it lives.",

@@ -4,7 +4,7 @@ import { getRow } from "../run/find.ts";
 import { RunId } from "../run/schema.ts";
 import { createLiveHub } from "./live-channel.ts";
 import { createRoutes, readQuery, route, type App, type Edge } from "./route.ts";
-import { streamEvents } from "./stream.ts";
+import { streamEvents, streamHead } from "./stream.ts";
 
 const MAX_READERS = 200;
 
@@ -33,6 +33,8 @@ export function liveRoutes({ collector, ending }: Edge): App {
       const query = readQuery(c, WatchLive);
       const { run } = query;
       if (run !== undefined) await getRow(collector, run);
+      const head = streamHead(c);
+      if (head) return head;
       if (hub.readers >= MAX_READERS)
         throw new CollectorError("busy", `${MAX_READERS} readers are connected already.`, {
           hint: "Close some dashboards.",

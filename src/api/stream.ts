@@ -22,6 +22,8 @@ const MAX_BEHIND = 4 * 1024 * 1024;
 /** A comment: ignored by readers, but it shows that we are there. */
 const PING = ": \n\n";
 
+const STREAM_HEADERS = { "content-type": "text/event-stream; charset=utf-8" };
+
 export const eventText = (event: string, data: unknown, id?: number): string =>
   `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
 
@@ -69,5 +71,9 @@ export function streamEvents(c: AppContext, { ending, pingEvery, onPing, open }:
     },
     new ByteLengthQueuingStrategy({ highWaterMark: MAX_BEHIND }),
   );
-  return new Response(body, { headers: { "content-type": "text/event-stream; charset=utf-8" } });
+  return new Response(body, { headers: STREAM_HEADERS });
 }
+
+/** The head of a stream alone, for who asks for it with HEAD: nobody would ever close the stream itself. */
+export const streamHead = (c: AppContext): Response | undefined =>
+  c.req.method === "HEAD" ? new Response(null, { headers: STREAM_HEADERS }) : undefined;

@@ -62,6 +62,8 @@ export const command = defineCommand({
   async run({ values }) {
     const running = await start(readConfig(values));
     process.stdout.write(welcome(running));
+    // What nobody waited for: told, and no reason to end while everything accepted is safe.
+    process.on("unhandledRejection", (error) => diagnose(stackOf(error)));
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => running.stop());
     return running.ended;
   },
