@@ -17,6 +17,9 @@ import {
   type Sink,
 } from "./helpers/python.ts";
 
+// Many processes, perhaps on a busy machine.
+setDefaultTimeout(60_000);
+
 let folder: string;
 let spool: string;
 beforeEach(() => {
@@ -70,9 +73,6 @@ for _ in range(100):
     if not os.listdir(${JSON.stringify(spool)}): break
     time.sleep(0.1)
 `;
-
-    // Many processes, perhaps on a busy machine.
-    setDefaultTimeout(60_000);
     await python(script, { env: { ...server.env, BINNACLE_SPOOL: spool } });
     expect(readdirSync(spool)).toEqual([]);
     expect((await server.points(id, "i")).map(([, y]) => y)).toEqual(thousand);
