@@ -108,8 +108,9 @@ export const Points = z
 export type Points = z.infer<typeof Points>;
 
 /**
- * Buckets for a chart, as columns of equal length, ascending in x. A bucket of n > 1 points has its extremes, its ends and
- * its mean over finite values (null where it has none); NaN and infinities are counted, never averaged away.
+ * Buckets for a chart, as columns of equal length, ascending in x. A bucket of n > 1 points has its extremes and its mean
+ * over finite values (null where it has none), and the first and last value that arrived; NaN and infinities are counted, never averaged
+ * away. Every point of the range is in exactly one bucket.
  */
 export const Buckets = z
   .object({
@@ -119,7 +120,7 @@ export const Buckets = z
     rank: z.number(),
     /** Points in the range. */
     count: z.number(),
-    /** x of the bucket's first and last point. */
+    /** Smallest and largest x of the bucket's points. */
     x0: z.array(PointNumber),
     x1: z.array(PointNumber),
     min: z.array(z.number().nullable()),

@@ -1,4 +1,5 @@
 import type { Entry } from "../entry.ts";
+import { CollectorError } from "../error.ts";
 import { createChunkTable } from "../store/chunk-table.ts";
 import { CHUNK_POINTS, type Page } from "../store/head.ts";
 import type { Applier } from "../store/journal.ts";
@@ -13,8 +14,9 @@ import { Series } from "./series.ts";
 
 /** Points in memory above which the largest heads are sealed before they are full. 32 bytes a point. */
 const MAX_POINTS = 1_500_000;
-/** Points in memory above which writers wait. */
-const HARD_MAX_POINTS = 3_000_000;
+/** So many times that, and writers wait; for so long. */
+const HARD_FACTOR = 2;
+const MAX_WAIT_MS = 10_000;
 /** What a start has to replay: points in entries from the oldest that is needed, and such entries. */
 const MAX_REPLAY_POINTS = 4_000_000;
 const MAX_REPLAY_ENTRIES = 60_000;
@@ -51,6 +53,8 @@ export interface SeriesStoreOptions {
   useWorker?: boolean | undefined;
   /** Points in memory above which heads are sealed before they are full. */
   maxPoints?: number | undefined;
+  /** Journal entries that a start may have to replay. */
+  maxReplayEntries?: number | undefined;
   /** How often memory and journal are looked after. */
   tickMs?: number | undefined;
 }
@@ -72,6 +76,7 @@ export function createSeriesStore(
     chunkPoints = CHUNK_POINTS,
     useWorker,
     maxPoints = MAX_POINTS,
+    maxReplayEntries = MAX_REPLAY_ENTRIES,
     tickMs = TICK_MS,
   }: SeriesStoreOptions,
 ): SeriesStore {
@@ -86,8 +91,9 @@ export function createSeriesStore(
   let nextId = table.nextSeriesId();
   let pending = 0;
   let lastSeq = 0;
-  let waiting: (() => void)[] = [];
+  let waiting = new Set<() => void>();
   let closed = false;
+  const hardMaxPoints = maxPoints * HARD_FACTOR;
   /** How far the journal had come at some ticks: what is to be replayed from a given entry. */
   let marks: { seq: number; points: number }[] = [];
   let appliedPoints = 0;
@@ -164,6 +170,12 @@ export function createSeriesStore(
     }
   }
 
+  function admitWaiting(): void {
+    const admitted = waiting;
+    waiting = new Set();
+    for (const admit of admitted) admit();
+  }
+
   /** Full pages, in order: a page must not be written before the one it follows, or a kill in between would lose that one. */
   function sealFull(series: Series): void {
     for (const page of series.pages) {
@@ -213,10 +225,7 @@ export function createSeriesStore(
 
   function settle(series: Series): void {
     if (series.pages.length === 0 && series.texts.length === 0) dirty.delete(series);
-    if (pending > HARD_MAX_POINTS || waiting.length === 0) return;
-    const resolved = waiting;
-    waiting = [];
-    for (const resolve of resolved) resolve();
+    if (pending <= hardMaxPoints) admitWaiting();
   }
 
   function sealTexts(series: Series): boolean {
@@ -273,10 +282,10 @@ export function createSeriesStore(
     const low = lowWater() ?? lastSeq + 1;
     while (marks.length > 1 && marks[1]!.seq < low) marks.shift();
     const oldest = marks[0]!;
-    if (appliedPoints - oldest.points <= MAX_REPLAY_POINTS && lastSeq - low <= MAX_REPLAY_ENTRIES) return;
+    if (appliedPoints - oldest.points <= MAX_REPLAY_POINTS && lastSeq - low <= maxReplayEntries) return;
     const middle = marks.find(
       ({ seq, points }) =>
-        appliedPoints - points <= MAX_REPLAY_POINTS / 2 && lastSeq - seq <= MAX_REPLAY_ENTRIES / 2,
+        appliedPoints - points <= MAX_REPLAY_POINTS / 2 && lastSeq - seq <= maxReplayEntries / 2,
     );
     const before = middle?.seq ?? lastSeq;
     for (const series of dirty) if (series.firstSeq! <= before) sealSeries(series);
@@ -313,9 +322,24 @@ export function createSeriesStore(
     },
 
     room() {
-      if (pending <= HARD_MAX_POINTS || closed) return undefined;
+      if (pending <= hardMaxPoints || closed) return undefined;
       relieveMemory();
-      return new Promise((resolve) => waiting.push(resolve));
+      return new Promise((resolve, reject) => {
+        const admit = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        const timer = setTimeout(() => {
+          waiting.delete(admit);
+          reject(
+            new CollectorError("busy", "More points wait to be compressed than fit into memory.", {
+              hint: "Send the batch again in a while; if it goes on, look whether the disk is full.",
+            }),
+          );
+        }, MAX_WAIT_MS);
+        timer.unref();
+        waiting.add(admit);
+      });
     },
 
     list(run) {
@@ -356,7 +380,7 @@ export function createSeriesStore(
       closed = true;
       clearInterval(timer);
       sealer.close();
-      for (const resolve of waiting) resolve();
+      admitWaiting();
     },
   };
 }

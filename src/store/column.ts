@@ -276,6 +276,13 @@ function orderOf(length: number, bitsAt: (index: number) => number): Order {
 
 const counts = new Uint32Array(256);
 
+function mixedBits(words: Uint32Array, length: number): number {
+  const first = words[0]!;
+  let mixed = 0;
+  for (let i = 1; i < length; i++) mixed |= words[i]! ^ first;
+  return mixed;
+}
+
 function writePlanes(
   length: number,
   width: number,
@@ -283,9 +290,18 @@ function writePlanes(
   planes: ByteWriter,
   shared: ByteWriter | undefined,
 ): void {
+  // Bits that are not the same in every word: most planes of smooth columns have none.
+  const mixedLow = mixedBits(low, length);
+  const mixedHigh = width > 4 ? mixedBits(high, length) : 0;
   for (let plane = 0; plane < width; plane++) {
     const words = plane < 4 ? low : high;
     const shift = 8 * (plane & 3);
+    if ((((plane < 4 ? mixedLow : mixedHigh) >>> shift) & 255) === 0) {
+      const byte = (words[0]! >>> shift) & 255;
+      header.u8(byte === 0 ? Plane.zero : Plane.constant);
+      if (byte !== 0) header.u8(byte);
+      continue;
+    }
     const target = shared ?? planes;
     const at = target.reserve(length);
     const { buffer } = target;
@@ -295,11 +311,7 @@ function writePlanes(
       buffer[at + i] = byte;
       counts[byte]!++;
     }
-    const first = buffer[at]!;
-    if (counts[first] === length) {
-      header.u8(first === 0 ? Plane.zero : Plane.constant);
-      if (first !== 0) header.u8(first);
-    } else if (isNoise(length)) {
+    if (isNoise(length)) {
       header.u8(Plane.raw);
       if (shared) planes.put(buffer.subarray(at, at + length));
       else planes.length += length;

@@ -1,7 +1,7 @@
-import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { LogLevel } from "../log/schema.ts";
 import type { LogLine } from "../log/schema.ts";
 import { Encoding } from "../entry.ts";
+import { compress, decompress } from "./zstd.ts";
 
 /** Characters of text in a chunk: little enough that one line costs little to read, much enough to compress well. */
 export const CHUNK_SIZE = 65_536;
@@ -61,14 +61,11 @@ export function packLines(lines: LogLine[]): Packed {
   };
   const json = Buffer.from(JSON.stringify(packed));
   if (json.byteLength < MIN_COMPRESSED) return { encoding: Encoding.json, payload: json };
-  return { encoding: Encoding.jsonZstd, payload: zstdCompressSync(json, { params: { [ZSTD_LEVEL]: 1 } }) };
+  return { encoding: Encoding.jsonZstd, payload: compress(json) };
 }
 
-/** zlib.constants.ZSTD_c_compressionLevel, by number: some runtimes lack the name. */
-const ZSTD_LEVEL = 100;
-
 export function unpackLines({ encoding, payload }: Packed): LogLine[] {
-  const json = encoding === Encoding.jsonZstd ? zstdDecompressSync(payload) : payload;
+  const json = encoding === Encoding.jsonZstd ? decompress(payload) : payload;
   const packed = JSON.parse(new TextDecoder().decode(json)) as PackedLines;
   const { first, time, stream, level, rank, text } = packed;
   return text.map((line, index) => ({

@@ -8,7 +8,9 @@ const KEEP_BYTES = 8 * 1024 * 1024;
 const BATCH = 200;
 /** How long one pass may hold the event loop. */
 const SLICE_MS = 10;
-const EVERY_MS = 250;
+const EVERY_MS = 1000;
+/** Between two passes while there is more to do. */
+const PAUSE_MS = 5;
 
 export interface Trimmer {
   /** One pass; true where more could go at once. */
@@ -63,10 +65,13 @@ export function createTrimmer(
   let closed = false;
   let seen = { last: -1, needed: -1 };
 
-  const timer = setInterval(() => {
-    if (!closed) trim();
-  }, everyMs);
+  let timer = setTimeout(look, everyMs);
   timer.unref();
+
+  function look(): void {
+    timer = setTimeout(look, trim() ? PAUSE_MS : everyMs);
+    timer.unref();
+  }
 
   function trim(): boolean {
     const { first, last } = journal.bounds();
@@ -149,7 +154,7 @@ export function createTrimmer(
     },
     close() {
       closed = true;
-      clearInterval(timer);
+      clearTimeout(timer);
     },
   };
 }
