@@ -18,12 +18,7 @@ export async function appendLogs(collector: Collector, run: string, input: Appen
     announceOpen(collector, run, input);
     return { acked: writerOf(counter, client).seq };
   }
-  if (!claimBatch(counter, client, seq)) {
-    await collector.journal.settled();
-    // If the first one failed (the disk was full), this one is the first.
-    if (seq > writerOf(collector.counters.get(run), client).seq) return appendLogs(collector, run, input);
-    return { acked: seq };
-  }
+  if (!claimBatch(counter, client, seq)) return answerRepetition(collector, run, input);
   const first = counter.nextLine;
   counter.nextLine += items.length;
   const now = collector.now();
