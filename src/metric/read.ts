@@ -1,7 +1,7 @@
 import { CollectorError } from "../error.ts";
 import type { ChunkTable } from "../store/chunk-table.ts";
 import { decodeAxis, decodePoints, decodeValues } from "../store/chunk.ts";
-import { concatColumns, type PointColumns } from "../store/head.ts";
+import { concatColumns, copyColumns, type PointColumns } from "../store/head.ts";
 import type { Series } from "./series.ts";
 
 /** How long reading may hold the event loop at a time. */
@@ -45,5 +45,7 @@ export async function readAll(table: ChunkTable, series: Series, chunkPoints: nu
     parts.push(readChunk(table, series, position));
     if (position >= Math.floor(series.sealed / chunkPoints)) break;
   }
-  return concatColumns([...parts, ...series.pages.map((page) => page.columns())]);
+  const columns = concatColumns([...parts, ...series.pages.map((page) => page.columns())]);
+  // A page's own arrays change under whoever holds them for longer than this turn.
+  return parts.length === 0 && series.pages.length === 1 ? copyColumns(columns) : columns;
 }

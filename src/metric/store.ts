@@ -216,7 +216,7 @@ export function createSeriesStore(
         series.sealedOrdinal = page.ordinal[length - 1]!;
         pending -= length;
         if (!full) page.drop(length, nextSeq);
-        if (full || page.length === 0) series.pages.shift();
+        if (full || page.length === 0) series.pages.shift()!.release();
         else sealFull(series);
         settle(series);
       },

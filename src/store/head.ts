@@ -84,10 +84,19 @@ export class Page implements PointColumns {
     if (length <= capacity) return;
     while (capacity < length) capacity *= 4;
     capacity = Math.min(capacity, Math.max(this.room, SMALLEST));
-    this.ordinal = grown(this.ordinal, capacity);
-    this.step = grown(this.step, capacity);
-    this.time = grown(this.time, capacity);
-    this.value = grown(this.value, capacity);
+    const larger = (capacity === CHUNK_POINTS ? spares.pop() : undefined) ?? createArrays(capacity);
+    larger.ordinal.set(this.ordinal);
+    larger.step.set(this.step);
+    larger.time.set(this.time);
+    larger.value.set(this.value);
+    Object.assign(this, larger);
+  }
+
+  /** Its points are in a chunk, and nobody reads them here any more. */
+  release(): void {
+    const { ordinal, step, time, value } = this;
+    if (value.length === CHUNK_POINTS && spares.length < MAX_SPARES)
+      spares.push({ ordinal, step, time, value });
   }
 }
 
@@ -103,17 +112,29 @@ export interface BatchColumn {
   values: Float64Array;
 }
 
-function grown(column: Float64Array, capacity: number): Float64Array {
-  const larger = new Float64Array(capacity);
-  larger.set(column);
-  return larger;
-}
+/** Arrays of pages that were full: a million points a second would leave 30 MB of garbage a second. */
+const spares: PointColumns[] = [];
+const MAX_SPARES = 64;
+
+const createArrays = (capacity: number): PointColumns => ({
+  ordinal: new Float64Array(capacity),
+  step: new Float64Array(capacity),
+  time: new Float64Array(capacity),
+  value: new Float64Array(capacity),
+});
 
 function copy(to: Float64Array, at: number, from: Float64Array, start: number, count: number): void {
   // Below this size the view that set() needs costs more than the loop.
   if (count < 32) for (let i = 0; i < count; i++) to[at + i] = from[start + i]!;
   else to.set(from.subarray(start, start + count), at);
 }
+
+export const copyColumns = ({ ordinal, step, time, value }: PointColumns): PointColumns => ({
+  ordinal: ordinal.slice(),
+  step: step.slice(),
+  time: time.slice(),
+  value: value.slice(),
+});
 
 /** Pages one after another, as one set of columns. */
 export function concatColumns(parts: PointColumns[]): PointColumns {

@@ -3,7 +3,13 @@ import { encodeJobs, type EncodeJob } from "./seal-encode.ts";
 
 declare const self: {
   onmessage: (event: { data: EncodeJob[] }) => void;
-  postMessage(message: unknown): void;
+  postMessage(message: unknown, transfer: ArrayBufferLike[]): void;
 };
 
-self.onmessage = ({ data }) => self.postMessage(encodeJobs(data));
+self.onmessage = ({ data }) => {
+  const encoded = encodeJobs(data);
+  const buffers = encoded.flatMap(({ chunk }) =>
+    [chunk.axis?.buffer ?? [], chunk.nodes.buffer, chunk.values.buffer].flat(),
+  );
+  self.postMessage(encoded, buffers);
+};

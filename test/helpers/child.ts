@@ -10,6 +10,7 @@ export type ChildOptions = Pick<CollectorOptions, "series" | "trim" | "quota">;
 /** A collector in a process of its own. */
 export interface Child {
   process: ChildProcess;
+  port: number;
   /** What it said on stderr so far. */
   stderr(): string;
   request(path: string, body?: unknown): Promise<Response>;
@@ -42,6 +43,7 @@ export async function startChild(
   });
   return {
     process: child,
+    port,
     stderr: () => stderr,
     exited,
     request: (path, body) =>
