@@ -1,5 +1,11 @@
 /** Kinds of journal entries, "{concept}.{past verb}". A kind that leaves this list can never be read again: only add. */
-export type EntryKind = "run.created" | "run.changed" | "run.deleted" | "run.pruned" | "metric.appended" | "log.appended";
+export type EntryKind =
+  | "run.created"
+  | "run.changed"
+  | "run.deleted"
+  | "run.pruned"
+  | "metric.appended"
+  | "log.appended";
 
 /** How a payload is stored: UTF-8 JSON as it is, or packed columns / JSON behind zstd. */
 export const Encoding = { json: 0, jsonZstd: 1, columns: 2, columnsZstd: 3 } as const;
