@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { CollectorError } from "../src/error.ts";
 import { appendRecords } from "../src/metric/append.ts";
 import { countSteps } from "../src/metric/append.ts";
-import { listMetrics, queryPoints } from "../src/metric/query.ts";
+import { listMetrics, queryPoints, streamPoints } from "../src/metric/query.ts";
 import { QueryPoints } from "../src/metric/schema.ts";
 import { openStore, type TestStore } from "./helpers/store.ts";
 
@@ -16,6 +16,8 @@ afterEach(() => store.close());
 const points = async (key: string, x = "step", rank?: number) => {
   const answer = await queryPoints(store.collector, "r", QueryPoints.parse({ key, x, rank }));
   if (!("points" in answer)) throw new Error("not points");
+  const stream = streamPoints(store.collector, "r", QueryPoints.parse({ key, x, rank }));
+  expect(await new Response(stream).json()).toEqual(answer);
   return answer.points;
 };
 
@@ -185,4 +187,41 @@ test("listeners hear of a batch once it is durable", async () => {
   expect(heard).toMatchObject([
     ["metric.appended", "r", { ordinal: 0, rank: 0, count: 1, numbers: [{ key: "a" }] }],
   ]);
+});
+
+test("a long series is answered a part at a time, and a reader sees a stretch without a hole while it is sealed", async () => {
+  const store = openStore({ series: { chunkPoints: 128, tickMs: 5, maxPoints: 300 } });
+  await store.addRun("long");
+  let sent = 0;
+  let acked = 0;
+  const writing = (async () => {
+    for (let batch = 0; batch < 100; batch++) {
+      const size = (batch * 37) % 300;
+      await store.append(
+        "long",
+        Array.from({ length: size }, () => ({ metrics: { a: sent++ } })),
+      );
+      acked = sent;
+    }
+  })();
+  let done = false;
+  void writing.finally(() => (done = true));
+  let reads = 0;
+  while (!done) {
+    await new Promise((resolve) => setImmediate(resolve));
+    const least = acked;
+    if (least === 0) continue;
+    const parts: unknown[][] = [];
+    for await (const part of store.collector.series.pointParts("long", "a")!.parts) {
+      parts.push(part);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const values = parts.flat().map((point) => (point as [number, number])[1]);
+    expect(values.findIndex((value, i) => value !== i)).toBe(-1);
+    expect(values.length).toBeGreaterThanOrEqual(least);
+    reads++;
+  }
+  await writing;
+  expect(reads).toBeGreaterThan(3);
+  await store.close();
 });

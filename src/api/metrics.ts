@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Collector } from "../collector.ts";
 import { appendRecords } from "../metric/append.ts";
-import { listMetrics, queryPoints } from "../metric/query.ts";
+import { listMetrics, queryBuckets, streamPoints } from "../metric/query.ts";
 import { Appended, AppendRecords, Buckets, MetricSummary, Points, QueryPoints } from "../metric/schema.ts";
 import { readJson } from "./body.ts";
 import { noteContact } from "./contact.ts";
@@ -51,7 +51,13 @@ export function metricRoutes({ collector }: Edge): App {
       query: QueryPoints,
       responses: { 200: json(z.union([Points, Buckets]), "Points without `points`, else buckets") },
     },
-    async (c) => c.json(await queryPoints(collector, readRunId(c), readQuery(c, QueryPoints))),
+    async (c) => {
+      const run = readRunId(c);
+      const { points, ...query } = readQuery(c, QueryPoints);
+      if (points !== undefined) return c.json(await queryBuckets(collector, run, { ...query, points }));
+      const body = streamPoints(collector, run, query);
+      return c.body(body, 200, { "content-type": "application/json" });
+    },
   );
 
   return app;

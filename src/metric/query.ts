@@ -15,19 +15,77 @@ export async function listMetrics(
 export async function queryPoints(
   collector: Collector,
   run: string,
-  { key, x, rank, points, from, to }: QueryPoints,
+  query: QueryPoints,
 ): Promise<Points | Buckets> {
+  if (query.points !== undefined) return queryBuckets(collector, run, { ...query, points: query.points });
+  const { rank, parts } = findParts(collector, run, query);
+  const points: Points["points"] = [];
+  for await (const part of parts) for (const point of part) points.push(point);
+  return { run, metric: query.key, x: query.x, rank, points };
+}
+
+export async function queryBuckets(
+  collector: Collector,
+  run: string,
+  { key, ...query }: QueryPoints & { points: number },
+): Promise<Buckets> {
   collector.counters.get(run);
-  if (points !== undefined) {
-    const buckets = await collector.series.buckets(run, key, { rank, x, points, from, to });
-    return buckets ?? notLogged(collector, run, key, rank);
+  const buckets = await collector.series.buckets(run, key, query);
+  return buckets ?? notLogged(collector, run, key, query.rank);
+}
+
+/** The JSON of Points, a part at a time: ten million points are never in memory at once. */
+export function streamPoints(
+  collector: Collector,
+  run: string,
+  query: QueryPoints,
+): ReadableStream<Uint8Array> {
+  const { key, x } = query;
+  const { rank, parts } = findParts(collector, run, query);
+  const encoder = new TextEncoder();
+  async function* write(): AsyncGenerator<Uint8Array, void> {
+    const head = JSON.stringify({ run, metric: key, x, rank, points: [] });
+    yield encoder.encode(head.slice(0, -"]}".length));
+    let separator = "";
+    for await (const part of parts) {
+      if (part.length === 0) continue;
+      yield encoder.encode(separator + JSON.stringify(part).slice(1, -1));
+      separator = ",";
+    }
+    yield encoder.encode("]}");
   }
-  const found = await collector.series.points(run, key, { rank, x });
+  const source = write();
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { value, done } = await source.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await source.return();
+    },
+  });
+}
+
+function findParts(
+  collector: Collector,
+  run: string,
+  { key, x, rank, from, to }: QueryPoints,
+): { rank: number; parts: AsyncIterable<Points["points"]> } {
+  collector.counters.get(run);
+  const found = collector.series.pointParts(run, key, { rank, x });
   if (!found) return notLogged(collector, run, key, rank);
-  const inRange = ([at]: Points["points"][number]) =>
+  if (from === undefined && to === undefined) return found;
+  const isInRange = ([at]: Points["points"][number]) =>
     (from === undefined || Number(at) >= from) && (to === undefined || Number(at) <= to);
-  const kept = from === undefined && to === undefined ? found.points : found.points.filter(inRange);
-  return { run, metric: key, x, rank: found.rank, points: kept };
+  return { rank: found.rank, parts: filtered(found.parts, isInRange) };
+}
+
+async function* filtered<T>(
+  parts: AsyncIterable<T[]>,
+  keep: (item: T) => boolean,
+): AsyncGenerator<T[], void> {
+  for await (const part of parts) yield part.filter(keep);
 }
 
 function notLogged(collector: Collector, run: string, key: string, rank: number | undefined): never {

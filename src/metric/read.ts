@@ -29,23 +29,31 @@ export function readChunkOn(
 }
 
 /**
- * All points in arrival order. Other work gets its turn in between: full chunks never change, and the rest is read in one go
- * at the end.
+ * All points in arrival order, in parts. Other work gets its turn in between: full chunks never change, and the rest is read in
+ * one go at the end.
  */
+export async function* readParts(
+  table: ChunkTable,
+  series: Series,
+  chunkPoints: number,
+): AsyncGenerator<PointColumns, void> {
+  let until = performance.now() + SLICE_MS;
+  for (let position = 0; position < Math.floor(series.sealed / chunkPoints); position++) {
+    yield readChunk(table, series, position);
+    if (performance.now() <= until) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    until = performance.now() + SLICE_MS;
+    if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
+  }
+  if (series.dead) return;
+  const tail =
+    series.sealed % chunkPoints > 0 ? [readChunk(table, series, chunkCount(series, chunkPoints) - 1)] : [];
+  // A page's own arrays change under whoever holds them for longer than this turn.
+  yield copyColumns(concatColumns([...tail, ...series.pages.map((page) => page.columns())]));
+}
+
 export async function readAll(table: ChunkTable, series: Series, chunkPoints: number): Promise<PointColumns> {
   const parts: PointColumns[] = [];
-  let until = performance.now() + SLICE_MS;
-  for (let position = 0; ; position++) {
-    if (performance.now() > until) {
-      await new Promise((resolve) => setImmediate(resolve));
-      if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
-      until = performance.now() + SLICE_MS;
-    }
-    if (position >= chunkCount(series, chunkPoints)) break;
-    parts.push(readChunk(table, series, position));
-    if (position >= Math.floor(series.sealed / chunkPoints)) break;
-  }
-  const columns = concatColumns([...parts, ...series.pages.map((page) => page.columns())]);
-  // A page's own arrays change under whoever holds them for longer than this turn.
-  return parts.length === 0 && series.pages.length === 1 ? copyColumns(columns) : columns;
+  for await (const part of readParts(table, series, chunkPoints)) parts.push(part);
+  return concatColumns(parts);
 }

@@ -2,7 +2,7 @@ import type { ChunkTable, TextPoint } from "../store/chunk-table.ts";
 import { toWire } from "./batch.ts";
 import { ascending, bucketsOf, toColumns, type BucketSet } from "./buckets.ts";
 import { queryPyramid, type RangeAxis } from "./pyramid.ts";
-import { chunkCount, readAll, readChunkOn } from "./read.ts";
+import { chunkCount, readAll, readChunkOn, readParts } from "./read.ts";
 import type { Buckets, Points } from "./schema.ts";
 import type { Series } from "./series.ts";
 
@@ -46,6 +46,12 @@ export interface SeriesReader {
     key: string,
     query?: PointsQuery,
   ): Promise<{ rank: number; points: Point[] } | undefined>;
+  /** The same a part at a time, for series that are too long to be held as points. */
+  pointParts(
+    run: string,
+    key: string,
+    query?: PointsQuery,
+  ): { rank: number; parts: AsyncIterable<Point[]> } | undefined;
   buckets(run: string, key: string, query: BucketsQuery): Promise<Buckets | undefined>;
   curve(run: string, key: string, query: CurveQuery): Promise<Curve | undefined>;
 }
@@ -69,6 +75,51 @@ export function createReader(
     const none = new Float64Array();
     if (!other) return { x: none, value: none, ordinal: none };
     return joinByOrdinal(columns, await readAll(table, other, chunkPoints));
+  }
+
+  /** Parts of a series on an axis, in arrival order. */
+  async function* joinedParts(series: Series, x: string): AsyncGenerator<Joined, void> {
+    if (!isRangeAxis(x)) {
+      const whole = await joined(series, x);
+      for (let at = 0; at < whole.value.length; at += chunkPoints) {
+        const part = (column: Float64Array) => column.subarray(at, at + chunkPoints);
+        yield { x: part(whole.x), value: part(whole.value), ordinal: part(whole.ordinal) };
+      }
+      return;
+    }
+    for await (const columns of readParts(table, series, chunkPoints))
+      yield { x: columns[x], value: columns.value, ordinal: columns.ordinal };
+  }
+
+  async function* pointParts(series: Series, x: string): AsyncGenerator<Point[], void> {
+    const texts = series.textCount > 0 ? await textsOn(series, x) : [];
+    let next = 0;
+    const textsBefore = (points: Point[], ordinal: number) => {
+      for (; next < texts.length && texts[next]!.ordinal < ordinal; next++) points.push(texts[next]!.point);
+    };
+    for await (const part of joinedParts(series, x)) {
+      const points: Point[] = [];
+      for (let i = 0; i < part.value.length; i++) {
+        if (next < texts.length) textsBefore(points, part.ordinal[i]!);
+        points.push([toWire(part.x[i]!), toWire(part.value[i]!)]);
+      }
+      yield points;
+    }
+    const rest: Point[] = [];
+    textsBefore(rest, Infinity);
+    yield rest;
+  }
+
+  /** What is no number, where its record has the x. */
+  async function textsOn(series: Series, x: string): Promise<{ ordinal: number; point: Point }[]> {
+    const xOf = await xOfTexts(series, x);
+    const stored = series.dead ? [] : table.texts(series.id);
+    return [...stored, ...series.texts].flatMap((text) => {
+      const at = xOf(text);
+      return at === undefined
+        ? []
+        : [{ ordinal: text.ordinal, point: [toWire(at), JSON.parse(text.json) as Point[1]] }];
+    });
   }
 
   async function xOfTexts(series: Series, x: string): Promise<(text: TextPoint) => number | undefined> {
@@ -117,18 +168,14 @@ export function createReader(
     async points(run, key, { rank, x = "step" } = {}) {
       const series = find(run, key, rank);
       if (!series) return undefined;
-      const { x: xs, value, ordinal } = await joined(series, x);
-      const points: Point[] = Array.from(value, (y, i) => [toWire(xs[i]!), toWire(y)]);
-      if (series.textCount === 0) return { rank: series.rank, points };
-      const xOf = await xOfTexts(series, x);
-      const merged = points.map((point, i) => ({ ordinal: ordinal[i]!, point }));
-      for (const text of [...table.texts(series.id), ...series.texts]) {
-        const at = xOf(text);
-        if (at !== undefined)
-          merged.push({ ordinal: text.ordinal, point: [toWire(at), JSON.parse(text.json) as Point[1]] });
-      }
-      merged.sort((a, b) => a.ordinal - b.ordinal);
-      return { rank: series.rank, points: merged.map(({ point }) => point) };
+      const points: Point[] = [];
+      for await (const part of pointParts(series, x)) for (const point of part) points.push(point);
+      return { rank: series.rank, points };
+    },
+
+    pointParts(run, key, { rank, x = "step" } = {}) {
+      const series = find(run, key, rank);
+      return series && { rank: series.rank, parts: pointParts(series, x) };
     },
 
     async buckets(run, key, query) {
