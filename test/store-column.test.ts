@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { decodeColumns, encodeColumns } from "../src/store/column.ts";
+import { decodeColumns } from "../src/store/column-decode.ts";
+import { encodeColumns } from "../src/store/column-encode.ts";
 
 const bits = (column: Float64Array) => [...new BigUint64Array(column.slice().buffer)];
 

@@ -1,4 +1,5 @@
-import { decodeColumns, encodeColumns } from "./column.ts";
+import { decodeColumns } from "./column-decode.ts";
+import { encodeColumns } from "./column-encode.ts";
 import type { PointColumns } from "./head.ts";
 import { encodeNodes, rollPoints, type Nodes } from "./rollup.ts";
 

@@ -2,7 +2,8 @@
  * The pyramid over a series in arrival order: a node stands for 64 points, one of the next level for 16 nodes. Extremes, ends,
  * sum and counts of a node are exactly those of its points; min and max leave out NaN and infinities, which are counted.
  */
-import { decodeColumns, encodeColumns } from "./column.ts";
+import { decodeColumns } from "./column-decode.ts";
+import { encodeColumns } from "./column-encode.ts";
 import type { PointColumns } from "./head.ts";
 
 export const NODE_POINTS = 64;
