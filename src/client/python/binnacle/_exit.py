@@ -14,6 +14,7 @@ _is_installed = False
 _has_finalizer = False
 _error = None
 _exit_code = None
+_masks = {}
 _next_excepthook = None
 _next_exit = None
 
@@ -124,6 +125,19 @@ def _terminated(number, frame):
     os.kill(os.getpid(), number)
 
 
+def _before_fork():
+    # Python forgets signals that reach a child before it is set up, where a handler is installed: a Pool that ends its
+    # workers in that moment would wait for them for ever. Held back, the signal comes when the child is ready for it.
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _restore_mask():
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _after_fork():
     global _error, _exit_code, _has_finalizer
     _error = _exit_code = None
@@ -131,7 +145,8 @@ def _after_fork():
     if signal.getsignal(signal.SIGTERM) is _terminated:
         # A child that records nothing has nothing to wait for.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _restore_mask()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_restore_mask, after_in_child=_after_fork)

@@ -5,13 +5,13 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import MutableMapping
 from itertools import count
 from json import dumps
-from re import compile as pattern
 from time import monotonic, sleep, time
 
 from . import _place
+from ._config import Config
+from ._labels import checked_run_id, label, new_run_id, notes_of, tags_of
 from ._pump import MANY, Line, Pump, Request
 from ._steps import Steps
 from ._tell import tell
@@ -27,7 +27,6 @@ JOIN_WITHIN = 1.0
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MAX_LINE = 1_000_000
-_RUN_ID = pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 # The run of a process, for children that multiprocessing starts afresh (spawn, forkserver).
 _INHERITED = "_BINNACLE_RUN"
 
@@ -42,11 +41,11 @@ class Run:
         self, project=None, name=None, run_id=None, config=None, tags=None, notes=None, explicit_step_moves_counter=True
     ):
         joined = run_id if run_id is not None else _run_id_around()
-        self.id = _checked_run_id(joined) if joined is not None else _new_run_id()
-        self.name = None if name is None else _label(name, "name")
-        self.project = None if project is None else _label(project, "project")
-        self.tags = _tags(tags or [])
-        self.notes = None if notes is None else _notes(notes)
+        self.id = checked_run_id(joined) if joined is not None else new_run_id()
+        self.name = None if name is None else label(name, "name")
+        self.project = None if project is None else label(project, "project")
+        self.tags = tags_of(tags or [])
+        self.notes = None if notes is None else notes_of(notes)
         self.config = Config(self, config)
         self.client = None
         self._is_new = joined is None
@@ -116,13 +115,13 @@ class Run:
         """Changes what is said about the run."""
         change = {}
         if name is not None:
-            change["name"] = self.name = _label(name, "name")
+            change["name"] = self.name = label(name, "name")
         if project is not None:
-            change["project"] = self.project = _label(project, "project")
+            change["project"] = self.project = label(project, "project")
         if tags is not None:
-            change["tags"] = self.tags = _tags(tags)
+            change["tags"] = self.tags = tags_of(tags)
         if notes is not None:
-            change["notes"] = self.notes = _notes(notes)
+            change["notes"] = self.notes = notes_of(notes)
         if change:
             self.change(change)
 
@@ -355,47 +354,6 @@ class Run:
             )
 
 
-class Config(MutableMapping):
-    """The run's configuration: a dict whose changes are recorded."""
-
-    def __init__(self, run, values=None):
-        self._run = weakref.ref(run)
-        self._values = dict(_mapping(values)) if values is not None else {}
-        _config_fields(self._values)
-
-    def __getitem__(self, key):
-        return self._values[key]
-
-    def __setitem__(self, key, value):
-        self.update({key: value})
-
-    def __delitem__(self, key):
-        del self._values[key]
-        self._run().change({"config": {str(key): None}})
-
-    def __iter__(self):
-        return iter(list(self._values))
-
-    def __len__(self):
-        return len(self._values)
-
-    def __repr__(self):
-        return repr(self._values)
-
-    def update(self, *others, **named):
-        """One change, however many keys."""
-        changed = dict(*[_mapping(other) for other in others], **named)
-        fields = _config_fields(changed)
-        self._values.update(changed)
-        if fields:
-            self._run().change({"config": fields})
-
-    def learn(self, values):
-        """What the collector knows already (a run that is joined, parameters of a job file)."""
-        for key, value in values.items():
-            self._values.setdefault(key, value)
-
-
 def _wait_for(is_so, seconds):
     """By looking every few milliseconds: this also runs inside signal handlers, where no lock may be taken."""
     until = monotonic() + seconds
@@ -406,65 +364,11 @@ def _wait_for(is_so, seconds):
     return True
 
 
-def _mapping(values):
-    """A dict, or what argparse and dataclass-like objects keep in __dict__."""
-    if isinstance(values, dict) or hasattr(values, "keys"):
-        return values
-    if hasattr(values, "__dict__"):
-        return vars(values)
-    return dict(values)
-
-
 def _axes(key, metrics, text):
     """The custom x axis, where it is among this call's metrics; elsewhere it has no effect."""
     if key in metrics or ("/" in str(key) and key_prefix(str(key)) in text):
         return (str(key),)
     return ()
-
-
-def _label(text, what):
-    text = str(text)
-    if not text or len(text) > 250:
-        raise ValueError("a %s must have 1 to 250 characters" % what)
-    if any(character < " " or "\x7f" <= character <= "\x9f" for character in text):
-        raise ValueError("a %s must not contain control characters: %r" % (what, text))
-    return text
-
-
-def _tags(tags):
-    labels = [_label(tag, "tag") for tag in ([tags] if isinstance(tags, str) else tags)]
-    if len(labels) > 100:
-        raise ValueError("a run has at most 100 tags, not %d" % len(labels))
-    return labels
-
-
-def _notes(notes):
-    notes = str(notes)
-    if len(notes) > 100_000:
-        raise ValueError("notes have at most 100,000 characters, not %d" % len(notes))
-    return notes
-
-
-def _config_fields(values):
-    """A config, or a change of it, as the collector takes it."""
-    fields = config_json(values)
-    for key in fields:
-        if len(key) > 1000:
-            raise ValueError("a config key has at most 1,000 characters: %.80r…" % key)
-    return fields
-
-
-def _checked_run_id(run_id):
-    run_id = str(run_id)
-    if not _RUN_ID.match(run_id):
-        raise ValueError(
-            "a run id has up to 128 letters, digits, '.', '_' and '-', and begins with a letter or digit, unlike %r" % run_id
-        )
-    return run_id
-
-
-def _new_run_id():
-    return str(10**14 + int.from_bytes(os.urandom(10), "big") % (9 * 10**14))
 
 
 def _run_id_around():
