@@ -63,6 +63,12 @@ function checkBuckets(buckets: Buckets, points: P[], from: number, to: number, l
   expect(buckets.count).toBe(inRange.length);
   expect(n.reduce((sum, count) => sum + count, 0)).toBe(inRange.length);
   expect([...x0].sort((a, b) => Number(a) - Number(b))).toEqual(x0);
+  const all = points.map(({ x }) => x);
+  const low = Math.max(from, Math.min(...all));
+  const high = Math.min(to, Math.max(...all));
+  // As fine as asked for: a bucket's own width, and two for the node that lies across its edge.
+  const widest = Math.max(0, ...x0.map((x, i) => Number(x1[i]) - Number(x)));
+  expect(widest).toBeLessThanOrEqual((3.001 * Math.max(0, high - low)) / limit);
   const finite = inRange.filter(({ y }) => Number.isFinite(y)).map(({ y }) => y);
   const count = (wanted: number) => inRange.filter(({ y }) => Object.is(y, wanted)).length;
   const total = (column: number[]) => column.reduce((sum, value) => sum + value, 0);
