@@ -1,5 +1,5 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
@@ -179,4 +179,41 @@ test("launch killed while the collector is away: what it had in the spool still 
   await until(() => spoolOf(dataDir).length === 0);
   const texts = (await readLines(second, id)).map((line) => line.text);
   expect(texts).toEqual(Array.from({ length: texts.length }, (_, index) => String(index + 1)));
+});
+
+test("what the program's own client kept on disk is sent at its end, also to a collector that came back elsewhere", async () => {
+  const dataDir = makeFolder();
+  const first = await start(dataDir);
+  const gate = join(dataDir, "gate");
+  const script = `
+import binnacle, os, time
+binnacle.init()
+binnacle.log({"loss": 1})
+print("started", flush=True)
+while not os.path.exists(${JSON.stringify(gate)}):
+    time.sleep(0.02)
+binnacle.log({"loss": 2})
+`;
+  const launch = startLaunch(["--", "python3", "-c", script], { dataDir });
+  await launch.says(/started/);
+  const id = await launch.id;
+  const { port } = new URL(first.url);
+  await first.kill("SIGTERM");
+  const second = await start(dataDir);
+  expect(new URL(second.url).port).not.toBe(port);
+  await until(async () =>
+    (await readRun(second, id)).writers.some(
+      (writer: { role: string; live: boolean }) => writer.role === "launch" && writer.live,
+    ),
+  );
+  writeFileSync(gate, "");
+  expect((await launch.ended).code).toBe(0);
+  const { stdout } = await runCli(["metrics", "-rid", id, "loss", "--json"], {
+    env: { BINNACLE_DATA: dataDir },
+  });
+  expect(JSON.parse(stdout).points).toEqual([
+    [0, 1],
+    [1, 2],
+  ]);
+  expect(spoolOf(dataDir)).toEqual([]);
 });

@@ -8,6 +8,7 @@ import { createTokens } from "../token.ts";
 import { capture, createShow, type Pulse } from "./capture.ts";
 import { ensureCollector } from "./collector.ts";
 import { takeControl, type Control } from "./control.ts";
+import { sendLeftovers } from "./leftovers.ts";
 import { judge, startProgram, type Ending, type RunningProgram, type Verdict } from "./process.ts";
 
 type Env = Record<string, string | undefined>;
@@ -70,6 +71,9 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   // From here on a signal means: do not wait.
   control.onSignal = () => void sender.abandon();
   const delivery = await finish(sender, verdict);
+  if (delivery.delivered)
+    for (const { file, error } of await sendLeftovers(connect(), id))
+      say(`${file} stays: ${error ?? "its client still runs"}. \`binnacle sync\` tries again.`);
   control.end();
   endHeartbeat();
   report(delivery);
