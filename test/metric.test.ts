@@ -3,7 +3,7 @@ import { CollectorError } from "../src/error.ts";
 import { appendRecords } from "../src/metric/append.ts";
 import { countSteps } from "../src/metric/append.ts";
 import { listMetrics, queryPoints, streamPoints } from "../src/metric/query.ts";
-import { QueryPoints } from "../src/metric/schema.ts";
+import { MAX_STEP, QueryPoints } from "../src/metric/schema.ts";
 import { openStore, type TestStore } from "./helpers/store.ts";
 
 let store: TestStore;
@@ -39,6 +39,13 @@ test.each<[name: string, steps: number[], next: number, expected: number[], afte
   ["an explicit step behind leaves it", [1, NaN], 4, [1, 4], 5],
   ["a fraction counts as its floor", [2.5, NaN], 0, [2.5, 3], 4],
   ["a negative step leaves it", [-3, NaN], 0, [-3, 0], 1],
+  [
+    "it stays where it can go no further",
+    [MAX_STEP - 1, NaN, NaN],
+    0,
+    [MAX_STEP - 1, MAX_STEP, MAX_STEP],
+    MAX_STEP,
+  ],
 ])("step counter: %s", (_name, steps, next, expected, after) => {
   const column = Float64Array.from(steps);
   expect([countSteps(column, next), [...column]]).toEqual([after, expected]);
@@ -56,6 +63,16 @@ test("points come back in arrival order, steps backwards and repeated included",
       [2, 2],
       [2, 3],
       [6, 4],
+    ]),
+  );
+});
+
+test("after the largest step there is, a record without one is stored and replayed", async () => {
+  await store.append("r", [{ step: MAX_STEP, metrics: { loss: 1 } }, { metrics: { loss: 2 } }]);
+  await everyWay(async () =>
+    expect(await points("loss")).toEqual([
+      [MAX_STEP, 1],
+      [MAX_STEP, 2],
     ]),
   );
 });

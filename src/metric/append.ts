@@ -3,7 +3,7 @@ import { CollectorError } from "../error.ts";
 import { claimBatch, writerOf, type RunCounter } from "../store/counters.ts";
 import { BATCH_VERSION, encodeBatch } from "./batch.ts";
 import { parseRecords, type ParsedRecords } from "./parse.ts";
-import type { Appended } from "./schema.ts";
+import { MAX_STEP, type Appended } from "./schema.ts";
 
 /**
  * Takes a batch of records (the parsed JSON of AppendRecords) into the journal. Everything from the claim of the
@@ -67,12 +67,14 @@ async function repeat(
   return appendRecords(collector, run, body);
 }
 
-/** Gives steps to the records that bring none (NaN); returns the writer's next. An explicit step moves the counter past it. */
+/**
+ * Gives steps to the records that bring none (NaN); returns the writer's next. An explicit step moves the counter past it, but
+ * never beyond what a record may bring: a start would not take such a batch out of the journal.
+ */
 export function countSteps(step: Float64Array, next: number): number {
   for (let i = 0; i < step.length; i++) {
-    const given = step[i]!;
-    if (Number.isNaN(given)) step[i] = next++;
-    else next = Math.max(next, Math.floor(given) + 1);
+    if (Number.isNaN(step[i])) step[i] = next;
+    next = Math.max(next, Math.min(Math.floor(step[i]!) + 1, MAX_STEP));
   }
   return next;
 }

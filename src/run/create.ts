@@ -1,6 +1,7 @@
 import { and, eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import { MAX_STEP } from "../metric/schema.ts";
 import type { Write } from "../store/journal.ts";
 import { writerOf } from "../store/counters.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
@@ -23,7 +24,8 @@ export function createRun(
       throw new CollectorError("gone", `Run ${id} was deleted.`, {
         hint: "Start without this id; a deleted one is not used again.",
       });
-    const first = Math.floor(collector.series.lastStep(id, input.writer?.rank ?? 0) ?? -1) + 1;
+    const last = collector.series.lastStep(id, input.writer?.rank ?? 0) ?? -1;
+    const first = Math.min(Math.floor(last) + 1, MAX_STEP);
     const writes = await writesOfWriter(collector, id, input.writer, first);
     const current = row
       ? await joinRun(collector, row, input, writes)
