@@ -119,9 +119,25 @@ describe("a writer that goes without a word", () => {
     await after(10);
     await log("a", 1);
     await finish({ client: "b" });
-    expect((await get()).status).toBe("RUNNING");
+    expect(await get()).toMatchObject({ status: "RUNNING", reason: null });
     await finish({ client: "a" });
     expect((await get()).status).toBe("FINISHED");
+  });
+
+  test("launch itself, while what it launched goes on: so does the run, and says in the end what happened", async () => {
+    await create({ client: "l", role: "launch" });
+    await create({ client: "a" });
+    await heartbeat("a");
+    await close(await heartbeat("l"));
+    await after(10);
+    expect((await get()).status).toBe("RUNNING");
+    await log("a", 1);
+    await finish({ client: "a", status: "FINISHED", exit_code: 0 });
+    expect(await get()).toMatchObject({
+      status: "FAILED",
+      reason: expect.stringContaining("`launch` ended without saying so"),
+      exit_code: null,
+    });
   });
 
   test("under launch: the run waits for the word of launch", async () => {

@@ -124,7 +124,10 @@ describe("endOfRun", () => {
   type Status = "FINISHED" | "FAILED" | "KILLED";
   const f = (name: string, writers: WriterEnd[], client: string | undefined, status: Status, want: string) =>
     test(`${name} → ${want}`, () =>
-      expect(endOfRun(writers, client, status, name.startsWith("stopping")) ?? "goes on").toBe(want));
+      expect(
+        endOfRun(writers, client, status, name.startsWith("stopping"), name.startsWith("presumed")) ??
+          "goes on",
+      ).toBe(want));
 
   f("the only writer", [w("a", null)], "a", "FINISHED", "FINISHED");
   f("the first of two", [w("a", null), w("b", null)], "a", "FINISHED", "goes on");
@@ -137,6 +140,23 @@ describe("endOfRun", () => {
   f("launch, its client not done", [w("l", null, "launch"), w("a", null)], "l", "FINISHED", "FINISHED");
   f("launch, its client failed", [w("l", null, "launch"), w("a", "FAILED")], "l", "FINISHED", "FINISHED");
   f("a client after launch vanished", [w("l", "FAILED", "launch"), w("a", null)], "a", "FINISHED", "FAILED");
+  f("launch beside another", [w("l", null, "launch"), w("m", null, "launch")], "m", "FINISHED", "goes on");
+  f(
+    "the last launch of two",
+    [w("l", null, "launch"), w("m", "FAILED", "launch")],
+    "l",
+    "FINISHED",
+    "FAILED",
+  );
+  f("presumed: launch, its client alive", [w("l", null, "launch"), w("a", null)], "l", "FAILED", "goes on");
+  f("presumed: launch alone", [w("l", null, "launch")], "l", "FAILED", "FAILED");
+  f(
+    "stopping: launch beside another",
+    [w("l", null, "launch"), w("m", null, "launch")],
+    "m",
+    "KILLED",
+    "goes on",
+  );
   f("the whole run", [w("a", null), w("b", null)], undefined, "FINISHED", "FINISHED");
   f("an unknown writer, none other", [], "x", "FAILED", "FAILED");
   f("an unknown writer beside another", [w("a", null)], "x", "FAILED", "goes on");
@@ -154,6 +174,18 @@ describe("finishRun", () => {
       status: "FAILED",
       exit_code: 137,
       reason: "killed by SIGKILL",
+    });
+  });
+
+  test("a run that two launches share ends with the later one, and fails if either did", async () => {
+    await create({ id: "1", writer: { client: "l", role: "launch" } });
+    await create({ id: "1", writer: { client: "m", role: "launch", rank: 1 } });
+    const failed = { client: "m", status: "FAILED", exit_code: 4, reason: "exit code 4" };
+    expect(await finish("1", failed)).toMatchObject({ status: "RUNNING" });
+    expect(await finish("1", { client: "l", status: "FINISHED", exit_code: 0 })).toMatchObject({
+      status: "FAILED",
+      exit_code: 4,
+      reason: "exit code 4",
     });
   });
 

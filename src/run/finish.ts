@@ -13,25 +13,33 @@ export interface WriterEnd {
   outcome: RunStatus | null;
 }
 
+/** While what it launched goes on. */
+const LAUNCH_VANISHED = "`launch` ended without saying so (killed, or crashed).";
+
 type EndStatus = "FINISHED" | "FAILED" | "KILLED";
 
 /**
  * The status a run ends with once `client` has ended with `status`; undefined while it goes on. The word of `launch` is
- * final: it has seen the exit code. Without it the run ends with its last writer, as badly as the worst of them.
+ * final: it has seen the exit code. Of several the last one's is, and one that was taken for dead (`presumed`) has said
+ * nothing. Without it the run ends with its last writer. It ends as badly as the worst of them.
  */
 export function endOfRun(
   writers: WriterEnd[],
   client: string | undefined,
   status: EndStatus,
   stopping: boolean,
+  presumed = false,
 ): EndStatus | undefined {
-  const isLast = !writers.some((writer) => writer.client !== client && writer.outcome === null);
+  const others = writers.filter((writer) => writer.client !== client);
   const own = writers.find((writer) => writer.client === client);
-  if (client !== undefined && own?.role !== "launch" && !isLast) return undefined;
+  const launches = others.filter((writer) => writer.role === "launch");
+  const lives = (writer: WriterEnd) => writer.outcome === null;
+  const isFinal = own?.role === "launch" && !presumed && !launches.some(lives);
+  if (client !== undefined && !isFinal && others.some(lives)) return undefined;
   if (stopping) return "KILLED";
-  if (client === undefined || own?.role === "launch") return status;
+  if (client === undefined) return status;
   const outcomes = new Set<RunStatus | null>([status]);
-  for (const writer of writers) if (writer.client !== client) outcomes.add(writer.outcome);
+  for (const writer of isFinal ? launches : others) outcomes.add(writer.outcome);
   if (outcomes.has("FAILED")) return "FAILED";
   return outcomes.has("KILLED") ? "KILLED" : "FINISHED";
 }
@@ -71,7 +79,7 @@ async function finishInTurn(
   const writes: Write[] = [];
   if (client !== undefined && own) writes.push(setOutcome(collector, id, client, status));
   if (client !== undefined) collector.presence.leave(id, client, presumed);
-  const end = isEnded ? undefined : endOfRun(writers, client, status, row.status === "STOPPING");
+  const end = isEnded ? undefined : endOfRun(writers, client, status, row.status === "STOPPING", presumed);
   const isPresumed = presumed && row.status !== "STOPPING";
   const change: Partial<RunRow> = {};
   if (end !== undefined) {
@@ -82,11 +90,13 @@ async function finishInTurn(
       // A run that was being stopped and went silent is stopped: its writer, should it come back, is told so.
       presumed: isPresumed,
     });
-    if (exit_code !== undefined) change.exitCode = exit_code;
+    // Not the 0 of one that ended well after another had failed.
+    if (exit_code !== undefined && (end === status || row.status === "STOPPING")) change.exitCode = exit_code;
     writes.push(endWriters(collector, id, end));
   } else if (status !== "FINISHED" && reason !== undefined && row.reason === null && !isEnded) {
     // The first cause: what the run fails of when its other writers have ended too.
-    change.reason = reason;
+    change.reason = presumed && own?.role === "launch" ? LAUNCH_VANISHED : reason;
+    if (own?.role === "launch" && exit_code !== undefined) change.exitCode = exit_code;
   }
   if (end === undefined && writes.length === 0 && Object.keys(change).length === 0) return row;
   const changed = await changeRun(collector, row, change, writes);

@@ -1,4 +1,4 @@
-import { and, eq } from "drizzle-orm";
+import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { writer as writerTable } from "../store/tables.ts";
 import { changeRun, inTurn, setOutcome } from "./change.ts";
@@ -10,14 +10,20 @@ export function reopenRun(collector: Collector, id: string, client: string): Pro
   return inTurn(collector, id, async () => {
     const row = await findRow(collector, id);
     if (!row || row.deleted || (!row.presumed && !isLive(row.status))) return;
-    const [writer] = await collector.db
-      .select()
-      .from(writerTable)
-      .where(and(eq(writerTable.run, id), eq(writerTable.client, client)));
+    const writers = await collector.db.select().from(writerTable).where(eq(writerTable.run, id));
+    const writer = writers.find((one) => one.client === client);
+    const hasCause = writers.some(
+      (one) => one.client !== client && one.outcome !== null && one.outcome !== "FINISHED",
+    );
     await changeRun(
       collector,
       row,
-      row.presumed ? { status: "RUNNING", reason: null, finished: null, presumed: false } : {},
+      row.presumed
+        ? { status: "RUNNING", reason: null, finished: null, presumed: false }
+        : // That it seemed dead is no longer what the run may fail of.
+          row.status === "RUNNING" && row.reason !== null && !hasCause
+          ? { reason: null }
+          : {},
       writer ? [setOutcome(collector, id, client, null)] : [],
     );
     collector.presence.watch(id);
