@@ -189,10 +189,24 @@ describe("run logs", () => {
     expect(await logs("-n", "2", "--stream", "stdout")).toStartWith("one\nthree");
     expect(await logs("--level", "warning")).toStartWith("two\nthree");
     expect(await logs("--grep", "^t.o$")).toBe("two\n");
+    expect(await logs("--grep", "(?i)^T.O$")).toBe("two\n");
     expect(await logs("--since", "1970-01-01T00:00:02Z", "--level", "info", "-n", "5")).toStartWith(
       "two\nthree",
     );
     expect(await logs("--since", "10m")).toBe("");
+  });
+
+  test("a page is whole, however long its lines are", async () => {
+    const long = await server.api("/api/v1/runs", { project: "other" });
+    for (let seq = 1; seq <= 3; seq++)
+      await server.api(`/api/v1/runs/${long.id}/logs`, {
+        client: "c",
+        seq,
+        items: Array.from({ length: 4 }, () => ({ text: "x".repeat(1_000_000) })),
+      });
+    const page = ["--page-size", "11", "--page-num", "1"];
+    const printed = await server.cli("run", "logs", "-rid", long.id, ...page);
+    expect(printed.bytes.length).toBe(11_000_011);
   });
 
   test("--json prints one object a line", async () => {
@@ -312,7 +326,7 @@ describe("exit codes", () => {
     { args: ["nonsense"], code: 2, says: "binnacle --help" },
     { args: ["constructor"], code: 2, says: "no command" },
     { args: ["metrics", "-rid", id, "loss", "--points", "many"], code: 2, says: "--points" },
-    { args: ["run", "logs", "-rid", id, "--grep", "("], code: 2, says: "--grep" },
+    { args: ["run", "logs", "-rid", id, "--grep", "("], code: 2, says: "cannot be searched" },
     { args: ["run", "logs", "-rid", id, "--level", "LOUD"], code: 2, says: "--level" },
     { args: ["run", "logs", "-rid", id, "--since", "yesterday"], code: 2, says: "--since" },
     { args: ["run", "list", "--status", "BUSY"], code: 2, says: "BUSY" },

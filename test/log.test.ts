@@ -366,6 +366,21 @@ describe("query", () => {
     expect((await query(collector)).total).toBe(5000);
   });
 
+  test("a page of very long lines ends early, and says where to go on", async () => {
+    const collector = open();
+    for (let seq = 1; seq <= 5; seq++)
+      await append(
+        collector,
+        seq,
+        Array.from({ length: 4 }, () => "x".repeat(1_000_000)),
+      );
+    const forwards = await query(collector, { after: 0, limit: 10_000 });
+    expect([forwards.lines.length, forwards.next, forwards.previous]).toEqual([9, 9, null]);
+    const backwards = await query(collector, { limit: 10_000 });
+    expect([backwards.lines[0]!.line, backwards.lines.length]).toEqual([12, 9]);
+    expect([backwards.next, backwards.previous]).toEqual([null, 12]);
+  });
+
   test("filters by level, stream, time, rank and pattern, and combines them", async () => {
     const collector = await filled();
     const found = async (input: Record<string, unknown>) =>

@@ -45,10 +45,12 @@ export async function printFedmlLogs(
   );
   await print("\nAll logs is as follows.\n");
   let page = first;
+  let missing = paged ? size : Infinity;
   for (;;) {
     const text = page.lines.map((line) => `${line.text}\n`).join("");
     await print(process.stdout.isTTY ? terminalText(text) : outputBytes(text));
-    if (paged || page.next === null) return 0;
-    page = await getPage(page.next, PAGE);
+    missing -= page.lines.length;
+    if (missing <= 0 || page.next === null) return 0;
+    page = await getPage(page.next, Math.min(missing, PAGE));
   }
 }

@@ -1,10 +1,12 @@
 import type { Collector } from "../collector.ts";
-import { levelMask, levelBit } from "../store/log-chunk.ts";
+import { levelMask, levelBit, sizeOf } from "../store/log-chunk.ts";
 import { compilePattern } from "./pattern.ts";
 import type { LogLine, LogPage, QueryLogs } from "./schema.ts";
 
 /** A search gives what it has found after this long; `next` or `previous` says where to go on. */
 const BUDGET_MS = 1500;
+/** So does a page of so many characters, whatever its limit: 10,000 lines may be 10 GB. */
+const MAX_PAGE_SIZE = 8 * 1024 * 1024;
 /** And lets others have their turn this often. */
 const SLICE_MS = 8;
 
@@ -43,7 +45,8 @@ async function scanForwards(
   query: QueryLogs,
   matches: (line: LogLine) => boolean,
 ): Promise<Scan> {
-  const lines: LogLine[] = [];
+  const page = createPage(query.limit);
+  const { lines } = page;
   const clock = createClock();
   let reached = query.after!;
   for (;;) {
@@ -54,8 +57,8 @@ async function scanForwards(
       if (query.before !== undefined && line.line >= query.before) return { lines, reached, exhausted: true };
       reached = line.line;
       if (!matches(line)) continue;
-      lines.push(line);
-      if (lines.length === query.limit) return { lines, reached, exhausted: reached >= logs.total(run) };
+      page.add(line);
+      if (page.isFull) return { lines, reached, exhausted: reached >= logs.total(run) };
     }
     if (await clock.isOver()) return { lines, reached, exhausted: false };
   }
@@ -67,7 +70,8 @@ async function scanBackwards(
   query: QueryLogs,
   matches: (line: LogLine) => boolean,
 ): Promise<Scan> {
-  const lines: LogLine[] = [];
+  const page = createPage(query.limit);
+  const { lines } = page;
   const clock = createClock();
   let reached = query.before ?? Number.MAX_SAFE_INTEGER;
   for (;;) {
@@ -78,11 +82,26 @@ async function scanBackwards(
       if (line.line >= reached) continue;
       reached = line.line;
       if (!matches(line)) continue;
-      lines.push(line);
-      if (lines.length === query.limit) return { lines: lines.reverse(), reached, exhausted: reached <= 1 };
+      page.add(line);
+      if (page.isFull) return { lines: lines.reverse(), reached, exhausted: reached <= 1 };
     }
     if (await clock.isOver()) return { lines: lines.reverse(), reached, exhausted: false };
   }
+}
+
+function createPage(limit: number) {
+  const lines: LogLine[] = [];
+  let size = 0;
+  return {
+    lines,
+    get isFull() {
+      return lines.length >= limit || size >= MAX_PAGE_SIZE;
+    },
+    add(line: LogLine) {
+      lines.push(line);
+      size += sizeOf(line);
+    },
+  };
 }
 
 function createFilter({ level, stream, rank, since, grep }: QueryLogs): (line: LogLine) => boolean {

@@ -52,7 +52,7 @@ export type LogLine = z.infer<typeof LogLine>;
 
 /** GET …/logs. Filters combine; `after`/`before` page by line number, exclusive. */
 export const QueryLogs = z.object({
-  /** At most so many lines: the first after `after`, else the last before `before`, else the last of all. */
+  /** At most so many lines: the first after `after`, else the last before `before`, else the last of all. Of very long ones fewer. */
   limit: z.coerce.number().int().min(1).max(10_000).default(1000),
   after: z.coerce.number().int().min(0).optional(),
   before: z.coerce.number().int().min(1).optional(),
@@ -60,7 +60,7 @@ export const QueryLogs = z.object({
   level: LogLevel.optional(),
   stream: LogStream.optional(),
   rank: z.coerce.number().int().min(0).optional(),
-  /** A regular expression (JavaScript, case-sensitive). */
+  /** A regular expression (RE2). */
   grep: z.string().max(1000).optional(),
   /** ms since the epoch, inclusive. */
   since: z.coerce.number().optional(),
@@ -73,7 +73,7 @@ export const LogPage = z
     /** Lines stored in all. */
     total: z.number(),
     lines: z.array(LogLine),
-    /** Pass as `after` / `before` to go on; null at that end. A search that ran out of time also stops here. */
+    /** Pass as `after` / `before` to go on; null at that end. A search that ran out of time stops here, too. */
     next: z.number().nullable(),
     previous: z.number().nullable(),
     /** Lines still being rewritten, newest state; by stream. */
