@@ -116,12 +116,12 @@ export interface BatchColumn {
 const spares: PointColumns[] = [];
 const MAX_SPARES = 64;
 
-const createArrays = (capacity: number): PointColumns => ({
-  ordinal: new Float64Array(capacity),
-  step: new Float64Array(capacity),
-  time: new Float64Array(capacity),
-  value: new Float64Array(capacity),
-});
+/** Shared memory: the worker reads a page where it lies. (A copy of every page cost a tenth of the event loop.) */
+function createArrays(capacity: number): PointColumns {
+  const memory = new SharedArrayBuffer(4 * 8 * capacity);
+  const column = (index: number) => new Float64Array(memory, 8 * capacity * index, capacity);
+  return { ordinal: column(0), step: column(1), time: column(2), value: column(3) };
+}
 
 function copy(to: Float64Array, at: number, from: Float64Array, start: number, count: number): void {
   // Below this size the view that set() needs costs more than the loop.
