@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BatchQueue } from "../src/client/typescript/batch-queue.ts";
 import { createSender, type Sender, type SenderOptions } from "../src/client/typescript/sender.ts";
 import { until } from "./helpers/launch.ts";
 
@@ -312,6 +313,16 @@ test("lines still being rewritten go by themselves, newest state only, and no nu
     stderr: null,
   });
   expect(collector.texts).toEqual(["a"]);
+});
+
+test("a batch that was sent grows no more, answered or not: the collector may have it under its number", () => {
+  const queue = new BatchQueue("1", "c", 0);
+  queue.add("records", "a", 1);
+  queue.finished(queue.begin(), false);
+  queue.add("records", "b", 1);
+  queue.finished(queue.begin(), true);
+  queue.add("records", "c", 1);
+  expect(queue.takeAll().map(({ body, items }) => [body["seq"], items])).toEqual([[2, ["b", "c"]]]);
 });
 
 test("abandon, as an exit hook calls it, leaves what was not answered in the spool", async () => {

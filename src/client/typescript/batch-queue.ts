@@ -20,7 +20,7 @@ export class BatchQueue {
   #batches: Batch[] = [];
   #bytes = 0;
   #seq = 0;
-  /** On its way: it may not grow any more. */
+  /** Sent, perhaps in vain: it may not grow any more, as the collector may have taken it under its number. */
   #sent: Batch | undefined;
 
   constructor(run: string, client: string, rank: number) {
@@ -91,7 +91,6 @@ export class BatchQueue {
 
   /** Unless it was taken out meanwhile. */
   finished(batch: Batch, isAnswered: boolean): void {
-    this.#sent = undefined;
     if (isAnswered && this.#batches[0] === batch) this.takeFirst();
   }
 
