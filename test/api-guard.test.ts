@@ -223,6 +223,12 @@ test("a token for one run creates, joins and writes that run, and no other", asy
   expect((await at.request("/api/v1/runs/77", { token, method: "DELETE" })).status).toBe(403);
 });
 
+test("a token for a run that is not there reaches none whose id begins like it", async () => {
+  await at.json("/api/v1/runs", { body: { id: "550001" } });
+  expect((await at.request("/api/v1/runs/55")).status).toBe(200);
+  expect((await at.request("/api/v1/runs/55", { token: at.trust.tokens.ofRun("55") })).status).toBe(404);
+});
+
 test("a run id with underscores or dots does not confuse its token", async () => {
   for (const id of ["a_b", "a.b_c-d", "x_run_y"]) {
     const token = at.trust.tokens.ofRun(id);
