@@ -114,7 +114,7 @@ export interface BatchColumn {
 
 /** Arrays of pages that were full: a million points a second would leave 30 MB of garbage a second. */
 const spares: PointColumns[] = [];
-const MAX_SPARES = 64;
+const MAX_SPARES = 32;
 
 /** Shared memory: the worker reads a page where it lies. (A copy of every page cost a tenth of the event loop.) */
 function createArrays(capacity: number): PointColumns {

@@ -2,8 +2,8 @@ import { BLOCK_CHUNKS, type ChunkTable, type SeriesRow } from "./chunk-table.ts"
 import type { Connection } from "./open.ts";
 import { encodeJobs, type EncodedJob, type EncodeJob } from "./seal-encode.ts";
 
-/** Chunks in one message and one transaction: some 10 ms of the event loop. */
-const BATCH = 32;
+/** Chunks in one message and one transaction: some 5 ms of the event loop. */
+const BATCH = 16;
 /** Messages a worker holds: it computes one while the other is written. */
 const IN_FLIGHT = 2;
 /** Chunks compressed at a time where there is no worker. */

@@ -7,7 +7,7 @@ const KEEP_ENTRIES = 1000;
 const KEEP_BYTES = 8 * 1024 * 1024;
 const BATCH = 200;
 /** How long one pass may hold the event loop. */
-const SLICE_MS = 10;
+const SLICE_MS = 4;
 const EVERY_MS = 1000;
 /** Between two passes while there is more to do. */
 const PAUSE_MS = 5;
