@@ -2,7 +2,7 @@ import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { run as runTable } from "../store/tables.ts";
-import { appendRunEntry, inTurn } from "./change.ts";
+import { appendRunEntry, inTurn, type RunRow } from "./change.ts";
 import { getRow } from "./find.ts";
 import { isLive } from "./schema.ts";
 
@@ -17,21 +17,31 @@ export function deleteRun(collector: Collector, id: string, force: boolean): Pro
         });
       collector.presence.stop(id, { force: true, reason: "The run was deleted." });
     }
-    const tombstone = {
-      status: isLive(row.status) ? ("KILLED" as const) : row.status,
-      name: "",
-      config: {},
-      tags: [],
-      notes: null,
-      command: null,
-      reason: null,
-      presumed: false,
-      deleted: true,
-    };
-    await appendRunEntry(collector, "run.deleted", { ...row, status: tombstone.status }, { id }, [
-      collector.db.update(runTable).set(tombstone).where(eq(runTable.id, id)).toSQL(),
-    ]);
-    collector.counters.delete(id);
-    collector.presence.end(id, false);
+    await buryRun(collector, row, "run.deleted");
   });
+}
+
+/** Only its row stays, emptied, by which late writes hear that it is gone; its data goes when the entry is announced. */
+export async function buryRun(
+  collector: Collector,
+  row: RunRow,
+  kind: "run.deleted" | "run.pruned",
+): Promise<void> {
+  const { id } = row;
+  const status = isLive(row.status) ? "KILLED" : row.status;
+  const tombstone: Partial<RunRow> = {
+    status,
+    name: "",
+    config: {},
+    tags: [],
+    notes: null,
+    command: null,
+    reason: null,
+    presumed: false,
+    deleted: true,
+  };
+  await appendRunEntry(collector, kind, { ...row, status }, { id }, [
+    collector.db.update(runTable).set(tombstone).where(eq(runTable.id, id)).toSQL(),
+  ]);
+  collector.presence.end(id, false);
 }

@@ -1,7 +1,8 @@
 import { and, asc, eq, isNotNull, lt, notInArray } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { run as runTable } from "../store/tables.ts";
-import { appendRunEntry, inTurn, type RunRow } from "./change.ts";
+import { inTurn } from "./change.ts";
+import { buryRun } from "./delete.ts";
 import { findRow } from "./find.ts";
 import { isLive } from "./schema.ts";
 
@@ -79,19 +80,7 @@ function pruneRun(collector: Collector, id: string): Promise<boolean> {
     const row = await findRow(collector, id);
     // Somebody resumed it meanwhile.
     if (!row || row.deleted || isLive(row.status)) return false;
-    const tombstone: Partial<RunRow> = {
-      name: "",
-      config: {},
-      tags: [],
-      notes: null,
-      command: null,
-      presumed: false,
-      deleted: true,
-    };
-    await appendRunEntry(collector, "run.pruned", row, { id }, [
-      collector.db.update(runTable).set(tombstone).where(eq(runTable.id, id)).toSQL(),
-    ]);
-    collector.presence.end(id, false);
+    await buryRun(collector, row, "run.pruned");
     await collector.pruner.purge(id);
     return true;
   });
