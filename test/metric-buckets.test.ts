@@ -225,6 +225,23 @@ test("over a custom x the buckets are those of the points that have it", async (
   await store.close();
 });
 
+test("a custom x that spans next to nothing loses no point, nor does one that spans everything", async () => {
+  const store = openStore({ series: { useWorker: false } });
+  await store.addRun("r");
+  for (const [key, high] of [
+    ["least", 5e-324],
+    ["most", 1.7e308],
+  ] as const) {
+    const items = Array.from({ length: 100 }, (_, i) => ({
+      metrics: { y: i, [key]: i % 2 === 0 ? high : key === "most" ? -high : 0 },
+    }));
+    await store.append("r", items, { client: key });
+    const buckets = await store.collector.series.buckets("r", "y", { x: key, points: 10 });
+    expect(buckets!.count).toBe(100);
+  }
+  await store.close();
+});
+
 test("every point comes back in order, whatever was sealed when", async () => {
   await fc.assert(
     fc.asyncProperty(scenario, async ({ shape, n, seed, cuts }) => {

@@ -43,7 +43,7 @@ export class BucketBuilder {
   constructor(size: number, low: number, high: number) {
     this.size = size;
     this.low = low;
-    this.scale = high > low ? size / (high - low) : 0;
+    this.scale = high > low ? Math.min(size / (high / 2 - low / 2), Number.MAX_VALUE) : 0;
     const column = (value: number) => new Float64Array(size).fill(value);
     this.n = column(0);
     this.nan = column(0);
@@ -59,7 +59,8 @@ export class BucketBuilder {
   }
 
   bucketOf(x: number): number {
-    const bucket = Math.floor((x - this.low) * this.scale);
+    // Of halves: between two numbers of this size it is further than float64 goes, and Infinity times 0 is no bucket.
+    const bucket = Math.floor((x / 2 - this.low / 2) * this.scale);
     return bucket >= this.size ? this.size - 1 : bucket;
   }
 
