@@ -113,8 +113,39 @@ test("50 runs of 5 metrics and 2,000 points are less than 1 MB", async () => {
   }
 });
 
+test("others have their turn while many curves are put together", async () => {
+  const keys = Array.from({ length: 100 }, (_, i) => `k${i}`);
+  await addRun(
+    "a",
+    Array.from({ length: 2000 }, (_, i) => ({
+      metrics: Object.fromEntries(keys.map((key) => [key, Math.sin(i)])),
+    })),
+  );
+  await at.collector.series.seal();
+  let turns = 0;
+  let done = false;
+  const count = () => {
+    turns++;
+    if (!done) setImmediate(count);
+  };
+  setImmediate(count);
+  const started = performance.now();
+  await overlay({ run: ["a"], key: keys, points: 500 });
+  const took = performance.now() - started;
+  done = true;
+  expect(turns).toBeGreaterThan(took / 40);
+});
+
 test("what is asked wrongly is named", async () => {
-  for (const query of ["", "run=a", "key=b", "run=a&key=b&points=0", "run=..&key=a"]) {
+  const many = Array.from({ length: 501 }, (_, i) => `run=${i}`).join("&");
+  for (const query of [
+    "",
+    "run=a",
+    "key=b",
+    "run=a&key=b&points=0",
+    "run=..&key=a",
+    `${many}&key=b&points=20000`,
+  ]) {
     const response = await at.request(`/api/v1/overlay?${query}`);
     expect(response.status).toBeOneOf([400, 422]);
   }

@@ -4,14 +4,24 @@ import { MetricKey } from "./schema.ts";
 import { RunId } from "../run/schema.ts";
 import type { Curve } from "./reader.ts";
 
+/** Of all curves together; a point costs 2 to 8 bytes. */
+const MAX_POINTS = 10_000_000;
+/** How long putting curves together may hold the event loop at a time. */
+const SLICE_MS = 8;
+
 /** GET /api/v1/overlay: many runs and metrics in one answer. */
-export const QueryOverlay = z.object({
-  run: z.array(RunId).min(1).max(1000),
-  key: z.array(MetricKey).min(1).max(100),
-  /** "step", "time", or another metric. */
-  x: z.string().max(500).default("step"),
-  points: z.coerce.number().int().min(1).max(20_000).default(1000),
-});
+export const QueryOverlay = z
+  .object({
+    run: z.array(RunId).min(1).max(1000),
+    key: z.array(MetricKey).min(1).max(100),
+    /** "step", "time", or another metric. */
+    x: z.string().max(500).default("step"),
+    points: z.coerce.number().int().min(1).max(20_000).default(1000),
+  })
+  .refine(
+    ({ run, key, points }) => run.length * key.length * points <= MAX_POINTS,
+    `run × key × points must not be more than ${MAX_POINTS}: ask for fewer at a time`,
+  );
 export type QueryOverlay = z.infer<typeof QueryOverlay>;
 
 /**
@@ -63,11 +73,16 @@ export async function queryOverlay(
 ): Promise<Uint8Array> {
   const columns = new ColumnWriter();
   const header: OverlayHeader = { x, axes: [], series: [] };
+  let until = performance.now() + SLICE_MS;
   for (const oneRun of run) {
     if (collector.counters.find(oneRun)?.deleted !== false) continue;
     // Metrics of a run mostly share their records, and so their x.
     const axes: { x: Float64Array; index: number }[] = [];
     for (const oneKey of key) {
+      if (performance.now() > until) {
+        await new Promise((resolve) => setImmediate(resolve));
+        until = performance.now() + SLICE_MS;
+      }
       const curve = await collector.series.curve(oneRun, oneKey, { x, points });
       if (!curve || curve.x.length === 0) continue;
       let axis = axes.find((axis) => isSame(axis.x, curve.x));
