@@ -49,7 +49,7 @@ export interface CollectorOptions {
   /** A listener of the bus threw. */
   onListenerError?: (error: unknown) => void;
   /** Sizes and limits of the metrics' store, for tests and benchmarks. */
-  series?: Omit<SeriesStoreOptions, "onFatal" | "onWorkerLost">;
+  series?: Omit<SeriesStoreOptions, "onFatal" | "onFull" | "onWorkerLost" | "journalPosition">;
   /** How much of the journal stays though it is sealed. */
   trim?: Omit<TrimmerOptions, "onFatal">;
   quota?: QuotaOptions;
@@ -78,17 +78,21 @@ export function openCollector({
   }
   const bus = createBus(onListenerError);
   const counters = createCounters(connection);
+  const onFull = () => quota.full();
   const journal = createJournal(connection, bus, {
     onFatal,
     onRejected: (runs) => counters.reload(runs),
     isDeleted: (run) => counters.find(run)?.deleted === true,
-    onFull: () => quota.full(),
+    onFull,
   });
-  const logs = createLogs(connection, bus, onFatal);
+  const quota = createQuota(connection, journal, dataDir, quotaOptions);
+  const logs = createLogs(connection, bus, { onFatal, onFull });
   journal.register(logs.applier);
   const series = createSeriesStore(connection, {
     onFatal,
     onWorkerLost: onListenerError,
+    onFull,
+    journalPosition: journal.position,
     ...seriesOptions,
   });
   journal.register(series.applier);
@@ -101,7 +105,6 @@ export function openCollector({
     void pruner.purge(run);
   });
   void pruner.resume();
-  const quota = createQuota(connection, journal, dataDir, quotaOptions);
   return {
     dataDir,
     connection,

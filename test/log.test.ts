@@ -263,6 +263,15 @@ describe("storing", () => {
     expect(await texts(await restart(collector))).toEqual(["a", "b", "c"]);
   });
 
+  test("a start does not unpack what is sealed", async () => {
+    const collector = open();
+    await append(collector, 1, ["a"]);
+    collector.logs.seal();
+    await append(collector, 2, ["b"]);
+    collector.connection.exec("UPDATE journal SET payload = x'00' WHERE seq = 1");
+    expect(await texts(await restart(collector))).toEqual(["a", "b"]);
+  });
+
   test("a line longer than a chunk has one of its own", async () => {
     const collector = open();
     const long = "y".repeat(300_000);

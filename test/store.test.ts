@@ -84,6 +84,22 @@ test("a series that grows slowly is sealed in time: a start replays a bounded jo
   );
 });
 
+test("a series that grows slowly does not keep the lines of other runs in the journal", async () => {
+  store = openStore({ ...quick, series: { ...quick.series, maxReplayBytes: 100_000 } });
+  await store.addRun("r");
+  await post("c", 1, [{ metrics: { slow: 1 } }]);
+  const { journal } = store.collector;
+  const pinned = journal.bounds().last;
+  for (let seq = 1; seq <= 20; seq++) {
+    const text = Buffer.from(crypto.getRandomValues(new Uint8Array(20_000))).toString("base64");
+    await appendLogs(store.collector, "r", { client: "l", seq, items: [{ text }] });
+  }
+  await until(() => journal.bounds().first > pinned);
+  await store.reopen();
+  expect((await store.collector.series.points("r", "slow"))!.points).toEqual([[0, 1]]);
+  expect(store.collector.logs.total("r")).toBe(20);
+});
+
 test("writers wait while sealing catches up; nothing is dropped", async () => {
   store = openStore({ series: { chunkPoints: 128, maxPoints: 1000, useWorker: false } });
   await store.addRun("r");

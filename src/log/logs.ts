@@ -1,4 +1,4 @@
-import { createLogStore, type LogStore } from "../store/log-store.ts";
+import { createLogStore, type LogStore, type LogStoreOptions } from "../store/log-store.ts";
 import { isLive, type Run } from "../run/schema.ts";
 import type { Bus } from "../store/bus.ts";
 import type { Connection } from "../store/open.ts";
@@ -17,8 +17,8 @@ export interface Logs extends LogStore {
 
 const MAX_WRITERS = 10_000;
 
-export function createLogs(connection: Connection, bus: Bus, onFatal: (error: unknown) => void): Logs {
-  const store = createLogStore(connection, onFatal);
+export function createLogs(connection: Connection, bus: Bus, options: LogStoreOptions): Logs {
+  const store = createLogStore(connection, options);
   const open = createOpenLineStore();
   // A writer that was killed leaves its progress bar standing.
   bus.subscribe(({ kind, run, data }) => {

@@ -17,9 +17,10 @@ const MAX_POINTS = 1_500_000;
 /** So many times that, and writers wait; for so long. */
 const HARD_FACTOR = 2;
 const MAX_WAIT_MS = 10_000;
-/** What a start has to replay: points in entries from the oldest that is needed, and such entries. */
+/** What a start has to replay: points in entries from the oldest that is needed, such entries, and their bytes, logs among them. */
 const MAX_REPLAY_POINTS = 4_000_000;
 const MAX_REPLAY_ENTRIES = 60_000;
+const MAX_REPLAY_BYTES = 64 * 1024 * 1024;
 /** A series that rests so long leaves memory, and its entries the journal. */
 const IDLE_MS = 30_000;
 const TICK_MS = 1000;
@@ -48,6 +49,10 @@ export interface SeriesStore extends SeriesReader {
 export interface SeriesStoreOptions {
   onFatal: (error: unknown) => void;
   onWorkerLost: (error: unknown) => void;
+  /** Sealing met a full disk. */
+  onFull: () => void;
+  /** How far the journal has come, entries of other kinds included: those are held up by ours, too. */
+  journalPosition: () => { seq: number; bytes: number };
   /** Points of a chunk; the same for the life of a database. */
   chunkPoints?: number | undefined;
   useWorker?: boolean | undefined;
@@ -55,6 +60,8 @@ export interface SeriesStoreOptions {
   maxPoints?: number | undefined;
   /** Journal entries that a start may have to replay. */
   maxReplayEntries?: number | undefined;
+  /** Their bytes. */
+  maxReplayBytes?: number | undefined;
   /** How often memory and journal are looked after. */
   tickMs?: number | undefined;
 }
@@ -73,15 +80,24 @@ export function createSeriesStore(
   {
     onFatal,
     onWorkerLost,
+    onFull,
+    journalPosition,
     chunkPoints = CHUNK_POINTS,
     useWorker,
     maxPoints = MAX_POINTS,
     maxReplayEntries = MAX_REPLAY_ENTRIES,
+    maxReplayBytes = MAX_REPLAY_BYTES,
     tickMs = TICK_MS,
   }: SeriesStoreOptions,
 ): SeriesStore {
   const table = createChunkTable(connection);
-  const sealer = createSealer(connection, table, { chunkPoints, onFatal, onWorkerLost, useWorker });
+  const sealer = createSealer(connection, table, {
+    chunkPoints,
+    onFatal,
+    onFull: tellFull,
+    onWorkerLost,
+    useWorker,
+  });
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
   const rollback = connection.prepare("ROLLBACK");
@@ -95,7 +111,7 @@ export function createSeriesStore(
   let closed = false;
   const hardMaxPoints = maxPoints * HARD_FACTOR;
   /** How far the journal had come at some ticks: what is to be replayed from a given entry. */
-  let marks: { seq: number; points: number }[] = [];
+  const marks = [{ seq: 0, points: 0, bytes: 0 }];
   let appliedPoints = 0;
 
   const timer = setInterval(tick, tickMs);
@@ -170,6 +186,12 @@ export function createSeriesStore(
     }
   }
 
+  /** Who waits for sealing would wait in vain: let the journal tell them why. */
+  function tellFull(): void {
+    onFull();
+    admitWaiting();
+  }
+
   function admitWaiting(): void {
     const admitted = waiting;
     waiting = new Set();
@@ -242,7 +264,8 @@ export function createSeriesStore(
       if (connection.inTransaction) rollback.run();
       Object.assign(series, before);
       // Nothing is lost by waiting: the journal keeps what is not sealed.
-      if ((error as { code?: string }).code !== "SQLITE_FULL") onFatal(error);
+      if ((error as { code?: string }).code === "SQLITE_FULL") tellFull();
+      else onFatal(error);
       return false;
     }
     series.texts = series.texts.slice(texts.length);
@@ -278,16 +301,16 @@ export function createSeriesStore(
 
   /** A series that grows slowly would hold every entry since its last chunk, and a start would replay them all. */
   function relieveJournal(): void {
-    marks.push({ seq: lastSeq, points: appliedPoints });
-    const low = lowWater() ?? lastSeq + 1;
+    const { seq: last, bytes } = journalPosition();
+    if (last > marks.at(-1)!.seq) marks.push({ seq: last, points: appliedPoints, bytes });
+    const low = lowWater() ?? last + 1;
     while (marks.length > 1 && marks[1]!.seq < low) marks.shift();
-    const oldest = marks[0]!;
-    if (appliedPoints - oldest.points <= MAX_REPLAY_POINTS && lastSeq - low <= maxReplayEntries) return;
-    const middle = marks.find(
-      ({ seq, points }) =>
-        appliedPoints - points <= MAX_REPLAY_POINTS / 2 && lastSeq - seq <= maxReplayEntries / 2,
-    );
-    const before = middle?.seq ?? lastSeq;
+    const isWithin = (mark: (typeof marks)[number], share: number) =>
+      appliedPoints - mark.points <= share * MAX_REPLAY_POINTS &&
+      last - Math.max(mark.seq, low) <= share * maxReplayEntries &&
+      bytes - mark.bytes <= share * maxReplayBytes;
+    if (isWithin(marks[0]!, 1)) return;
+    const before = marks.find((mark) => isWithin(mark, 0.5))?.seq ?? last;
     for (const series of dirty) if (series.firstSeq! <= before) sealSeries(series);
   }
 

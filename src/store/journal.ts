@@ -28,6 +28,8 @@ export interface Journal {
   read(after: number, limit: number): Entry[];
   /** Lowest and highest seq still here; last counts on when everything is deleted. */
   bounds(): { first: number; last: number };
+  /** How far it has come: the highest seq, and the bytes that were appended or replayed since the start. */
+  position(): { seq: number; bytes: number };
   /** Lowest seq that an applier still needs: entries below it may go. */
   needed(): number;
   /** While given, records and lines are rejected with it; what steers runs still passes, so that some can be deleted. */
@@ -92,6 +94,7 @@ export function createJournal(
   let stopped: CollectorError | undefined;
   let refusal: CollectorError | undefined;
   let waiting: (() => void)[] = [];
+  let passedBytes = 0;
   let lastSeq =
     (
       connection.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").get() as
@@ -148,6 +151,7 @@ export function createJournal(
       throw error;
     }
     lastSeq += group.length;
+    for (const { entry } of group) passedBytes += entry.payload.byteLength;
     group.forEach((pending, index) => announce(pending, first + index));
   }
 
@@ -283,6 +287,7 @@ export function createJournal(
       if (entries.length === 0) return;
       for (const entry of entries) {
         applierOf(entry)?.apply(entry, undefined);
+        passedBytes += entry.payload.byteLength;
         after = entry.seq;
       }
     }
@@ -296,6 +301,7 @@ export function createJournal(
       const first = (selectFirst.get() as { seq: number | null }).seq;
       return { first: first ?? lastSeq + 1, last: lastSeq };
     },
+    position: () => ({ seq: lastSeq, bytes: passedBytes }),
     needed() {
       let lowest = lastSeq + 1;
       for (const applier of appliers.values()) lowest = Math.min(lowest, applier.lowWater?.() ?? lowest);

@@ -66,7 +66,13 @@ interface ChunkRow {
   data: Uint8Array;
 }
 
-export function createLogStore(connection: Connection, onFatal: (error: unknown) => void): LogStore {
+export interface LogStoreOptions {
+  onFatal: (error: unknown) => void;
+  /** Sealing met a full disk. */
+  onFull: () => void;
+}
+
+export function createLogStore(connection: Connection, { onFatal, onFull }: LogStoreOptions): LogStore {
   const heads = new Map<string, Head>();
   const dirty = new Set<Head>();
   let pending = 0;
@@ -105,8 +111,10 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
   timer.unref();
 
   function apply(entry: Entry, data: unknown): LogLine[] {
-    const lines = (data as LogLine[] | undefined) ?? unpackLines(entry);
     const head = headOf(entry.run);
+    // On replay most is sealed, and need not be unpacked.
+    if (data === undefined && entry.ordinal! + entry.count - 1 <= head.last) return [];
+    const lines = (data as LogLine[] | undefined) ?? unpackLines(entry);
     head.usedAt = performance.now();
     const fresh =
       lines.length > 0 && lines[0]!.line > head.last ? lines : lines.filter((line) => line.line > head.last);
@@ -190,15 +198,22 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
     } catch (error) {
       if (connection.inTransaction) rollback.run();
       if ((error as { code?: string }).code !== "SQLITE_FULL") onFatal(error);
+      else {
+        onFull();
+        // Who waits for sealing would wait in vain: let the journal tell them why.
+        admitWaiting();
+      }
       return false;
     }
     for (const one of sealed) settle(one);
-    if (pending < MAX_PENDING) {
-      const resolved = waiting;
-      waiting = [];
-      for (const resolve of resolved) resolve();
-    }
+    if (pending < MAX_PENDING) admitWaiting();
     return true;
+  }
+
+  function admitWaiting(): void {
+    const admitted = waiting;
+    waiting = [];
+    for (const admit of admitted) admit();
   }
 
   function sealHead(head: Head, until: number, partial: boolean): Sealed {
@@ -326,6 +341,7 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
         for (const line of head.lines) if (line.line > head.sealed) pending -= sizeOf(line);
         dirty.delete(head);
         heads.delete(run);
+        if (pending < MAX_PENDING) admitWaiting();
       }
       for (;;) {
         if (closed || remove.run(run).changes === 0) return;
@@ -335,7 +351,7 @@ export function createLogStore(connection: Connection, onFatal: (error: unknown)
     close() {
       closed = true;
       clearInterval(timer);
-      for (const resolve of waiting) resolve();
+      admitWaiting();
     },
   };
 }

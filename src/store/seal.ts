@@ -42,6 +42,8 @@ export interface SealerOptions {
   /** Full chunk, in points. */
   chunkPoints: number;
   onFatal: (error: unknown) => void;
+  /** The disk is full: asked again in a second, and told again. */
+  onFull: () => void;
   /** There is no worker to be had, or it failed: from now on the event loop does its work. */
   onWorkerLost: (error: unknown) => void;
   /** false: compress on the event loop, in slices; for tests and for want of workers. */
@@ -51,7 +53,7 @@ export interface SealerOptions {
 export function createSealer(
   connection: Connection,
   table: ChunkTable,
-  { chunkPoints, onFatal, onWorkerLost, useWorker = true }: SealerOptions,
+  { chunkPoints, onFatal, onFull, onWorkerLost, useWorker = true }: SealerOptions,
 ): Sealer {
   const queue: SealRequest[] = [];
   const inFlight: SealRequest[][] = [];
@@ -171,6 +173,7 @@ export function createSealer(
   /** The disk is full: the points stay in memory and in the journal until there is room. */
   function retry(): void {
     retrying = true;
+    onFull();
     const timer = setTimeout(() => {
       retrying = false;
       writeReady();
