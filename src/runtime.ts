@@ -54,6 +54,8 @@ function serveOnBun({ hostname, port, tls, fetch }: ServeOptions): Server {
     idleTimeout: IDLE_TIMEOUT,
     maxRequestBodySize: MAX_REQUEST_BYTES,
     development: false,
+    // Without development Bun shares the port, and a second collector would silently take half of the requests.
+    reusePort: false,
     fetch(request, server) {
       return fetch(request, {
         get remote() {

@@ -313,6 +313,17 @@ describe("start refuses, in one line that says what to do", () => {
     /Port \d+ on 127\.0\.0\.1 is taken.*--port/,
   );
   f(
+    "a port that another collector has",
+    async () => {
+      const first = await start();
+      const failed = await startFails(["--port", new URL(first.url).port]);
+      await first.stop();
+      return failed;
+    },
+    5,
+    /Port \d+ on 127\.0\.0\.1 is taken.*--port/,
+  );
+  f(
     "a data folder that is a file",
     async () => {
       const file = join(folder(), "file");
