@@ -100,6 +100,26 @@ test("a series that grows slowly does not keep the lines of other runs in the jo
   expect(store.collector.logs.total("r")).toBe(20);
 });
 
+test("others have their turn while the texts of thousands of metrics are sealed", async () => {
+  store = openStore(quick);
+  await store.addRun("r");
+  const keys = Array.from({ length: 3000 }, (_, i) => `k${i}`);
+  const all = () => Object.fromEntries(keys.map((key) => [key, "text"]));
+  await post("c", 1, [{ metrics: all() }, { metrics: all() }]);
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  await store.collector.series.seal();
+  clearInterval(timer);
+  expect(turns).toBeGreaterThan(3);
+  await until(() => store.collector.journal.needed() > store.collector.journal.bounds().last);
+  await store.reopen();
+  for (const key of [keys[0]!, keys[2999]!])
+    expect((await store.collector.series.points("r", key))!.points).toEqual([
+      [0, "text"],
+      [1, "text"],
+    ]);
+});
+
 test("writers wait while sealing catches up; nothing is dropped", async () => {
   store = openStore({ series: { chunkPoints: 128, maxPoints: 1000, useWorker: false } });
   await store.addRun("r");

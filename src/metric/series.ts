@@ -20,6 +20,11 @@ const emptyStats = (): SeriesStats => ({
   axis: false,
 });
 
+/** A text that is only in memory, with the journal entry that has it. */
+interface PendingText extends TextPoint {
+  seq: number;
+}
+
 /** The values of one metric of a run, as one rank logged them: the newest in memory, the others in chunks. */
 export class Series implements SealedSeries {
   readonly id: number;
@@ -38,9 +43,7 @@ export class Series implements SealedSeries {
   sealedTextOrdinal: number;
   /** Chunks to be: the first goes on where the last chunk on disk ends. */
   pages: Page[] = [];
-  texts: TextPoint[] = [];
-  /** Journal entry of the first of `texts`. */
-  textSeq = 0;
+  texts: PendingText[] = [];
   dead = false;
 
   constructor(row: SeriesRow) {
@@ -79,8 +82,9 @@ export class Series implements SealedSeries {
   /** Entry with the oldest value that is only in memory; undefined where all is in chunks. */
   get firstSeq(): number | undefined {
     const pageSeq = this.pages[0]?.firstSeq;
-    if (this.texts.length === 0) return pageSeq;
-    return pageSeq === undefined ? this.textSeq : Math.min(pageSeq, this.textSeq);
+    const textSeq = this.texts[0]?.seq;
+    if (textSeq === undefined) return pageSeq;
+    return pageSeq === undefined ? textSeq : Math.min(pageSeq, textSeq);
   }
 
   /** Takes the values that are not in chunks yet (on replay some are); returns how many. `onFull` is called after each page filled. */
@@ -138,11 +142,11 @@ export class Series implements SealedSeries {
     const { stats } = this;
     const start = firstAbove(batch.ordinal, index, json.length, this.sealedTextOrdinal);
     if (start >= json.length) return 0;
-    if (this.texts.length === 0) this.textSeq = seq;
     for (let i = start; i < json.length; i++) {
       const record = index[i]!;
       const step = batch.step[record]!;
-      this.texts.push({ ordinal: batch.ordinal + record, step, time: batch.time[record]!, json: json[i]! });
+      const time = batch.time[record]!;
+      this.texts.push({ ordinal: batch.ordinal + record, step, time, json: json[i]!, seq });
       stats.maxStep = Math.max(stats.maxStep, step);
     }
     const record = index.at(-1)!;
@@ -151,6 +155,13 @@ export class Series implements SealedSeries {
     stats.lastTextOrdinal = batch.ordinal + record;
     this.sawRecord(batch, record);
     return json.length - start;
+  }
+
+  /** The first `count` texts are on disk now. */
+  dropTexts(count: number): void {
+    this.sealedTexts += count;
+    this.sealedTextOrdinal = this.texts[count - 1]!.ordinal;
+    this.texts = this.texts.slice(count);
   }
 
   /** Its newest record so far: numbers and texts of a batch come one after the other. */

@@ -11,6 +11,7 @@ import { tooManySeries } from "./parse.ts";
 import { createReader, type SeriesReader } from "./reader.ts";
 import { MAX_SERIES_PER_RUN, type MetricSummary } from "./schema.ts";
 import { Series } from "./series.ts";
+import { createTextSealer } from "./text-sealer.ts";
 
 /** Points in memory above which the largest heads are sealed before they are full. 32 bytes a point. */
 const MAX_POINTS = 1_500_000;
@@ -24,8 +25,6 @@ const MAX_REPLAY_BYTES = 64 * 1024 * 1024;
 /** A series that rests so long leaves memory, and its entries the journal. */
 const IDLE_MS = 30_000;
 const TICK_MS = 1000;
-/** Rows of texts in one transaction. */
-const TEXT_BATCH = 500;
 /** A text costs about as much memory as so many points. */
 const TEXT_POINTS = 8;
 
@@ -98,9 +97,14 @@ export function createSeriesStore(
     onWorkerLost,
     useWorker,
   });
-  const begin = connection.prepare("BEGIN IMMEDIATE");
-  const commit = connection.prepare("COMMIT");
-  const rollback = connection.prepare("ROLLBACK");
+  const texts = createTextSealer(connection, table, {
+    onFatal,
+    onFull: tellFull,
+    onSealed(series, count) {
+      pending -= TEXT_POINTS * count;
+      settle(series);
+    },
+  });
   const runs = new Map<string, RunSeries>();
   /** Series with something that is only in memory. */
   const dirty = new Set<Series>();
@@ -213,7 +217,7 @@ export function createSeriesStore(
     const before = series.pages.at(-2);
     if (last?.sealing === "no" && (before === undefined || before.sealing === "whole"))
       sealPage(series, last);
-    while (series.texts.length > 0) if (!sealTexts(series)) return;
+    texts.seal(series);
   }
 
   function sealPage(series: Series, page: Page): void {
@@ -248,30 +252,6 @@ export function createSeriesStore(
   function settle(series: Series): void {
     if (series.pages.length === 0 && series.texts.length === 0) dirty.delete(series);
     if (pending <= hardMaxPoints) admitWaiting();
-  }
-
-  function sealTexts(series: Series): boolean {
-    const texts = series.texts.slice(0, TEXT_BATCH);
-    const before = { sealedTexts: series.sealedTexts, sealedTextOrdinal: series.sealedTextOrdinal };
-    series.sealedTexts += texts.length;
-    series.sealedTextOrdinal = texts.at(-1)!.ordinal;
-    try {
-      begin.run();
-      for (const text of texts) table.putText(series.id, text);
-      table.putSeries(series.rowAt(series.sealed, series.sealedOrdinal));
-      commit.run();
-    } catch (error) {
-      if (connection.inTransaction) rollback.run();
-      Object.assign(series, before);
-      // Nothing is lost by waiting: the journal keeps what is not sealed.
-      if ((error as { code?: string }).code === "SQLITE_FULL") tellFull();
-      else onFatal(error);
-      return false;
-    }
-    series.texts = series.texts.slice(texts.length);
-    pending -= TEXT_POINTS * texts.length;
-    settle(series);
-    return true;
   }
 
   function tick(): void {
@@ -382,7 +362,7 @@ export function createSeriesStore(
     async seal() {
       do {
         for (const series of dirty) sealSeries(series);
-        await sealer.idle();
+        await Promise.all([sealer.idle(), texts.idle()]);
       } while (dirty.size > 0 && !closed);
     },
 
@@ -403,6 +383,7 @@ export function createSeriesStore(
       closed = true;
       clearInterval(timer);
       sealer.close();
+      texts.close();
       admitWaiting();
     },
   };
