@@ -3,8 +3,14 @@ import { execFileSync } from "node:child_process";
 import { openSync, readdirSync, rmSync, writeSync, closeSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { appendLogs } from "../src/log/append.ts";
+import { migrations } from "../src/generated.ts";
 import { appendRecords } from "../src/metric/append.ts";
+import { Series } from "../src/metric/series.ts";
 import { backupDatabase } from "../src/store/backup.ts";
+import { createChunkTable } from "../src/store/chunk-table.ts";
+import { applyMigrations } from "../src/store/migrations.ts";
+import { closeConnection, openConnection } from "../src/store/open.ts";
+import { createSealer } from "../src/store/seal.ts";
 import { makeDataDir, openStore, type TestStore } from "./helpers/store.ts";
 
 let store: TestStore;
@@ -98,6 +104,37 @@ test("a series that grows slowly does not keep the lines of other runs in the jo
   await store.reopen();
   expect((await store.collector.series.points("r", "slow"))!.points).toEqual([[0, 1]]);
   expect(store.collector.logs.total("r")).toBe(20);
+});
+
+test("of the chunks that wait to be written only a few are taken into memory at a time", async () => {
+  const dataDir = makeDataDir();
+  const connection = openConnection(join(dataDir, "binnacle.db"));
+  applyMigrations(connection, migrations, () => {});
+  const sealer = createSealer(connection, createChunkTable(connection), {
+    chunkPoints: 128,
+    onFatal: console.error,
+    onFull: () => {},
+    onWorkerLost: console.error,
+  });
+  let asked = 0;
+  let written = 0;
+  let most = 0;
+  for (let id = 1; id <= 200; id++) {
+    const series = Series.create(id, "r", `k${id}`, 0, 0);
+    const job = () => {
+      most = Math.max(most, ++asked - written);
+      const column = new Float64Array(3);
+      const points = { ordinal: column, step: column, time: column, value: column };
+      return { group: "r", full: false, tail: null, points };
+    };
+    sealer.seal({ series, position: 0, job, done: () => written++ });
+  }
+  await sealer.idle();
+  expect([asked, written]).toEqual([200, 200]);
+  expect(most).toBeLessThan(50);
+  sealer.close();
+  closeConnection(connection);
+  rmSync(dataDir, { recursive: true });
 });
 
 test("others have their turn while the texts of thousands of metrics are sealed", async () => {

@@ -224,17 +224,21 @@ export function createSeriesStore(
     const { id } = series;
     const position = Math.floor(series.sealed / chunkPoints) + series.pages.indexOf(page);
     const { full, length, prefix } = page;
+    const points = page.columns();
     const nextSeq = lastSeq + 1;
     page.sealing = full ? "whole" : "part";
     sealer.seal({
       series,
       position,
-      job: {
+      job: () => ({
         group: `${series.rank} ${series.run}`,
         full,
-        tail: prefix > 0 ? { axis: table.axis(id, position), values: table.values(id, position) } : null,
-        points: page.columns(),
-      },
+        tail:
+          prefix > 0 && !series.dead
+            ? { axis: table.axis(id, position), values: table.values(id, position) }
+            : null,
+        points,
+      }),
       done() {
         page.sealing = "no";
         if (series.dead) return;

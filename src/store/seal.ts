@@ -25,7 +25,8 @@ export interface SealRequest {
   series: SealedSeries;
   /** Which of the series' chunks. */
   position: number;
-  job: EncodeJob;
+  /** Asked when its turn has come: what is on disk of thousands of chunks would fill memory. */
+  job(): EncodeJob;
   /** After COMMIT. */
   done(): void;
 }
@@ -90,7 +91,7 @@ export function createSealer(
   function post(requests: SealRequest[]): void {
     try {
       worker ??= startWorker();
-      worker.postMessage(requests.map(({ job }) => job));
+      worker.postMessage(requests.map((request) => request.job()));
     } catch (error) {
       loseWorker(error);
     }
@@ -132,7 +133,7 @@ export function createSealer(
       if (closed) return;
       const requests = queue.splice(0, SLICE);
       try {
-        if (requests.length > 0) write(requests, encodeJobs(requests.map(({ job }) => job)));
+        if (requests.length > 0) write(requests, encodeJobs(requests.map((request) => request.job())));
       } catch (error) {
         return fail(error);
       }
