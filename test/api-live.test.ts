@@ -124,6 +124,16 @@ describe("live", () => {
     expect((await (await watch("?run=1&after=3")).next()).event).toBe("ready");
   });
 
+  test("who missed too many bytes is told to reload", async () => {
+    const { last } = at.collector.journal.bounds();
+    for (let i = 0; i < 200; i++) {
+      const text = Buffer.from(crypto.getRandomValues(new Uint8Array(60_000))).toString("base64");
+      await at.json("/api/v1/runs/1/logs", { body: { client: "c", seq: ++seq, items: [{ text }] } });
+    }
+    expect((await (await watch(`?run=1&after=${last}`)).next()).event).toBe("reset");
+    expect((await (await watch(`?run=1&after=${last + 190}`)).next()).event).toBe("ready");
+  });
+
   test("a change of the run is an event, and a missed one means reset", async () => {
     const reader = await watch();
     const { id } = await reader.until("ready");

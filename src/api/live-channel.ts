@@ -13,6 +13,9 @@ import { eventText, type EventStream } from "./stream.ts";
 const TICK_MS = 250;
 /** So many entries are gone through for a reader that was away; whoever missed more reloads, which is cheaper. */
 const MAX_MISSED = 2000;
+/** And so many bytes of them, which are all read and partly unpacked at once. */
+const MAX_MISSED_BYTES = 8 * 1024 * 1024;
+const READ_ENTRIES = 100;
 /** Every watcher of the list shares one channel, which hears of runs alone. */
 const LIST = "";
 
@@ -146,11 +149,18 @@ function missed(collector: Collector, run: string | undefined, after: number | u
   const reset = eventText("reset", { reason: "too old" }, last);
   if (after > last || after < first - 1 || last - after > MAX_MISSED) return reset;
   const ticks = new Map<string, Tick>();
-  for (const entry of collector.journal.read(after, MAX_MISSED)) {
-    if (run !== undefined && entry.run !== run) continue;
-    // A run's state is not in its entries as listings show it: the page asks for it anew.
-    if (entry.kind.startsWith("run.")) return reset;
-    if (run !== undefined) addTo(tickOf(ticks, entry.run), { kind: entry.kind, data: decode(entry) });
+  let bytes = 0;
+  for (let from = after; from < last;) {
+    const entries = collector.journal.read(from, READ_ENTRIES);
+    for (const entry of entries) {
+      bytes += entry.payload.byteLength;
+      if (run !== undefined && entry.run !== run) continue;
+      // A run's state is not in its entries as listings show it: the page asks for it anew.
+      if (entry.kind.startsWith("run.")) return reset;
+      if (run !== undefined) addTo(tickOf(ticks, entry.run), { kind: entry.kind, data: decode(entry) });
+    }
+    if (entries.length === 0 || bytes > MAX_MISSED_BYTES) return reset;
+    from = entries.at(-1)!.seq;
   }
   return ready + textOf(ticks, last);
 }
