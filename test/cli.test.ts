@@ -315,6 +315,18 @@ describe("a run is steered", () => {
   });
 });
 
+test("sync leaves its files where what answers is no collector, whatever it answers", async () => {
+  const page = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("<html></html>") });
+  const dir = mkdtempSync(join(tmpdir(), "binnacle-sync-"));
+  const file = join(dir, "1-c.ndjson");
+  const body = { client: "c", seq: 1, items: [] };
+  writeFileSync(file, `${JSON.stringify({ v: 1, path: "/api/v1/runs/1/records", body })}\n`);
+  const { code } = await server.cli("sync", dir, "--url", `http://127.0.0.1:${page.port}`);
+  expect([code, existsSync(file)]).toEqual([4, true]);
+  rmSync(dir, { recursive: true });
+  await page.stop(true);
+});
+
 describe("exit codes", () => {
   const cases: { args: string[]; code: number; says: string }[] = [
     { args: ["run", "status", "-rid", "999"], code: 3, says: "run list" },

@@ -266,10 +266,13 @@ for i in range(3):
     binnacle.log({"i": i}); time.sleep(0.3)
 `;
 
+  const problem = (code: string, status: number, more: object) =>
+    Response.json({ type: `urn:binnacle:${code}`, ...more }, { status });
+
   test("one batch gets the others, and the refused one lies aside", async () => {
     sink.answer = (_, __, body) =>
       (body as { items?: Item[] } | undefined)?.items?.some(({ metrics }) => metrics["i"] === 1)
-        ? Response.json({ detail: "Too odd.", hint: "Be even." }, { status: 400 })
+        ? problem("invalid", 400, { detail: "Too odd.", hint: "Be even." })
         : undefined;
     const { code, err } = await runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
     expect(code).toBe(0);
@@ -282,9 +285,7 @@ for i in range(3):
 
   test("because the run was deleted hears no more of it", async () => {
     sink.answer = (_, path) =>
-      path.endsWith("/records")
-        ? Response.json({ detail: "Run x was deleted." }, { status: 410 })
-        : undefined;
+      path.endsWith("/records") ? problem("gone", 410, { detail: "Run x was deleted." }) : undefined;
     const { code, err } = await runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
     expect(code).toBe(0);
     expect(err).toContain("was deleted");
@@ -296,7 +297,7 @@ for i in range(3):
     sink.answer = (_, path) => {
       if (path.endsWith("/records") && isNew) {
         isNew = false;
-        return Response.json({ detail: "There is no run." }, { status: 404 });
+        return problem("not-found", 404, { detail: "There is no run." });
       }
       return undefined;
     };
@@ -304,6 +305,17 @@ for i in range(3):
     expect(itemsAt().map(({ metrics }) => metrics["i"])).toEqual([0, 1, 2]);
     expect(sink.requests.filter(({ path }) => path === "/api/v1/runs")).toHaveLength(2);
   });
+
+  test.each([200, 400, 404, 405, 413])(
+    "by what is no collector (%d) is kept for the collector",
+    async (status) => {
+      sink.answer = (_, path) =>
+        path.endsWith("/records") ? new Response("<html></html>", { status }) : undefined;
+      const { code } = await runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });
+      expect(code).toBe(0);
+      expect(spooledRecords(spool).map(({ metrics }) => metrics["i"])).toEqual([0, 1, 2]);
+    },
+  );
 
   test("because of the token keeps everything for the right one", async () => {
     sink.answer = () => Response.json({ detail: "No token.", hint: "Set $BINNACLE_TOKEN." }, { status: 401 });

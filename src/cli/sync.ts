@@ -1,5 +1,5 @@
 import { statSync } from "node:fs";
-import { request } from "../client/typescript/http.ts";
+import { requestJson } from "../client/typescript/http.ts";
 import { listSpool, replaySpool, type ReplayResult } from "../client/typescript/spool.ts";
 import { CollectorError } from "../error.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
@@ -23,12 +23,13 @@ export const command = defineCommand({
   async run({ values, positionals: [path] }) {
     const connection = connect(values);
     const files = spoolFiles(path ?? connection.spoolDir, path !== undefined);
-    if (files.length > 0) await request(connection, "/healthz");
+    if (files.length > 0) await requestJson(connection, "/healthz");
 
     const results: ReplayResult[] = [];
     for (const file of files) {
       const result = await replaySpool(file, {
-        post: (path, body, method) => request(connection, path, { method, body }),
+        // An answer that is no JSON is no collector's: nothing was stored.
+        post: (path, body, method) => requestJson(connection, path, { method, body }),
         onProgress: values.json ? undefined : showProgress,
       });
       results.push(result);

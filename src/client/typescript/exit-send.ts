@@ -44,6 +44,7 @@ const headers = { "content-type": "application/json", ...(token && { authorizati
       const signal = AbortSignal.timeout(Math.max(1, deadline - Date.now()));
       const response = await fetch(url + path, { method, headers, body: JSON.stringify(body), signal, proxy: false });
       if (!response.ok) break;
+      await response.json();
       Atomics.add(state, ${SENT}, 1);
     }
   } catch {}

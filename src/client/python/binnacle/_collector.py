@@ -20,16 +20,24 @@ class Unreachable(Exception):
 
 
 class Answer:
-    __slots__ = ("status", "body", "retry_after")
+    __slots__ = ("status", "body", "retry_after", "_is_json")
 
     def __init__(self, status, body, retry_after):
         self.status = status
-        self.body = body
+        self._is_json = isinstance(body, dict)
+        self.body = body if self._is_json else {}
         self.retry_after = retry_after
 
     @property
     def is_ok(self):
-        return 200 <= self.status < 300
+        return 200 <= self.status < 300 and self._is_json
+
+    @property
+    def is_collectors(self):
+        """False where a proxy answers, or whoever else has the port now: its word about a batch is worth nothing."""
+        if 200 <= self.status < 300:
+            return self._is_json
+        return str(self.body.get("type")).startswith("urn:binnacle:")
 
     @property
     def problem(self):
@@ -80,9 +88,7 @@ class Collector:
             parsed = loads(text)
         except ValueError:
             parsed = None
-        return Answer(
-            response.status, parsed if isinstance(parsed, dict) else {}, _seconds(response.getheader("Retry-After"))
-        )
+        return Answer(response.status, parsed, _seconds(response.getheader("Retry-After")))
 
     def _connect(self):
         self.url = os.environ.get("BINNACLE_URL")  # For the message, where it is no URL.

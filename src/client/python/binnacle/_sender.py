@@ -164,12 +164,13 @@ class Sender:
             return answer
         if answer.status == 409 and isinstance(answer.body.get("expected"), int):
             raise Gap(answer.body["expected"])
-        if answer.status in PERMANENT:
+        if answer.status in PERMANENT and answer.is_collectors:
             raise Refused(answer)
         if answer.status in REFUSED_ENTRY and not self._refused_entry:
             self._refused_entry = True
             tell("the collector at %s refuses us (%d): %s" % (self.url, answer.status, answer.problem))
-        raise NotNow("the collector at %s answers %d: %s" % (self.url, answer.status, answer.problem), answer.retry_after)
+        what = "the collector" if answer.is_collectors else "what is no collector"
+        raise NotNow("%s at %s answers %d: %s" % (what, self.url, answer.status, answer.problem), answer.retry_after)
 
     def _fail(self, problem):
         self.last_problem = str(problem)
