@@ -5,7 +5,7 @@ import { CollectorError } from "../error.ts";
 import { fromZod } from "./error.ts";
 
 /** Of the text, after decompression. */
-export const MAX_BODY_BYTES = 32 * 1024 * 1024;
+const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
 /** Bodies being read at one time, together: many slow senders of large ones would else fill our memory. */
 const MAX_READING_BYTES = 8 * MAX_BODY_BYTES;

@@ -3,7 +3,7 @@ import type { AppEnv } from "./route.ts";
 import type { Trust } from "./auth.ts";
 
 /** For pages: everything from us, nothing from elsewhere, nothing inline. */
-export const CONTENT_SECURITY_POLICY = [
+const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",

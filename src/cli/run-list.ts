@@ -93,7 +93,7 @@ async function printJsonArray(runs: AsyncIterable<Run>): Promise<void> {
 }
 
 /** The documented fields and no others: what the server adds later must not leak into scripts by accident. */
-export function publicRun(run: Run): Run {
+function publicRun(run: Run): Run {
   const { id, name, project, status, reason, created, started, finished, device, exit_code } = run;
   return { id, name, project, status, reason, created, started, finished, device, exit_code };
 }

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { ClientId } from "../run/schema.ts";
 
-export const MAX_LINE_LENGTH = 1_048_576;
-export const MAX_LINES_PER_BATCH = 100_000;
+const MAX_LINE_LENGTH = 1_048_576;
+const MAX_LINES_PER_BATCH = 100_000;
 
 export const LogLevel = z.enum(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]);
 export type LogLevel = z.infer<typeof LogLevel>;

@@ -124,7 +124,7 @@ export class BucketBuilder {
 }
 
 /** Every point a bucket of its own, ascending in x; equal x keep the order of arrival. */
-export function singleBuckets(xs: Float64Array, values: Float64Array): BucketSet {
+function singleBuckets(xs: Float64Array, values: Float64Array): BucketSet {
   const { x, y } = ascending(xs, values);
   const count = (is: (value: number) => boolean) => Float64Array.from(y, (value) => (is(value) ? 1 : 0));
   const finiteOr = (other: number) => y.map((value) => (Number.isFinite(value) ? value : other));

@@ -11,7 +11,7 @@ const SLICE_MS = 8;
 export const chunkCount = (series: Series, chunkPoints: number): number =>
   Math.ceil(series.sealed / chunkPoints);
 
-export function readChunk(table: ChunkTable, series: Series, position: number): PointColumns {
+function readChunk(table: ChunkTable, series: Series, position: number): PointColumns {
   return decodePoints(table.axis(series.id, position), table.values(series.id, position));
 }
 

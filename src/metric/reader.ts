@@ -212,7 +212,7 @@ interface Ordered {
 }
 
 /** Points of `series` whose record also has a value of `axis`. Both ascend in ordinal. */
-export function joinByOrdinal(series: Ordered, axis: Ordered): Joined {
+function joinByOrdinal(series: Ordered, axis: Ordered): Joined {
   const size = Math.min(series.ordinal.length, axis.ordinal.length);
   const x = new Float64Array(size);
   const value = new Float64Array(size);

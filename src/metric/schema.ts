@@ -11,7 +11,7 @@ export const MAX_SERIES_PER_RUN = 20_000;
 export const MAX_RECORDS_PER_BATCH = 100_000;
 
 /** JSON has no NaN and no infinities; on the wire they are these strings, and mean numbers. */
-export const NonFinite = z.enum(["NaN", "Infinity", "-Infinity"]);
+const NonFinite = z.enum(["NaN", "Infinity", "-Infinity"]);
 
 /** A metric's name as the user gave it; slashes group charts. */
 export const MetricKey = z
@@ -59,7 +59,7 @@ export const Appended = z.object({ acked: z.int() }).meta({ id: "Appended" });
 export type Appended = z.infer<typeof Appended>;
 
 /** A number of a point in JSON: non-finite values as strings. */
-export const PointNumber = z.union([z.number(), NonFinite]);
+const PointNumber = z.union([z.number(), NonFinite]);
 
 /** One metric of a run. `last`, `min`, `max` are null where no number was ever logged. */
 export const MetricSummary = z

@@ -3,14 +3,14 @@ import type { StopRun } from "./schema.ts";
 
 const SECOND = 1000;
 /** A writer whose connection ended may take so long to come back. */
-export const RECONNECT_WITHIN = 10 * SECOND;
+const RECONNECT_WITHIN = 10 * SECOND;
 /** An end after so much silence tells of a dead network: a process that dies closes its socket within a millisecond. */
 export const SILENT_AFTER = 15 * SECOND;
 /** After a restart of ours every writer has to find us again, and their back-off may have grown meanwhile. */
-export const RETURN_WITHIN = 60 * SECOND;
+const RETURN_WITHIN = 60 * SECOND;
 /** A process that just ended may have its `finish` still on the way. */
-export const LAST_WORDS_WITHIN = 3 * SECOND;
-export const GIVE_UP_AFTER = 24 * 3600 * SECOND;
+const LAST_WORDS_WITHIN = 3 * SECOND;
+const GIVE_UP_AFTER = 24 * 3600 * SECOND;
 const MAX_CONNECTIONS_PER_WRITER = 4;
 
 /** What is known of one writer's life; times in ms since the epoch. */

@@ -18,7 +18,6 @@ export interface RunCounter {
   nextOrdinal: number;
   /** Number of the next log line, from 1. */
   nextLine: number;
-  /** Largest step seen; undefined before the first record of this process's memory (see metric summaries for the rest). */
   writersByClient: Map<string, WriterCounter>;
 }
 
@@ -50,7 +49,7 @@ interface JournalRow {
  */
 export function createCounters(connection: Connection): Counters {
   const selectRun = connection.prepare("SELECT deleted, next_ordinal, next_line FROM run WHERE id = ?");
-  const selectWriters = connection.prepare("SELECT client, seq, next_step FROM writer WHERE run = ?");
+  const selectWriters = connection.prepare("SELECT client, next_step FROM writer WHERE run = ?");
   const selectCounters = connection.prepare("SELECT client, seq, next_step FROM counter WHERE run = ?");
   const countersByRun = new Map<string, RunCounter>();
 
@@ -69,10 +68,9 @@ export function createCounters(connection: Connection): Counters {
     counter.nextLine = row.next_line;
     for (const writer of selectWriters.all(run) as {
       client: string;
-      seq: number;
       next_step: number;
     }[])
-      counter.writersByClient.set(writer.client, { seq: writer.seq, nextStep: writer.next_step });
+      counter.writersByClient.set(writer.client, { seq: 0, nextStep: writer.next_step });
     for (const { client, seq, next_step } of selectCounters.all(run) as {
       client: string;
       seq: number;

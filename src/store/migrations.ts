@@ -20,7 +20,7 @@ const digest = (text: string) => createHash("sha256").update(text).digest("hex")
  * Migrations the database still lacks. Those it has must be exactly a prefix of ours, by content: drizzle's own migrator goes
  * by timestamps and silently skips one that is older than the last applied (drizzle-orm #5769).
  */
-export function pendingMigrations(connection: Connection, migrations: Migration[]): Migration[] {
+function pendingMigrations(connection: Connection, migrations: Migration[]): Migration[] {
   connection.exec(
     "CREATE TABLE IF NOT EXISTS migration (position INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL)",
   );

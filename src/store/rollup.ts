@@ -45,7 +45,7 @@ const NAMES = [
   "timeMax",
 ] as const satisfies (keyof Nodes)[];
 
-export function createNodes(length: number): Nodes {
+function createNodes(length: number): Nodes {
   const column = (value: number) => new Float64Array(length).fill(value);
   return {
     n: column(0),

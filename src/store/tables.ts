@@ -44,8 +44,9 @@ export const writer = sqliteTable(
     boot: text("boot"),
     /** null while it lives; else how it ended. */
     outcome: text("outcome").$type<RunStatus>(),
-    /** Last batch answered, and the step counter after it, as of the journal entries already deleted. */
+    /** Unused: `counter` has it. */
     seq: integer("seq").notNull().default(0),
+    /** Step of its first record that brings none. */
     nextStep: real("next_step").notNull().default(0),
   },
   (table) => [primaryKey({ columns: [table.run, table.client] })],

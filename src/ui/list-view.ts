@@ -11,7 +11,7 @@ export interface ListView {
 }
 
 /** The list's status filter, in groups a person looks for. */
-export const statusGroups = {
+const statusGroups = {
   all: [],
   active: ["QUEUED", "STARTING", "RUNNING", "STOPPING"],
   finished: ["FINISHED"],

@@ -13,7 +13,7 @@ import { Chart } from "./chart.ts";
 import { isAbort, request } from "./http.ts";
 
 /** How many ranks a chart shows at most: more lines than that tell nothing apart. */
-export const MAX_RANKS = 16;
+const MAX_RANKS = 16;
 /** Live points are drawn this often at most. */
 const DRAW_MS = 120;
 /** And buckets are asked for anew this often, where live points no longer fit or must be sorted in. */
