@@ -110,8 +110,8 @@ export function packBatch(batch: MetricBatch): Uint8Array {
 }
 
 export function unpackBatch(packed: Uint8Array, ordinal: number): MetricBatch {
-  // A view of float64 needs an aligned start; a buffer out of a pool may not have one.
-  const bytes = packed.byteOffset % 8 === 0 ? packed : packed.slice();
+  // A view of float64 needs an aligned start; a buffer out of a pool may not have one, and its own slice() copies nothing.
+  const bytes = packed.byteOffset % 8 === 0 ? packed : new Uint8Array(packed);
   const { buffer, byteOffset } = bytes;
   const length = new DataView(buffer, byteOffset).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) as Header;
