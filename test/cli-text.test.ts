@@ -1,10 +1,19 @@
 import { describe, expect, test } from "bun:test";
+import { errorLine } from "../src/cli/error.ts";
 import { fedmlArguments, programName } from "../src/cli/fedml-link.ts";
 import { ruledTable } from "../src/cli/fedml-output.ts";
 import { sparkline } from "../src/cli/sparkline.ts";
 import { outputBytes, terminalText } from "../src/cli/terminal.ts";
 import { cell, duration, shortValue } from "../src/cli/text.ts";
 import { pointInTime, wholeNumber } from "../src/cli/values.ts";
+import { CollectorError } from "../src/error.ts";
+
+test("an error and its hint are two sentences", () => {
+  const line = (message: string) =>
+    errorLine(new CollectorError("invalid", message, { hint: "Do this." }), "binnacle");
+  expect(line("name: must not be empty")).toBe("binnacle: name: must not be empty. Do this.");
+  expect(line("It is taken.")).toBe("binnacle: It is taken. Do this.");
+});
 
 describe("text for a terminal", () => {
   const cases: [name: string, given: string, shown: string][] = [

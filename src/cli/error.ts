@@ -43,7 +43,7 @@ export function errorLine(error: unknown, program: string): string {
     return `${program}: ${error.message} See: ${help}`;
   }
   if (error instanceof CollectorError)
-    return `${program}: ${[error.message, error.hint].filter(Boolean).join(" ")}`;
+    return `${program}: ${error.hint ? `${error.message.replace(/[^.!?]$/, "$&.")} ${error.hint}` : error.message}`;
   if (error instanceof Error) return `${program}: ${error.message}`;
   return `${program}: ${String(error)}`;
 }

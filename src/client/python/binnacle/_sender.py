@@ -197,7 +197,7 @@ class Sender:
         tell(
             "%s. The run goes on and is kept in %s; start a collector with `binnacle start`, "
             "and it is sent, or send it later with `binnacle sync`."
-            % (self.last_problem, os.path.dirname(self._outbox.spool.path))
+            % (self.last_problem.rstrip("."), os.path.dirname(self._outbox.spool.path))
         )
 
     def _delete(self, refusal):
