@@ -33,7 +33,8 @@ export interface Counters {
   reload(runs: Iterable<string>): void;
 }
 
-interface JournalRow {
+/** What an entry says of the counters. */
+export interface JournalRow {
   kind: EntryKind;
   run: string;
   client: string | null;

@@ -1,4 +1,4 @@
-import type { EntryKind } from "../entry.ts";
+import type { JournalRow } from "./counters.ts";
 import type { Journal } from "./journal.ts";
 import type { Connection } from "./open.ts";
 
@@ -27,15 +27,8 @@ export interface TrimmerOptions {
   everyMs?: number | undefined;
 }
 
-interface Row {
+interface Row extends JournalRow {
   seq: number;
-  kind: EntryKind;
-  run: string;
-  client: string | null;
-  client_seq: number | null;
-  ordinal: number | null;
-  next_step: number | null;
-  count: number;
 }
 
 /** Deletes journal entries that are sealed. The numbers they carried move to `run` and `counter` in the same transaction. */
