@@ -1,20 +1,30 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { findConnection } from "../src/client/typescript/connection.ts";
 import { parseEvent } from "../src/client/typescript/events.ts";
 import {
   listSpool,
-  lockSpool,
   openSpool,
   readSpool,
   replaySpool,
-  unlockSpool,
   type SpoolLine,
 } from "../src/client/typescript/spool.ts";
+import { lockSpool, unlockSpool } from "../src/client/typescript/spool-lock.ts";
 import { CollectorError, type ErrorCode } from "../src/error.ts";
+import { readBootId } from "../src/run/machine.ts";
+import { python } from "./helpers/python.ts";
 
 let dir: string;
 
@@ -145,23 +155,56 @@ describe("replaying a file", () => {
 
 describe("a file belongs to one living process", () => {
   const dead = spawnSync("true").pid;
-  const cases: [name: string, lock: string | undefined, free: boolean][] = [
+  const host = hostname();
+  const boot = readBootId() ?? "";
+  const locks: [name: string, lock: string | undefined, free: boolean, hoursOld?: number][] = [
     ["no lock", undefined, true],
-    ["a process that is gone", String(dead), true],
-    ["a living one", String(process.ppid), false],
-    ["our own number, of an earlier life in a container", String(process.pid), true],
+    ["a process that is gone, by an older client", `${dead}`, true],
+    ["a living one, by an older client", `${process.ppid}`, false],
+    ["a process that is gone", `${dead} ${host} ${boot}`, true],
+    ["a living one", `${process.ppid} ${host} ${boot}`, false],
+    ["a living one, however long", `${process.ppid} ${host} ${boot}`, false, 25],
+    ["a living one where boots have no name", `${process.ppid} ${host} `, false],
+    ["a number that is in use again after a reboot", `${process.ppid} ${host} another-boot`, boot !== ""],
+    ["a number that is free here, of another machine", `${dead} elsewhere another-boot`, false],
+    ["another machine, a day ago", `${process.ppid} elsewhere another-boot`, true, 25],
     ["nonsense", "x", true],
   ];
-  for (const [name, lock, free] of cases)
+  const writeLock = (lock: string | undefined, hoursOld = 0) => {
+    const file = write([batch(1)]);
+    if (lock === undefined) return file;
+    writeFileSync(`${file}.lock`, lock);
+    const time = Date.now() / 1000 - hoursOld * 3600;
+    utimesSync(`${file}.lock`, time, time);
+    return file;
+  };
+  const ours: (typeof locks)[number] = [
+    "our own number, of an earlier life in a container",
+    `${process.pid} ${host} ${boot}`,
+    true,
+  ];
+  for (const [name, lock, free, hoursOld] of [...locks, ours])
     test(name, () => {
-      const file = write([batch(1)]);
-      if (lock !== undefined) writeFileSync(`${file}.lock`, lock);
+      const file = writeLock(lock, hoursOld);
       expect(lockSpool(file)).toBe(free);
       if (!free) return;
-      expect(readFileSync(`${file}.lock`, "utf8")).toBe(String(process.pid));
+      expect(readFileSync(`${file}.lock`, "utf8")).toBe(`${process.pid} ${host} ${boot}`);
       expect(lockSpool(file)).toBe(false);
       unlockSpool(file);
       expect(existsSync(`${file}.lock`)).toBe(false);
+    });
+
+  for (const [name, lock, free, hoursOld] of locks)
+    test(`and Python's client agrees: ${name}`, async () => {
+      const script = `
+import os, sys
+from binnacle import _spool
+taken = _spool.take_lock(sys.argv[1])
+print(taken, os.getpid(), open(sys.argv[1] + ".lock").read() if taken else "")`;
+      const stdout = await python(script, { args: [writeLock(lock, hoursOld)] });
+      const [taken, pid, ...text] = stdout.trim().split(" ");
+      expect(taken).toBe(free ? "True" : "False");
+      if (free) expect(text.join(" ")).toBe(`${pid} ${host} ${boot}`.trim());
     });
 
   test("its writer's file is left alone until it is closed, private, and gone when delivered", () => {

@@ -3,12 +3,9 @@ import {
   createReadStream,
   fsyncSync,
   ftruncateSync,
-  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
-  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -16,7 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { CollectorError } from "../../error.ts";
-import { isProcessAlive } from "../../run/machine.ts";
+import { lockSpool, unlockSpool } from "./spool-lock.ts";
 
 /** One request that could not be sent when it was due. */
 export interface SpoolLine {
@@ -253,60 +250,4 @@ export function isPermanent(error: unknown): boolean {
     error instanceof CollectorError &&
     ["invalid", "not-found", "gone", "too-large", "unsupported"].includes(error.code)
   );
-}
-
-/** Locks this process holds. A pid alone would not do: in a container every process is "still running" as pid 1. */
-const held = new Set<string>();
-
-/** Takes `<file>.lock` unless a living process has it. Python's client writes the same file. */
-export function lockSpool(file: string): boolean {
-  if (held.has(file)) return false;
-  const lock = `${file}.lock`;
-  if (!createLock(lock)) {
-    const owner = readPid(lock);
-    if (owner !== undefined && owner !== process.pid && isProcessAlive(owner)) return false;
-    if (!removeStale(lock, owner) || !createLock(lock)) return false;
-  }
-  held.add(file);
-  return true;
-}
-
-export function unlockSpool(file: string): void {
-  if (held.delete(file)) rmSync(`${file}.lock`, { force: true });
-}
-
-function createLock(lock: string): boolean {
-  try {
-    writeFileSync(lock, String(process.pid), { flag: "wx", mode: 0o600 });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-    throw error;
-  }
-}
-
-/** By renaming, so that of two that find the same stale lock only one removes it, and a fresh one is put back. */
-function removeStale(lock: string, owner: number | undefined): boolean {
-  const aside = `${lock}.${process.pid}`;
-  try {
-    renameSync(lock, aside);
-    if (readPid(aside) !== owner) {
-      linkSync(aside, lock);
-      return false;
-    }
-    return true;
-  } catch {
-    return false;
-  } finally {
-    rmSync(aside, { force: true });
-  }
-}
-
-function readPid(lock: string): number | undefined {
-  try {
-    const pid = Number.parseInt(readFileSync(lock, "utf8"), 10);
-    return pid > 0 ? pid : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -1,14 +1,20 @@
 """Requests kept on disk while the collector cannot take them: one file a client, one request a line, in order.
 
 `binnacle sync` and every later client of the same folder read the same files. A line sent twice is harmless: batches are
-numbered. `<file>.lock` holds the process id of whoever writes or sends the file.
+numbered. `<file>.lock` holds process id, host and boot of whoever writes or sends the file.
 """
 
 import os
 from json import dumps, loads
+from socket import gethostname
+from time import time
+
+from ._place import boot_id
 
 LIMIT = 1 << 30
 SUFFIX = ".ndjson"
+# A process on another machine that shares the folder cannot be asked: its lock counts for so long.
+FOREIGN = 24 * 3600.0
 
 _BODY = b',"body":'
 _ITEMS = ',"items":['
@@ -102,7 +108,7 @@ class Spool:
 
 
 def take_lock(path):
-    """Writes `<path>.lock` with our process id; False where a living process has it."""
+    """Writes `<path>.lock`, `pid host boot`, as the TypeScript client does; False where a living process has it."""
     lock = path + ".lock"
     for _ in range(2):
         try:
@@ -111,8 +117,8 @@ def take_lock(path):
             if _is_held(lock) or not _set_aside(lock):
                 return False
             continue
-        with os.fdopen(fd, "w") as file:
-            file.write(str(os.getpid()))
+        with os.fdopen(fd, "wb") as file:
+            file.write(("%d %s %s" % (os.getpid(), gethostname(), boot_id() or "")).encode("utf-8", "replace"))
         return True
     return False
 
@@ -122,28 +128,32 @@ def release_lock(path):
 
 
 def _is_held(lock):
+    try:
+        with open(lock, encoding="utf-8", errors="replace") as file:
+            fields = file.read().strip().split(" ")
+        owner = int(fields[0])
+        written = os.stat(lock).st_mtime
+    except (OSError, ValueError):
+        return False
+    host = fields[1] if len(fields) > 1 else None  # An older client wrote the process id alone.
+    boot = fields[2] if len(fields) > 2 else ""
+    if host is not None and host != gethostname():
+        return time() - written < FOREIGN
+    own_boot = boot_id()
+    if boot and own_boot and boot != own_boot:
+        return False
     if os.name != "posix":
         return True  # There, signal 0 is Ctrl-C.
-    owner = _owner(lock)
-    if owner is None or owner == os.getpid():
+    if owner <= 0 or owner == os.getpid():
         # Our own id in a lock we do not hold: left by the same process number of an earlier container.
         return False
     try:
         os.kill(owner, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except (OSError, OverflowError):
         pass
     return True
-
-
-def _owner(lock):
-    try:
-        with open(lock, encoding="ascii") as file:
-            owner = int(file.read().strip())
-    except (OSError, ValueError):
-        return None
-    return owner if owner > 0 else None
 
 
 def _set_aside(lock):
