@@ -105,6 +105,11 @@ describe("metrics --json", () => {
     ]);
   });
 
+  test("values that are text are listed, as there is nothing to draw", async () => {
+    const { stdout } = await server.cli("metrics", "-rid", run, "note");
+    expect(stdout).toBe("note: 1 point over step\nSTEP  VALUE\n2     text\n");
+  });
+
   test("a metric that was never logged is not found", async () => {
     expect(await server.cli("metrics", "-rid", run, "accuracy", "--json")).toMatchObject({
       code: 3,
@@ -338,6 +343,7 @@ describe("exit codes", () => {
     { args: ["nonsense"], code: 2, says: "binnacle --help" },
     { args: ["constructor"], code: 2, says: "no command" },
     { args: ["metrics", "-rid", id, "loss", "--points", "many"], code: 2, says: "--points" },
+    { args: ["metrics", "-rid", id, "loss", "--x", "nope"], code: 3, says: "It has: loss, epoch" },
     { args: ["run", "logs", "-rid", id, "--grep", "("], code: 2, says: "cannot be searched" },
     { args: ["run", "logs", "-rid", id, "--level", "LOUD"], code: 2, says: "--level" },
     { args: ["run", "logs", "-rid", id, "--since", "yesterday"], code: 2, says: "--since" },

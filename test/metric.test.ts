@@ -134,7 +134,11 @@ test("a custom x axis is joined within the record; records without it are left o
       [1, 0.5],
       [1, 0.3],
     ]);
-    expect(await points("loss", "no such")).toEqual([]);
+    for (const points of [undefined, 10])
+      expect(queryPoints(store.collector, "r", { key: "loss", x: "no such", points })).rejects.toMatchObject({
+        code: "not-found",
+        hint: "It has: loss, epoch.",
+      });
     const { metrics } = await listMetrics(store.collector, "r");
     expect(metrics.map(({ name, x, axis }) => [name, x, axis])).toEqual([
       ["loss", "epoch", false],

@@ -116,8 +116,8 @@ async function drawMetric(
   const width = Math.min(100, (process.stdout.columns ?? 80) - 2);
   const buckets = await getBuckets(connection, run, key, { ...query, points: query.points ?? width });
   const showX = (x: unknown) => (buckets.x === "time" ? localTime(Number(x)) : shortValue(x));
-  await printText(`${key}: ${buckets.count} points over ${buckets.x}\n`);
-  if (buckets.count === 0) return;
+  if (buckets.count === 0) return listTexts(connection, run, key, query, showX);
+  await printText(`${key}: ${pointsOver(buckets.count, buckets.x)}`);
   await print(`${sparkline(buckets, width)}\n`);
   const every = Math.max(1, Math.ceil(buckets.x1.length / ROWS));
   const shown = buckets.x1
@@ -131,3 +131,20 @@ async function drawMetric(
   ]);
   await printText(columns([[buckets.x.toUpperCase(), "LAST", "MIN", "MAX"], ...rows]));
 }
+
+/** Of what is no number there is nothing to draw: the last values. */
+async function listTexts(
+  connection: Connection,
+  run: string,
+  key: string,
+  { x, rank }: PointsQuery,
+  showX: (x: unknown) => string,
+): Promise<void> {
+  const found = await requestJson<Points>(connection, runPath(run, "/points"), { query: { key, x, rank } });
+  await printText(`${key}: ${pointsOver(found.points.length, found.x)}`);
+  if (found.points.length === 0) return;
+  const rows = found.points.slice(-ROWS).map(([at, value]) => [showX(at), cell(value)]);
+  await printText(columns([[found.x.toUpperCase(), "VALUE"], ...rows]));
+}
+
+const pointsOver = (count: number, x: string) => `${count} ${count === 1 ? "point" : "points"} over ${x}\n`;

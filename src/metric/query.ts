@@ -31,7 +31,9 @@ export async function queryBuckets(
 ): Promise<Buckets> {
   collector.counters.get(run);
   const buckets = await collector.series.buckets(run, key, query);
-  return buckets ?? notLogged(collector, run, key, query.rank);
+  if (!buckets) return notLogged(collector, run, key, query.rank);
+  checkAxis(collector, run, query.x);
+  return buckets;
 }
 
 /** The JSON of Points, a part at a time: ten million points are never in memory at once. */
@@ -75,6 +77,7 @@ function findParts(
   collector.counters.get(run);
   const found = collector.series.pointParts(run, key, { rank, x });
   if (!found) return notLogged(collector, run, key, rank);
+  checkAxis(collector, run, x);
   if (from === undefined && to === undefined) return found;
   const isInRange = ([at]: Points["points"][number]) =>
     (from === undefined || Number(at) >= from) && (to === undefined || Number(at) <= to);
@@ -95,8 +98,19 @@ function notLogged(collector: Collector, run: string, key: string, rank: number 
     throw new CollectorError("not-found", `Rank ${rank} of run ${run} never logged ${key}.`, {
       hint: `These ranks did: ${known.ranks.slice(0, 20).join(", ")}.`,
     });
+  throw unknownMetric(run, key, metrics);
+}
+
+/** An axis that a record named without having it is known, and has no points: a chart may ask for it. */
+function checkAxis(collector: Collector, run: string, axis: string): void {
+  if (axis === "step" || axis === "time") return;
+  const metrics = collector.series.list(run);
+  if (!metrics.some(({ name, x }) => name === axis || x === axis)) throw unknownMetric(run, axis, metrics);
+}
+
+function unknownMetric(run: string, key: string, metrics: MetricSummary[]): CollectorError {
   const names = metrics.slice(0, 10).map(({ name }) => name);
-  throw new CollectorError("not-found", `Run ${run} has no metric ${key}.`, {
+  return new CollectorError("not-found", `Run ${run} has no metric ${key}.`, {
     hint: names.length > 0 ? `It has: ${names.join(", ")}.` : "Nothing was logged to it yet.",
   });
 }
