@@ -14,13 +14,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { findConnection } from "../src/client/typescript/connection.ts";
 import { parseEvent } from "../src/client/typescript/events.ts";
-import {
-  listSpool,
-  openSpool,
-  readSpool,
-  replaySpool,
-  type SpoolLine,
-} from "../src/client/typescript/spool.ts";
+import { listSpool, openSpool, replaySpool, type SpoolLine } from "../src/client/typescript/spool.ts";
 import { lockSpool, unlockSpool } from "../src/client/typescript/spool-lock.ts";
 import { CollectorError, type ErrorCode } from "../src/error.ts";
 import { readBootId } from "../src/run/machine.ts";
@@ -144,12 +138,45 @@ describe("replaying a file", () => {
     expect(readFileSync(`${file}.refused`, "utf8")).toBe(`${lines.join("\n")}\n`);
   });
 
+  test("what is refused is laid aside before its number is filled, and once however often it is tried", async () => {
+    const file = write([1, 2, 3].map(batch));
+    const aside = `${file}.refused`;
+    // Its first try breaks off behind the refused line, its second before that line's number is filled.
+    const first = createTarget({ refused: [2], failAt: 3 });
+    expect(await replaySpool(file, first)).toMatchObject({ outcome: "kept", refused: 1 });
+    const laidAside = `${JSON.stringify(batch(2))}\n`;
+    expect(readFileSync(aside, "utf8")).toBe(laidAside);
+    const atFilling: string[] = [];
+    const other = createTarget({ refused: [2] });
+    const second = await replaySpool(file, {
+      post: async (path, body) => {
+        if (Array.isArray(body["items"]) && body["items"].length === 0) {
+          atFilling.push(readFileSync(aside, "utf8"));
+          throw new CollectorError("unreachable", "gone");
+        }
+        return other.post(path, body);
+      },
+    });
+    expect(second).toMatchObject({ outcome: "kept", refused: 1 });
+    expect(atFilling).toEqual([laidAside]);
+    expect(await replaySpool(file, other)).toMatchObject({ outcome: "partly", sent: 2, refused: 1 });
+    expect(readFileSync(aside, "utf8")).toBe(laidAside);
+    expect(other.taken).toEqual([1, 3]);
+  });
+
+  test("a line that was torn while it was laid aside is not glued to the next", async () => {
+    const file = write([1, 2].map(batch));
+    writeFileSync(`${file}.refused`, '{"v":1,"pa');
+    expect(await replaySpool(file, createTarget({ refused: [2] }))).toMatchObject({ outcome: "partly" });
+    expect(readFileSync(`${file}.refused`, "utf8")).toBe(`{"v":1,"pa\n${JSON.stringify(batch(2))}\n`);
+  });
+
   test("long lines that arrive in pieces are read whole", async () => {
     const long = { ...batch(1), body: { ...batch(1).body, text: "ü".repeat(2_000_000) } };
     const file = write([long, batch(2)]);
     const read: unknown[] = [];
-    for await (const line of readSpool(file)) read.push(line);
-    expect(read).toEqual([long, batch(2)]);
+    await replaySpool(file, { post: async (_path, body) => void read.push(body) });
+    expect(read).toEqual([long.body, batch(2).body]);
   });
 });
 

@@ -23,7 +23,7 @@ export const command = defineCommand({
   async run({ values, positionals: [path] }) {
     const connection = connect(values);
     const files = spoolFiles(path ?? connection.spoolDir, path !== undefined);
-    if (files.length > 0) await requestJson(connection, "/healthz");
+    if (files.length > 0) await requestJson(connection, "/healthz", { timeout: ANSWER_WITHIN_MS });
 
     const results: ReplayResult[] = [];
     for (const file of files) {
@@ -65,14 +65,15 @@ function showProgress({ file, bytes, total }: { file: string; bytes: number; tot
 const clearLine = () => (process.stderr.isTTY && shownAt > 0 ? "\r\u001b[K" : "");
 
 function describe({ file, outcome, sent, refused, error }: ReplayResult): string {
+  const aside = refused > 0 ? `, ${refused} refused for good, kept in ${file}.refused` : "";
   switch (outcome) {
     case "sent":
       return `${file}: ${sent} requests sent.`;
     case "partly":
-      return `${file}: ${sent} requests sent, ${refused} refused for good, kept in ${file}.refused. ${error ?? ""}`;
+      return `${file}: ${sent} requests sent${aside}. ${error ?? ""}`;
     case "busy":
       return `${file}: left to its client, which is still running.`;
     case "kept":
-      return `${file}: kept after ${sent} requests. ${error ?? ""}`;
+      return `${file}: kept after ${sent} requests${aside}. ${error ?? ""}`;
   }
 }

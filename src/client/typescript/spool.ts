@@ -1,11 +1,15 @@
+import { createHash } from "node:crypto";
 import {
   closeSync,
   createReadStream,
+  existsSync,
+  fstatSync,
   fsyncSync,
   ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
+  readSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -107,16 +111,8 @@ export function parseSpoolText(text: string): SpoolLine[] {
     .filter((line) => line.v === 1);
 }
 
-/** The requests of a file, in order. A torn last line (the writer was killed) is left out. */
-export async function* readSpool(path: string): AsyncGenerator<SpoolLine | DamagedLine> {
-  for await (const text of completeLines(path)) {
-    if (text === "") continue;
-    yield parseLine(text);
-  }
-}
-
 /** A whole line that is no request: kept for a person to look at, never sent. */
-export interface DamagedLine {
+interface DamagedLine {
   v: 0;
   text: string;
 }
@@ -135,6 +131,7 @@ function parseLine(text: string): SpoolLine | DamagedLine {
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** The lines of a file, in order. A torn last line (the writer was killed) is left out. */
 async function* completeLines(path: string): AsyncGenerator<string> {
   let parts: Buffer[] = [];
   let length = 0;
@@ -183,15 +180,20 @@ export interface ReplayOptions {
  */
 export async function replaySpool(file: string, { post, onProgress }: ReplayOptions): Promise<ReplayResult> {
   if (!lockSpool(file)) return { file, outcome: "busy", sent: 0, refused: 0, error: null };
-  const refused: string[] = [];
+  const keepRefused = createRefused(file);
+  let refused = 0;
   let sent = 0;
   let bytes = 0;
   let error: string | null = null;
   try {
     const total = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-    for await (const line of readSpool(file)) {
+    for await (const text of completeLines(file)) {
+      bytes += Buffer.byteLength(text) + 1;
+      if (text === "") continue;
+      const line = parseLine(text);
       if (line.v === 0) {
-        refused.push(line.text);
+        await keepRefused(text);
+        refused++;
         error ??= "A line is damaged.";
         continue;
       }
@@ -200,23 +202,48 @@ export async function replaySpool(file: string, { post, onProgress }: ReplayOpti
         sent++;
       } catch (problem) {
         if (!isPermanent(problem)) throw problem;
-        refused.push(JSON.stringify(line));
+        // Before its number is filled: from then on it is answered as a repetition, should this try break off.
+        await keepRefused(text);
+        refused++;
         error ??= (problem as Error).message;
         await fillNumber(line, post);
       }
-      bytes += onProgress ? Buffer.byteLength(JSON.stringify(line)) + 1 : 0;
       onProgress?.({ file, sent, bytes, total });
     }
-    if (refused.length > 0)
-      writeFileSync(`${file}.refused`, `${refused.join("\n")}\n`, { flag: "a", mode: 0o600 });
     rmSync(file, { force: true });
-    return { file, outcome: refused.length > 0 ? "partly" : "sent", sent, refused: refused.length, error };
+    return { file, outcome: refused > 0 ? "partly" : "sent", sent, refused, error };
   } catch (problem) {
     const message = problem instanceof Error ? problem.message : String(problem);
-    return { file, outcome: "kept", sent, refused: 0, error: message };
+    return { file, outcome: "kept", sent, refused, error: message };
   } finally {
     unlockSpool(file);
   }
+}
+
+/** Appends to `<file>.refused`, safely on disk; what an earlier try that broke off has put there is not put there again. */
+function createRefused(file: string): (text: string) => Promise<void> {
+  const path = `${file}.refused`;
+  const digestOf = (text: string) => createHash("sha256").update(text).digest("base64");
+  let known: Set<string> | undefined;
+  return async (text) => {
+    if (!known) {
+      known = new Set();
+      if (existsSync(path)) for await (const line of completeLines(path)) known.add(digestOf(line));
+    }
+    const digest = digestOf(text);
+    if (known.has(digest)) return;
+    const fd = openSync(path, "a+", 0o600);
+    try {
+      const { size } = fstatSync(fd);
+      const last = Buffer.alloc(1);
+      const isTorn = size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== 10;
+      writeFileSync(fd, `${isTorn ? "\n" : ""}${text}\n`);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    known.add(digest);
+  };
 }
 
 /** Numbers missing before this batch are lost for good (a client killed with batches in memory): pass over them. */
