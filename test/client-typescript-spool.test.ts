@@ -171,6 +171,22 @@ describe("replaying a file", () => {
     expect(readFileSync(`${file}.refused`, "utf8")).toBe(`{"v":1,"pa\n${JSON.stringify(batch(2))}\n`);
   });
 
+  test("what is written to it meanwhile is sent too, not deleted", async () => {
+    const next = `${JSON.stringify(batch(2))}\n`;
+    const file = write([batch(1)], next.slice(0, 20));
+    const collector = createTarget();
+    const post = async (path: string, body: Record<string, unknown>) => {
+      await collector.post(path, body);
+      // Until what there was is read to its end. Then the torn line becomes whole, and one more comes.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      if (body["seq"] === 1) appendFileSync(file, next.slice(20));
+      if (body["seq"] === 2) appendFileSync(file, `${JSON.stringify(batch(3))}\n`);
+    };
+    expect(await replaySpool(file, { post })).toMatchObject({ outcome: "sent", sent: 3 });
+    expect(collector.taken).toEqual([1, 2, 3]);
+    expect(existsSync(file)).toBe(false);
+  });
+
   test("long lines that arrive in pieces are read whole", async () => {
     const long = { ...batch(1), body: { ...batch(1).body, text: "ü".repeat(2_000_000) } };
     const file = write([long, batch(2)]);

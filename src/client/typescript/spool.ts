@@ -131,23 +131,29 @@ function parseLine(text: string): SpoolLine | DamagedLine {
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** The lines of a file, in order. A torn last line (the writer was killed) is left out. */
+/** The lines of a file, in order, with those that come while they are read. A torn last one (its writer was killed) is left out. */
 async function* completeLines(path: string): AsyncGenerator<string> {
-  let parts: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
-    let from = 0;
-    for (let to = chunk.indexOf(10); to >= 0; to = chunk.indexOf(10, from)) {
-      parts.push(chunk.subarray(from, to));
-      yield Buffer.concat(parts).toString("utf8");
-      parts = [];
-      length = 0;
-      from = to + 1;
+  let lineStart = 0;
+  let read: number;
+  do {
+    read = lineStart;
+    let parts: Buffer[] = [];
+    const options = { start: lineStart, highWaterMark: 1 << 18 };
+    for await (const chunk of createReadStream(path, options) as AsyncIterable<Buffer>) {
+      let from = 0;
+      for (let to = chunk.indexOf(10); to >= 0; to = chunk.indexOf(10, from)) {
+        parts.push(chunk.subarray(from, to));
+        yield Buffer.concat(parts).toString("utf8");
+        parts = [];
+        from = to + 1;
+        lineStart = read + from;
+      }
+      parts.push(chunk.subarray(from));
+      read += chunk.length;
+      if (read - lineStart > MAX_LINE_BYTES)
+        throw new Error(`${path} has a line of more than ${MAX_LINE_BYTES} bytes.`);
     }
-    parts.push(chunk.subarray(from));
-    length += chunk.length - from;
-    if (length > MAX_LINE_BYTES) throw new Error(`${path} has a line of more than ${MAX_LINE_BYTES} bytes.`);
-  }
+  } while ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > read);
 }
 
 export interface ReplayResult {
