@@ -111,9 +111,10 @@ test("text for the eye", () => {
     shortValue(0.123456789),
     shortValue(1e-7),
     shortValue(12345678),
+    shortValue(Number.MAX_SAFE_INTEGER),
     shortValue("NaN"),
     shortValue(null),
-  ]).toEqual(["0.123457", "1e-7", "12345678", "NaN", "-"]);
+  ]).toEqual(["0.123457", "1e-7", "12345678", "9007199254740991", "NaN", "-"]);
 });
 
 test("a text metric takes one line of a table", () => {

@@ -300,6 +300,8 @@ describe("a run is steered", () => {
       "tag=a b",
       "-c",
       "big=1234567890123456789",
+      "-c",
+      "ids=[12345678901234567890123, 7]",
       "--tag",
       "x",
     ];
@@ -307,7 +309,7 @@ describe("a run is steered", () => {
     expect(await server.json("run", "status", own, "--json")).toMatchObject({
       name: "renamed",
       tags: ["x"],
-      config: { lr: 0.5, tag: "a b", big: "1234567890123456789" },
+      config: { lr: 0.5, tag: "a b", big: "1234567890123456789", ids: ["12345678901234567890123", 7] },
     });
     expect(await server.cli("run", "delete", own)).toMatchObject({ code: 5 });
     expect(await server.cli("run", "stop", "-rid", own)).toMatchObject({

@@ -59,13 +59,15 @@ function setting(text: string): [string, NonNullable<SetRun["config"]>[string]] 
   const [key, value] = [text.slice(0, at), text.slice(at + 1)];
   if (value === "") return [key, null];
   try {
-    const parsed = JSON.parse(value) as NonNullable<SetRun["config"]>[string];
-    // An id of 19 digits would come back with other digits.
-    return [
-      key,
-      typeof parsed === "number" && String(parsed) !== value && /^-?\d+$/.test(value) ? value : parsed,
-    ];
+    return [key, JSON.parse(value, keepDigits) as NonNullable<SetRun["config"]>[string]];
   } catch {
     return [key, value];
   }
+}
+
+/** An id of 19 digits would come back with other digits, also from inside a list. */
+function keepDigits(_key: string, value: unknown, context?: { source?: string }): unknown {
+  const isRounded = typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER;
+  const source = context?.source ?? "";
+  return isRounded && /^-?\d+$/.test(source) ? source : value;
 }

@@ -24,11 +24,9 @@ export function cell(value: unknown): string {
   return text.length > 40 ? `${text.slice(0, 39)}…` : text;
 }
 
-/** A value for the eye: six significant digits; text as it is. */
+/** A value for the eye: six significant digits, but all of an integer's; text as it is. */
 export function shortValue(value: unknown): string {
   if (value === null || value === undefined) return "-";
   if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
-  return Number.isInteger(value) && Math.abs(value) < 1e15
-    ? String(value)
-    : String(Number(value.toPrecision(6)));
+  return String(Number.isSafeInteger(value) ? value : Number(value.toPrecision(6)));
 }
