@@ -317,6 +317,30 @@ for i in range(3):
     },
   );
 
+  describe("data, its disk being full,", () => {
+    beforeEach(() => {
+      sink.answer = (_, path) =>
+        path.endsWith("/records") ? problem("disk-full", 507, { detail: "Nothing was stored." }) : undefined;
+    });
+    const run = (env: Record<string, string> = {}) =>
+      runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool, ...env } });
+    const finishes = () => sink.requests.filter(({ path }) => path.endsWith("/finish"));
+
+    test("hears of the run's end ahead of the data, which is kept", async () => {
+      const { code } = await run();
+      expect(code).toBe(0);
+      expect(finishes().map(({ body }) => body)).toMatchObject([{ status: "FINISHED", exit_code: 0 }]);
+      expect(spooledRecords(spool).map(({ metrics }) => metrics["i"])).toEqual([0, 1, 2]);
+      expect(spooled(spool).at(-1)!.path).toEndWith("/finish");
+    });
+
+    test("hears of the run's end where the spool cannot be written either", async () => {
+      writeFileSync(spool, "a file where the folder should be");
+      await run();
+      expect(finishes().map(({ body }) => body)).toMatchObject([{ status: "FINISHED", exit_code: 0 }]);
+    });
+  });
+
   test("because of the token keeps everything for the right one", async () => {
     sink.answer = () => Response.json({ detail: "No token.", hint: "Set $BINNACLE_TOKEN." }, { status: 401 });
     const { code, err } = await runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool } });

@@ -151,11 +151,12 @@ class Run:
             self.start()
         # In this order: a signal handler may come in between with a finish() of its own.
         self._finish_by = monotonic() + FLUSH_WITHIN
-        self._queue.append(self._finish_request(status, exit_code, reason))
+        finish = self._finish_request(status, exit_code, reason)
+        self._queue.append(finish)
         self._is_finished = True
         self._pump.is_ending = True
         self._pump.wake.set()
-        self._sender.settle_from_now()
+        self._sender.settle_from_now(finish)
         try:
             self._wait()
         except KeyboardInterrupt:

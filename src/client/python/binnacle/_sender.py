@@ -23,9 +23,10 @@ REFUSED_LIMIT = 64 << 20
 class NotNow(Exception):
     """Try again later."""
 
-    def __init__(self, message, retry_after=None):
+    def __init__(self, message, retry_after=None, status=None):
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status  # None: nothing answered
 
 
 class Refused(Exception):
@@ -49,6 +50,8 @@ class Sender:
         self._others = None
         self._refused_entry = False
         self._has_told = False
+        # The request that ends the run, once the process ends.
+        self.finish = None
         self.refused = 0
         self.last_problem = None
         self.is_deleted = False
@@ -87,8 +90,9 @@ class Sender:
                 self._others.close()
             self._collector.close()
 
-    def settle_from_now(self):
+    def settle_from_now(self, finish):
         """The process ends: the next failure is enough."""
+        self.finish = finish
         self._asked_in_vain = False
         self._retry_after = FIRST_RETRY
         self.nudge.set()
@@ -119,7 +123,8 @@ class Sender:
                 self._delete(refusal)
                 self._is_created = True
                 return
-            raise NotNow("the collector does not take this run: %s" % refusal, LAST_RETRY) from None
+            problem = "the collector does not take this run: %s" % refusal
+            raise NotNow(problem, LAST_RETRY, refusal.status) from None
         self._is_created = True
         self._on_created(answer.body)
         self._others = self._send_others()
@@ -170,7 +175,8 @@ class Sender:
             self._refused_entry = True
             tell("the collector at %s refuses us (%d): %s" % (self.url, answer.status, answer.problem))
         what = "the collector" if answer.is_collectors else "what is no collector"
-        raise NotNow("%s at %s answers %d: %s" % (what, self.url, answer.status, answer.problem), answer.retry_after)
+        problem = "%s at %s answers %d: %s" % (what, self.url, answer.status, answer.problem)
+        raise NotNow(problem, answer.retry_after, answer.status)
 
     def _fail(self, problem):
         self.last_problem = str(problem)
@@ -187,11 +193,25 @@ class Sender:
         jitter = 0.5 + os.urandom(1)[0] / 512
         self._retry_after = min(self._retry_after * 2, LAST_RETRY)
         until = monotonic() + wait * jitter
+        may_finish = problem.status is not None and problem.status not in REFUSED_ENTRY
         while not self.is_closed and monotonic() < until:
+            if may_finish and self.finish is not None:
+                may_finish = False
+                self._finish_ahead()
             if self._pump.finish_is_out and self._asked_in_vain and self._outbox.is_safe:
                 self.settled = True
             if self.nudge.wait(min(0.05 if self._pump.finish_is_out else 1.0, max(0.0, until - monotonic()))):
                 return
+
+    def _finish_ahead(self):
+        """A collector that takes no data may still hear of the end: behind the data it would never come, and who ended well
+        would be taken for dead. Repeated behind the data, it changes nothing."""
+        try:
+            answer = self._collector.request(self.finish.method, self.finish.path, self.finish.body)
+        except Unreachable:
+            return
+        if answer.is_ok:
+            self.finish = None
 
     def _tell_kept(self):
         tell(
@@ -251,7 +271,8 @@ class Sender:
             self._send(method, path, body)
         except Gap as gap:
             if seq is None or not gap.expected < seq < gap.expected + LONGEST_GAP:
-                raise NotNow("the collector waits for batch %d of client %s" % (gap.expected, client)) from None
+                problem = "the collector waits for batch %d of client %s" % (gap.expected, client)
+                raise NotNow(problem, status=409) from None
             for missing in range(gap.expected, seq):
                 self._send("POST", path, _empty_batch(client, missing))
             self._send(method, path, body)
