@@ -339,6 +339,12 @@ for i in range(3):
       await run();
       expect(finishes().map(({ body }) => body)).toMatchObject([{ status: "FINISHED", exit_code: 0 }]);
     });
+
+    test("is running: nobody is told to start another", async () => {
+      const { err } = await run();
+      expect(err).toContain("Nothing was stored. The run goes on");
+      expect(err).not.toContain("binnacle start");
+    });
   });
 
   test("because of the token keeps everything for the right one", async () => {

@@ -187,7 +187,7 @@ class Sender:
         self._asked_in_vain = True
         if not self._has_told and not self._pump.finish_is_out:
             self._has_told = True
-            self._tell_kept()
+            self._tell_kept(problem)
         wait = max(self._retry_after, problem.retry_after or 0)
         # Not `random`: the state of the script's generator is the script's.
         jitter = 0.5 + os.urandom(1)[0] / 512
@@ -213,11 +213,16 @@ class Sender:
         if answer.is_ok:
             self.finish = None
 
-    def _tell_kept(self):
+    def _tell_kept(self, problem):
         tell(
-            "%s. The run goes on and is kept in %s; start a collector with `binnacle start`, "
-            "and it is sent, or send it later with `binnacle sync`."
-            % (self.last_problem.rstrip("."), os.path.dirname(self._outbox.spool.path))
+            "%s. The run goes on and is kept in %s; %s, or send it later with `binnacle sync`."
+            % (
+                self.last_problem.rstrip("."),
+                os.path.dirname(self._outbox.spool.path),
+                "start a collector with `binnacle start`, and it is sent"
+                if problem.status is None
+                else "it is sent when the collector takes it",
+            )
         )
 
     def _delete(self, refusal):
