@@ -345,6 +345,11 @@ for i in range(3):
       expect(err).toContain("Nothing was stored. The run goes on");
       expect(err).not.toContain("binnacle start");
     });
+
+    test("under launch is not the user's to care for: launch sends what is left", async () => {
+      const { err } = await run({ BINNACLE_TOKEN: "bnc_run_1_a" });
+      expect(err).toContain("it is sent by `binnacle launch`, or by `binnacle sync`.");
+    });
   });
 
   test("because of the token keeps everything for the right one", async () => {

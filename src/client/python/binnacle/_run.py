@@ -350,8 +350,15 @@ class Run:
             tell("the last %d records are lost: neither the collector nor the disk took them (%s)" % (lost, outbox.disk_error))
         elif (kept or not sender.settled) and not sender.is_deleted:
             tell(
-                "run %s is not delivered completely (%s). The rest is in %s; `binnacle sync` sends it."
-                % (self.id, sender.last_problem or "the collector is slow", outbox.spool.path)
+                "run %s is not delivered completely (%s). The rest is in %s; %s."
+                % (
+                    self.id,
+                    (sender.last_problem or "the collector is slow").rstrip("."),
+                    outbox.spool.path,
+                    "it is sent by `binnacle launch`, or by `binnacle sync`"
+                    if _is_under_launch()
+                    else "`binnacle sync` sends it",
+                )
             )
 
 
