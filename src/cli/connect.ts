@@ -9,6 +9,9 @@ export function connect(values: { url?: string | undefined; data?: string | unde
   return findConnection({ url: values.url, data: values.data });
 }
 
+/** How long the first question of a command waits. One that has been answered may ask for more, which takes longer. */
+export const ANSWER_WITHIN_MS = 10_000;
+
 /** The run of a program that `launch` runs, for commands that only look. */
 export const currentRun = () => process.env["BINNACLE_RUN_ID"] || undefined;
 
@@ -24,7 +27,7 @@ export async function findRun(
       hint: "See `binnacle run list` for the runs there are.",
     });
   try {
-    return await requestJson<RunDetail>(connection, runPath(id));
+    return await requestJson<RunDetail>(connection, runPath(id), { timeout: ANSWER_WITHIN_MS });
   } catch (error) {
     const candidates = error instanceof CollectorError && error.details?.["candidates"];
     if (!Array.isArray(candidates)) throw error;

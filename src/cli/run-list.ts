@@ -1,6 +1,6 @@
 import { requestJson } from "../client/typescript/http.ts";
 import type { Run } from "../run/schema.ts";
-import { connect } from "./connect.ts";
+import { ANSWER_WITHIN_MS, connect } from "./connect.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
 import { columns, print, printText } from "./output.ts";
 import { duration, localTime } from "./text.ts";
@@ -59,6 +59,7 @@ export async function* listRuns(
   do {
     const page: Page = await requestJson(connection, "/api/v1/runs", {
       query: { ...query, limit: 200, after },
+      timeout: ANSWER_WITHIN_MS,
     });
     yield* page.runs;
     after = page.next ?? undefined;

@@ -3,7 +3,7 @@ import { requestJson } from "../client/typescript/http.ts";
 import { listSpool, replaySpool, type ReplayResult } from "../client/typescript/spool.ts";
 import { CollectorError } from "../error.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
-import { connect } from "./connect.ts";
+import { ANSWER_WITHIN_MS, connect } from "./connect.ts";
 import { print, printJson } from "./output.ts";
 
 export const command = defineCommand({
