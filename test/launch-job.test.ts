@@ -158,18 +158,33 @@ derived: {<<: *base, b: 3}
   });
 
   test("keys that are not honoured are named, parameters are not", () => {
-    const { ignored, config } = readJob(
+    const { ignored, config, project } = readJob(
       write(`job: x
 job_type: train
 containerize: false
 docker: {image: x}
 expert_mode: {executable_file: x}
 fedml_env: {project_name: p, other: 1}
+project_name: q
+environment_variables: {DATA: /data}
 my_params: {a: 1}
 `),
     );
-    expect(ignored).toEqual(["job_type", "containerize", "docker", "expert_mode", "fedml_env.other"]);
-    expect(config).toEqual({ my_params: { a: 1 } });
+    expect(ignored).toEqual([
+      "job_type",
+      "containerize",
+      "docker",
+      "expert_mode",
+      "project_name",
+      "environment_variables",
+      "fedml_env.other",
+    ]);
+    expect(project).toBe("p");
+    expect(config).toEqual({
+      project_name: "q",
+      environment_variables: { DATA: "/data" },
+      my_params: { a: 1 },
+    });
   });
 
   test("numbers that JSON cannot hold are text in the config", () => {
@@ -208,6 +223,12 @@ my_params: {a: 1}
       expect(stderr).toMatch(says);
       expect(stderr).toContain(path);
     });
+
+  test("without its workspace: the hint is about the workspace", () => {
+    expect(() => readJob(write("job: x\nworkspace: nowhere\n"))).toThrow(
+      expect.objectContaining({ hint: "A workspace is looked for beside the job file." }),
+    );
+  });
 
   test("one that is not there: exit code 2", async () => {
     const { code, stderr } = await startLaunch(["nothing.yaml"], { dataDir: server.dataDir }).ended;

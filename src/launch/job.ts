@@ -18,7 +18,7 @@ export interface Job {
   config: Config;
   /** FEDML_ENV_… of every scalar in the file. */
   env: Record<string, string>;
-  /** Keys that mean something to FedML's cloud and nothing here. */
+  /** Keys that have no effect on the job here, though somebody may expect one. */
   ignored: string[];
 }
 
@@ -39,6 +39,9 @@ const JobFile = z.looseObject({
   job_name: Name.nullish(),
   fedml_env: z.looseObject({ project_name: Name.nullish() }).nullish(),
 });
+
+/** Keys that mean something elsewhere: `project_name` inside fedml_env, variables as FEDML_ENV_… They are kept, and named. */
+const MISPLACED_KEYS = new Set(["project_name", "environment_variables"]);
 
 /** Keys that place, price or federate a job: there is no cloud here to do it. */
 const CLOUD_KEYS = new Set([
@@ -87,7 +90,7 @@ export function readJob(path: string): Job {
     ),
     env,
     ignored: [
-      ...known.map(([key]) => key).filter((key) => CLOUD_KEYS.has(key)),
+      ...known.map(([key]) => key).filter((key) => CLOUD_KEYS.has(key) || MISPLACED_KEYS.has(key)),
       ...Object.keys(file.fedml_env ?? {})
         .filter((key) => key !== "project_name")
         .map((key) => `fedml_env.${key}`),
@@ -144,7 +147,11 @@ function findWorkspace(path: string, workspace: string | null | undefined): stri
   if (!workspace?.trim()) return mkdtempSync(`${tmpdir()}/binnacle-job-`);
   const folder = resolve(dirname(path), workspace);
   if (!existsSync(folder) || !statSync(folder).isDirectory())
-    throw broken(path, `workspace: there is no folder ${folder}`);
+    throw new CollectorError(
+      "invalid",
+      `The job file ${path} cannot be used: workspace: there is no folder ${folder}.`,
+      { hint: "A workspace is looked for beside the job file." },
+    );
   return folder;
 }
 
