@@ -1,9 +1,10 @@
 import { findConnection, type Connection } from "../client/typescript/connection.ts";
+import { finishAhead } from "../client/typescript/finish-ahead.ts";
 import { holdHeartbeat } from "../client/typescript/heartbeat.ts";
 import { createSender, type Delivery, type Sender } from "../client/typescript/sender.ts";
 import { createWriter, newRunId } from "../client/typescript/writer.ts";
 import { CollectorError, type ErrorCode } from "../error.ts";
-import type { Config, RunDetail } from "../run/schema.ts";
+import type { Config, FinishRun, RunDetail } from "../run/schema.ts";
 import { createTokens } from "../token.ts";
 import { capture, createShow, type Pulse } from "./capture.ts";
 import { ensureCollector } from "./collector.ts";
@@ -70,13 +71,15 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   if (program.pid === 0) say(`${verdict.reason}.`);
   // From here on a signal means: do not wait.
   control.onSignal = () => void sender.abandon();
-  const delivery = await finish(sender, verdict);
+  const finished = { ...finishOf(verdict), finished: Date.now() };
+  const delivery = await finish(sender, finished);
+  const isHeard = await finishAhead(delivery, connect, id, { client: sender.client, ...finished });
   if (delivery.delivered)
     for (const { file, error } of await sendLeftovers(connect(), id))
       say(`${file} stays: ${error ?? "its client still runs"}. \`binnacle sync\` tries again.`);
   control.end();
   endHeartbeat();
-  report(delivery);
+  report(delivery, isHeard);
   return verdict.exitCode;
 }
 
@@ -192,7 +195,15 @@ async function watch(program: RunningProgram, sender: Sender, control: Control):
   return ending;
 }
 
-function finish(sender: Sender, { status, reason, exitCode }: Verdict): Promise<Delivery> {
+type Finish = Omit<FinishRun, "client">;
+
+const finishOf = ({ status, reason, exitCode }: Verdict): Finish => ({
+  status,
+  exit_code: exitCode,
+  ...(reason !== undefined && { reason }),
+});
+
+function finish(sender: Sender, finished: Finish): Promise<Delivery> {
   const { dropped } = sender.stats();
   if (dropped.lines > 0)
     sender.logs([
@@ -200,7 +211,7 @@ function finish(sender: Sender, { status, reason, exitCode }: Verdict): Promise<
         time: Date.now(),
         stream: "stderr",
         level: "WARNING",
-        text: `binnacle: ${dropped.lines} lines are missing in this log: no collector answered, and the spool was full.`,
+        text: `binnacle: ${dropped.lines} lines are missing in this log: neither the collector nor the spool took them.`,
       },
     ]);
   const patience = setTimeout(() => {
@@ -209,17 +220,16 @@ function finish(sender: Sender, { status, reason, exitCode }: Verdict): Promise<
     if (online)
       say(`the program has ended; sending what is left${left}. Ctrl-C leaves it for \`binnacle sync\`.`);
   }, PATIENCE_MS);
-  const delivery = sender.finish({ status, exit_code: exitCode, ...(reason !== undefined && { reason }) });
-  return delivery.finally(() => clearTimeout(patience));
+  return sender.finish(finished).finally(() => clearTimeout(patience));
 }
 
-function report({ delivered, spool, stats }: Delivery): void {
+function report({ delivered, spool, stats }: Delivery, isHeard: boolean): void {
   const { dropped, refused, error } = stats;
   if (dropped.lines > 0)
-    say(`${dropped.lines} lines were dropped: no collector answered, and the spool was full.`);
+    say(`${dropped.lines} lines were dropped: neither the collector nor the spool took them.`);
   if (refused > 0) say(`the collector refused ${refused} batches: ${error?.message ?? "no reason given"}`);
   if (spool) say(`not everything is sent: the rest is in ${spool}. \`binnacle sync\` sends it.`);
-  else if (!delivered)
+  else if (!delivered && !isHeard)
     say(`no collector was told of the run's end: ${error?.message ?? "there was no time"}`);
 }
 
