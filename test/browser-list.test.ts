@@ -103,9 +103,14 @@ when("what others start, rename and end shows by itself, in the filter it belong
   const page = await dashboard.open("/?status=active");
   await page.waitForSelector('#live[data-state="live"]');
   const active = Number((await count(page))!.split(" ")[0]);
-  const { id } = await dashboard.api("/runs", { body: { name: "newcomer", project: "p" } });
+  const { id, created } = await dashboard.api("/runs", { body: { name: "newcomer", project: "p" } });
   await page.waitForSelector("tr.fresh:has-text('newcomer')");
   await waitForCount(page, `${active + 1} runs`);
+  const latecomer = await dashboard.api("/runs", {
+    body: { name: "latecomer", project: "p", started: Date.parse(created) - 1 },
+  });
+  await page.waitForSelector("tr.fresh:has-text('newcomer') + tr.fresh:has-text('latecomer')");
+  await dashboard.api(`/runs/${latecomer.id}?force=true`, { method: "DELETE" });
   await dashboard.api(`/runs/${id}`, { method: "PATCH", body: { name: "renamed" } });
   await page.waitForSelector("tr:has-text('renamed')");
   const first = await page.locator("tr:has-text('renamed') .cell-duration").textContent();

@@ -84,6 +84,17 @@ describe("createRun", () => {
     expect((await get("1")).last_step).toBe(42);
   });
 
+  test("resumed with another command, it is listed with that one; who joins it live leaves it", async () => {
+    await create({ id: "1", command: "train.py", writer: { client: "a" } });
+    expect((await create({ id: "1", command: "helper.py", writer: { client: "b" } })).command).toBe(
+      "train.py",
+    );
+    await finish("1", {});
+    expect((await create({ id: "1", writer: { client: "c" } })).command).toBe("train.py");
+    await finish("1", {});
+    expect((await create({ id: "1", command: "more.py", writer: { client: "d" } })).command).toBe("more.py");
+  });
+
   test("said again by the same writer changes nothing, and above all reopens nothing", async () => {
     const body = { id: "1", config: { a: 1 }, writer: { client: "a" } };
     await create(body);
@@ -109,6 +120,9 @@ describe("createRun", () => {
   test("a run that began in the past says so", async () => {
     const run = await create({ started: Date.parse("2020-01-02T03:04:05.678Z") });
     expect(run.started).toBe("2020-01-02T03:04:05.678Z");
+    expect(run.created).toBe(run.started);
+    const ahead = await create({ started: Date.parse("2120-01-01T00:00:00Z") });
+    expect(Date.parse(ahead.created)).toBeLessThanOrEqual(Date.now());
     expect(await finish(run.id, { finished: Date.parse("2020-01-03T00:00:00Z") })).toMatchObject({
       finished: "2020-01-03T00:00:00.000Z",
     });

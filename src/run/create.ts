@@ -59,7 +59,8 @@ async function insertRun(
     command: input.command ?? null,
     device: input.writer?.device ?? null,
     exitCode: null,
-    created: time,
+    // By a client's clock it may have started before; a run that starts before it is there puzzles whoever sorts.
+    created: Math.min(time, input.started ?? time),
     started: input.started ?? time,
     finished: null,
     presumed: false,
@@ -106,7 +107,7 @@ async function joinRun(
   return current;
 }
 
-/** Config is merged; labels that nobody chose so far are taken over. */
+/** Config is merged; labels that nobody chose so far are taken over; the command is the latest that was launched. */
 function whatIsNew(row: RunRow, input: CreateRun): Partial<RunRow> {
   const change: Partial<RunRow> = {};
   if (input.name !== undefined && isMemorableName(row.name)) change.name = input.name;
@@ -115,7 +116,8 @@ function whatIsNew(row: RunRow, input: CreateRun): Partial<RunRow> {
     change.config = { ...row.config, ...input.config };
   if (input.tags && row.tags.length === 0) change.tags = input.tags;
   if (input.notes !== undefined && row.notes === null) change.notes = input.notes;
-  if (input.command !== undefined && row.command === null) change.command = input.command;
+  if (input.command !== undefined && (row.command === null || !isLive(row.status)))
+    change.command = input.command;
   if (input.writer?.device !== undefined && row.device === null) change.device = input.writer.device;
   return change;
 }

@@ -131,9 +131,11 @@ function onRun(run: Run & { deleted?: boolean }): void {
   }
   const { view } = state;
   const isNewest = view.sort === "created" && view.order !== "asc" && !view.search && state.isFirstPage;
-  const newest = state.runs[0];
-  if (!isNewest || !matchesView(run, view) || (newest && newest.created > run.created)) return;
-  update({ runs: [run, ...state.runs], fresh: new Set([...state.fresh, run.id]) });
+  // Clocks differ: what comes last need not be the newest. Behind the last row is the place of those not loaded yet.
+  const after = state.runs.findIndex(({ created }) => created <= run.created);
+  const place = after < 0 && state.next === null ? state.runs.length : after;
+  if (!isNewest || !matchesView(run, view) || place < 0) return;
+  update({ runs: state.runs.toSpliced(place, 0, run), fresh: new Set([...state.fresh, run.id]) });
   if (state.counts.length === 0) void reload();
   setTimeout(() => {
     const fresh = new Set(state.fresh);
