@@ -1,5 +1,13 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
@@ -102,6 +110,32 @@ test("none is started where one was named: the output waits in the spool", async
   expect(run).toMatchObject({ name: "offline", status: "FAILED", reason: "exit code 4", exit_code: 4 });
   expect((await readLines(server, id)).map((line) => line.text)).toEqual(["kept"]);
   await until(() => spoolOf(dataDir).length === 0);
+});
+
+test("a collector that hangs is named by its process, and a command gives up on it after ten seconds", async () => {
+  const dataDir = makeFolder();
+  const { pid, cli } = await start(dataDir);
+  process.kill(pid, "SIGSTOP");
+  const launch = startLaunch(["--", "true"], { dataDir });
+  const began = performance.now();
+  const listed = await cli("run", "list");
+  expect(listed).toMatchObject({ code: 4, stderr: expect.stringContaining("does not answer in time") });
+  expect(performance.now() - began).toBeLessThan(20_000);
+  await launch.says(/no collector takes it yet/);
+  process.kill(pid, "SIGCONT");
+  const { stderr } = await launch.ended;
+  expect(stderr).toMatch(
+    new RegExp(`^binnacle: the collector at \\S+ \\(process ${pid}\\) does not answer; [^.]+\\.\\n`),
+  );
+});
+
+test("why none could be started is said in one sentence", async () => {
+  const dataDir = makeFolder();
+  mkdirSync(join(dataDir, "binnacle.db"));
+  const launch = startLaunch(["--", "true"], { dataDir });
+  const [line] = await launch.says(/no collector could be started: .*\n/);
+  expect(line).not.toContain("binnacle: The");
+  expect(line).not.toMatch(/\.\.\n$/);
 });
 
 test("a collector killed and restarted under a launch, several times: nothing is lost, nothing twice", async () => {

@@ -95,14 +95,20 @@ async function startCollector(dataDir: string, flags: string[]): Promise<string 
       await new Promise((resolve) => setTimeout(resolve, 500));
       if (await isUp(dataDir)) return undefined;
       const said = readFileSync(log).subarray(from).toString().trim().split("\n").at(-1);
+      const file = readCollectorFile(dataDir);
+      if (file && said?.includes(`Process ${file.pid} `))
+        return `the collector at ${file.url} (process ${file.pid}) does not answer; end that process if it stays so`;
       if (flags.length === 0 && /port|in use|EADDRINUSE/i.test(said ?? ""))
         return startCollector(dataDir, ["--port", "0"]);
-      return `no collector could be started: ${said || `see ${log}`}`;
+      return `no collector could be started: ${bare(said ?? "") || `see ${log}`}`;
     }
     await new Promise((resolve) => setTimeout(resolve, 30));
   }
   return `the collector that was started does not answer; see ${log}`;
 }
+
+/** What another of us has said, to be part of a sentence of ours. */
+const bare = (line: string) => line.replace(/^binnacle: /, "").replace(/\.$/, "");
 
 async function isUp(dataDir: string): Promise<boolean> {
   const url = readCollectorFile(dataDir)?.url;
