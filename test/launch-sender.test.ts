@@ -1,5 +1,5 @@
-import { afterEach, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BatchQueue } from "../src/client/typescript/batch-queue.ts";
@@ -347,4 +347,52 @@ test("a spool folder that cannot be written drops and counts, and nothing breaks
   const { stats, delivered } = await sender.finish({ status: "FINISHED" }, { offlineMs: 100 });
   expect(delivered).toBe(false);
   expect(stats.dropped.lines).toBe(10_000);
+});
+
+describe("while no collector answers and the spool folder takes nothing", () => {
+  /** A file stands where the folder should be. */
+  async function openWithoutDisk(maxQueueBytes?: number) {
+    const parent = mkdtempSync(join(tmpdir(), "binnacle-sender-"));
+    folders.push(parent);
+    const spoolDir = join(parent, "spool");
+    writeFileSync(spoolDir, "");
+    const before = startCollector();
+    before.stop();
+    const { sender } = open(before, { spoolDir, ...(maxQueueBytes && { maxQueueBytes }) });
+    sender.logs(numbers(10).map(line));
+    await until(() => !sender.stats().online);
+    return { sender, spoolDir, port: Number(new URL(before.url).port) };
+  }
+
+  test("memory keeps it, and sends it in order when one answers", async () => {
+    const { sender, port } = await openWithoutDisk();
+    sender.logs(numbers(10, 10).map(line));
+    const collector = startCollector(port);
+    expect(await sender.flush(10_000)).toBe(true);
+    expect(collector.texts).toEqual(numbers(20));
+    expect(sender.stats().dropped).toEqual({ records: 0, lines: 0 });
+  });
+
+  test("memory stays within its bound: the newest is dropped and counted", async () => {
+    const { sender, port } = await openWithoutDisk(50_000);
+    for (let round = 1; round < 100; round++) sender.logs(numbers(10, round * 10).map(line));
+    const { lines } = sender.stats().dropped;
+    const kept = 1000 - lines;
+    expect(kept * 67).toBeWithin(45_000, 51_000);
+    const collector = startCollector(port);
+    expect(await sender.flush(10_000)).toBe(true);
+    expect(collector.texts).toEqual(numbers(kept));
+  });
+
+  test("the folder is tried again, and gets everything once it can be written", async () => {
+    const { sender, spoolDir } = await openWithoutDisk();
+    rmSync(spoolDir);
+    const spool = join(spoolDir, `${RUN}-c.ndjson`);
+    await until(() => existsSync(spool) && statSync(spool).size > 0);
+    sender.logs(numbers(10, 10).map(line));
+    const { stats } = sender.abandon();
+    const kept = readSpool(spool).flatMap(({ path, body }) => (path.endsWith("/logs") ? body.items : []));
+    expect(kept.map((item) => item.text)).toEqual(numbers(20));
+    expect(stats.dropped.lines).toBe(0);
+  });
 });

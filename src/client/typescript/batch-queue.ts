@@ -37,6 +37,10 @@ export class BatchQueue {
     return this.#bytes;
   }
 
+  get first(): Batch | undefined {
+    return this.#batches[0];
+  }
+
   get last(): Batch | undefined {
     return this.#batches.at(-1);
   }

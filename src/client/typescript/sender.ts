@@ -2,7 +2,7 @@ import type { LogItem } from "../../log/schema.ts";
 import type { MetricRecord } from "../../metric/schema.ts";
 import type { CreateRun, FinishRun, SetRun, Writer } from "../../run/schema.ts";
 import { CollectorError } from "../../error.ts";
-import { BatchQueue, lineOf, MAX_BATCH_BYTES, type Batch } from "./batch-queue.ts";
+import { BatchQueue, lineOf, MAX_BATCH_BYTES } from "./batch-queue.ts";
 import type { Connection } from "./connection.ts";
 import { requestJson } from "./http.ts";
 import { Nap } from "./nap.ts";
@@ -89,6 +89,8 @@ const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 /** A full queue that does not move for so long is written to the spool, though the connection is open. */
 const STALL_MS = 3_000;
+/** A disk that refused is asked again after so long: every attempt turns a whole batch into text. */
+const SPILL_RETRY_MS = 1_000;
 const OPEN_EVERY_MS = 400;
 
 export function createSender(options: SenderOptions): Sender {
@@ -125,6 +127,7 @@ class QueueingSender implements Sender {
   #waitingForRoom: (() => void)[] = [];
   #waitingForEmpty: (() => void)[] = [];
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
+  #spillAgainAt = 0;
 
   constructor(options: SenderOptions) {
     const { create, maxQueueBytes = 8 * 1024 * 1024, gatherMs = 100, timeoutMs = 10_000 } = options;
@@ -160,16 +163,19 @@ class QueueingSender implements Sender {
     if (this.#ended) return;
     for (const item of items) {
       const bytes = sizeOf(item);
-      if (!this.#online && this.#spool.isFull) {
-        this.#dropped[kind === "logs" ? "lines" : "records"]++;
-        continue;
-      }
-      this.#queue.add(kind, item, bytes);
-      // Twice over, and the producer does not wait for room: what memory cannot hold the disk must.
-      if (!this.#online && this.#queue.bytes > this.#maxQueueBytes) this.#spill();
-      else if (this.#queue.bytes > this.#maxQueueBytes * 2) this.#spillOldest();
+      if (this.#makeRoom(bytes)) this.#queue.add(kind, item, bytes);
+      else this.#dropped[kind === "logs" ? "lines" : "records"]++;
     }
     this.#nudge();
+  }
+
+  /** What memory cannot hold the disk must; false where it does not. No more than needed: whoever logs right now waits for it. */
+  #makeRoom(bytes: number): boolean {
+    // Twice over, and the producer does not wait for room.
+    const bound = this.#online ? this.#maxQueueBytes * 2 : this.#maxQueueBytes;
+    while (this.#queue.length > 0 && this.#queue.bytes + bytes > bound)
+      if (!this.#spillOldest()) return false;
+    return true;
   }
 
   open(state: OpenState): void {
@@ -228,7 +234,7 @@ class QueueingSender implements Sender {
     if (!this.#ended) {
       // Where the collector failed last and nothing is left, it was dropped.
       this.#delivered = this.#isEmpty && this.#online;
-      if (!this.#delivered) this.#spill();
+      if (!this.#delivered) this.#spillOrDrop();
       this.#ended = true;
       this.#spool.close({ discard: this.#delivered });
       clearTimeout(this.#stallTimer);
@@ -377,21 +383,31 @@ class QueueingSender implements Sender {
     if (changed) this.#options.onChange?.(false, error);
   }
 
-  /** Moves the queue to the spool file, in order. The batch on its way goes too: its answer may never come. */
+  /** Moves the queue to the spool file, in order; what the file does not take stays in memory. */
   #spill(): void {
-    for (const batch of this.#queue.takeAll()) this.#spillBatch(batch);
+    while (this.#spillOldest());
   }
 
-  /** One batch: whoever logs right now waits for it, and must not wait for all of them. The file is sent before the queue. */
-  #spillOldest(): void {
-    this.#spillBatch(this.#queue.takeFirst());
+  /** Returns whether a batch was moved. The one on its way goes too: its answer may never come. The file is sent first. */
+  #spillOldest(): boolean {
+    const { first } = this.#queue;
+    if (!first || performance.now() < this.#spillAgainAt) return false;
+    if (!this.#spool.push(lineOf(first))) {
+      this.#spillAgainAt = performance.now() + SPILL_RETRY_MS;
+      return false;
+    }
+    this.#queue.takeFirst();
+    return true;
   }
 
-  #spillBatch(batch: Batch): void {
-    const always = batch.kind === "finish";
-    if (this.#spool.push(lineOf(batch), { always })) return;
-    if (batch.kind === "records") this.#dropped.records += batch.items.length;
-    if (batch.kind === "logs") this.#dropped.lines += batch.items.length;
+  /** The end of this process: nothing stays in memory. */
+  #spillOrDrop(): void {
+    for (const batch of this.#queue.takeAll()) {
+      const always = batch.kind === "finish";
+      if (this.#spool.push(lineOf(batch), { always })) continue;
+      if (batch.kind === "records") this.#dropped.records += batch.items.length;
+      if (batch.kind === "logs") this.#dropped.lines += batch.items.length;
+    }
   }
 
   #release(): void {

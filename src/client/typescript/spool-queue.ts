@@ -7,9 +7,7 @@ export interface SpoolQueue {
   readonly path: string;
   /** Bytes not yet delivered. */
   readonly pending: number;
-  /** Nothing more is taken. Becomes false again when everything is delivered. */
-  readonly isFull: boolean;
-  /** False where it is full or the disk refuses. A last word (`always`) may exceed the bound. */
+  /** False where it is full, until everything is delivered, or the disk refuses. A last word (`always`) may exceed the bound. */
   push(line: SpoolLine, options?: { always?: boolean }): boolean;
   /** The oldest line; undefined where there is none, or it is damaged. */
   peek(): SpoolLine | undefined;
@@ -54,8 +52,6 @@ export function createSpoolQueue(
   }
 
   const pending = () => (file?.bytes ?? 0) - offset;
-  /** A disk that refused the first line may take the next one. */
-  const isFull = () => full && pending() > 0;
 
   /** Bytes of the oldest line, its end included, read into `ahead`. */
   function readLine(): Buffer {
@@ -76,14 +72,12 @@ export function createSpoolQueue(
     get pending() {
       return pending();
     },
-    get isFull() {
-      return isFull();
-    },
     push(line, { always = false } = {}) {
-      if (closed || (isFull() && !always)) return false;
+      if (closed || (full && !always)) return false;
       const lines = (file?.bytes ?? 0) === 0 ? [first, line] : [line];
       const taken = append(lines);
-      full = !taken || file!.bytes >= maxBytes;
+      // A disk that refused this line may take the next one.
+      if (taken) full = file!.bytes >= maxBytes;
       return taken;
     },
     peek() {

@@ -54,7 +54,14 @@ export function openSpool(dir: string, run: string, client: string): SpoolFile {
     throw new CollectorError("conflict", `${path} is in use by another process.`, {
       hint: "A client id belongs to one process.",
     });
-  const fd = openSync(path, "a", 0o600);
+  let fd: number;
+  try {
+    fd = openSync(path, "a", 0o600);
+  } catch (error) {
+    // Else the next try would find it in use, by us.
+    unlockSpool(path);
+    throw error;
+  }
   let bytes = statSync(path).size;
   return {
     path,
