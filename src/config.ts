@@ -19,9 +19,9 @@ const Port = z.coerce.number("wants a port number").int().min(0).max(65_535);
 /** What `binnacle start` can be told. */
 export const Config = z
   .strictObject({
-    host: z.string().min(1).default("127.0.0.1"),
+    host: z.string().min(1, "must not be empty").default("127.0.0.1"),
     port: Port.default(7070),
-    dataDir: z.string().min(1),
+    dataDir: z.string().min(1, "must not be empty"),
     /** Further names under which this collector is reached. */
     allowHosts: z.array(
       z.string().regex(/^[^\s:/?#@]+$|^\[[0-9a-f:.]+\]$/i, "wants a host name without a port"),

@@ -344,11 +344,14 @@ describe("exit codes", () => {
     { args: ["run", "nonsense"], code: 2, says: "run --help" },
     { args: ["nonsense"], code: 2, says: "binnacle --help" },
     { args: ["constructor"], code: 2, says: "no command" },
-    { args: ["metrics", "-rid", id, "loss", "--points", "many"], code: 2, says: "--points" },
+    { args: ["metrics", "-rid", id, "loss", "--points", "many"], code: 2, says: "binnacle metrics --help" },
     { args: ["metrics", "-rid", id, "loss", "--x", "nope"], code: 3, says: "It has: loss, epoch" },
     { args: ["run", "logs", "-rid", id, "--grep", "("], code: 2, says: "cannot be searched" },
     { args: ["run", "logs", "-rid", id, "--level", "LOUD"], code: 2, says: "--level" },
-    { args: ["run", "logs", "-rid", id, "--since", "yesterday"], code: 2, says: "--since" },
+    { args: ["run", "logs", "-rid", id, "--since", "yesterday"], code: 2, says: "binnacle run logs --help" },
+    { args: ["run", "list", "--limit", "0"], code: 2, says: "binnacle run list --help" },
+    { args: ["run", "set", "-rid", id, "--name", ""], code: 2, says: "name: must not be empty" },
+    { args: ["launch", "--name", "", "--", "true"], code: 2, says: "--name: must not be empty." },
     { args: ["run", "list", "--status", "BUSY"], code: 2, says: "BUSY" },
     { args: ["run", "set", "-rid", id], code: 2, says: "nothing to set" },
     { args: ["run", "list", "--url", "http://127.0.0.1:9"], code: 4, says: "binnacle start" },
@@ -364,6 +367,16 @@ describe("exit codes", () => {
       expect(result.stderr.trim().split("\n")).toHaveLength(1);
       expect(result.stderr).toContain(says);
     });
+
+  test("a certificate that is not there is named by its flag, with what to do", async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), "binnacle-tls-"));
+    const tls = ["--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.pem"];
+    expect(await runCli(["start", "--data", dataDir, "--port", "0", ...tls])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("/nowhere.pem, does not exist. Give --tls-cert"),
+    });
+    rmSync(dataDir, { recursive: true });
+  });
 
   test("a wrong token is refused with 5", async () => {
     const env = { BINNACLE_DATA: server.dataDir, BINNACLE_TOKEN: "nonsense" };

@@ -61,9 +61,19 @@ async function dispatch(argv: string[], program: string): Promise<number> {
   const { command } = await commands[name]!.load();
   const args = [...leading, ...words.slice(name.split(" ").length)];
   const parsed = parseInvocation(command, args, { program, loadCommands });
-  if (!parsed.help) return command.run(parsed.invocation);
+  if (!parsed.help) return withItsHelp(command.name, () => command.run(parsed.invocation));
   await print(helpText(command, program));
   return ExitCode.ok;
+}
+
+/** What reads a flag's value does not know whose flag it is. */
+async function withItsHelp(name: string, run: () => Promise<number>): Promise<number> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof UsageError && error.command === undefined) throw new UsageError(error.message, name);
+    throw error;
+  }
 }
 
 /** `binnacle --data DIR run list` means what `binnacle run list --data DIR` means. */

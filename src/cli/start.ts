@@ -158,6 +158,14 @@ const messageOf = (error: unknown) => (error instanceof Error ? error.message : 
 
 const stackOf = (error: unknown) => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
+const diagnoseQuota = (refusing: string | null) =>
+  diagnose(
+    refusing === null
+      ? "there is room again: records and logs are accepted."
+      : `records and logs are refused until there is room: ${refusing}. ` +
+          "Free some space, or delete runs (`binnacle run delete`); clients keep their data and send it again.",
+  );
+
 function warnOfRoot(): void {
   if (process.getuid?.() === 0)
     diagnose("running as root; a user of its own would do, and would keep more from an attacker.");
@@ -205,7 +213,7 @@ function open(dataDir: string, onFatal: (error: unknown) => void): Collector {
       dataDir,
       onFatal,
       onListenerError: (error) => diagnose(stackOf(error)),
-      quota: { ballastBytes: BALLAST_BYTES },
+      quota: { ballastBytes: BALLAST_BYTES, onChange: diagnoseQuota },
     });
   } catch (cause) {
     const code = (cause as { code?: string }).code ?? "";
@@ -277,7 +285,12 @@ function readPem(path: string, flag: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new CollectorError("invalid", `${flag} ${path} can't be read: ${messageOf(cause)}.`, { cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CollectorError(
+      "invalid",
+      `The file of ${flag}, ${path}, ${code === "ENOENT" ? "does not exist" : `can't be read (${code ?? messageOf(cause)})`}.`,
+      { hint: `Give ${flag} the path of a PEM file that this user may read.`, cause },
+    );
   }
 }
 

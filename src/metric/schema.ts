@@ -16,7 +16,7 @@ const NonFinite = z.enum(["NaN", "Infinity", "-Infinity"]);
 /** A metric's name as the user gave it; slashes group charts. */
 export const MetricKey = z
   .string()
-  .min(1)
+  .min(1, "must not be empty")
   .max(MAX_KEY_LENGTH)
   // eslint-disable-next-line no-control-regex
   .regex(/^[^\u0000-\u001f\u007f-\u009f]*$/, "must not contain control characters")

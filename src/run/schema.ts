@@ -23,21 +23,21 @@ const hasControl = (text: string) => /\p{Cc}/u.test(text);
 /** A label given by a person: one line, no control characters. */
 export const Label = z
   .string()
-  .min(1)
+  .min(1, "must not be empty")
   .max(250)
   .refine((text) => !hasControl(text), "must not contain control characters");
 
 /** 15 decimal digits where we choose it; a person may bring their own. Never part of a file path. */
 export const RunId = z
   .string()
-  .min(1)
+  .min(1, "must not be empty")
   .max(128)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "use letters, digits, '.', '_' and '-'");
 
 /** One process that reports to a run. A new process takes a new id: its batches are numbered from 1. */
 export const ClientId = z
   .string()
-  .min(1)
+  .min(1, "must not be empty")
   .max(128)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]*$/, "use letters, digits, '.', '_', ':' and '-'");
 
