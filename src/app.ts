@@ -43,7 +43,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
     throw new CollectorError("not-found", "There is nothing here.", { hint: "See /api/v1/openapi.json." });
   });
 
-  app.route("/", healthRoutes());
+  app.route("/", healthRoutes(collector));
   app.route("/", signInRoutes(edge));
   app.route("/", pythonRoutes());
 

@@ -1,10 +1,16 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Health } from "../src/api/health.ts";
 import { CollectorError } from "../src/error.ts";
 import { appendLogs } from "../src/log/append.ts";
 import { appendRecords } from "../src/metric/append.ts";
+import { startBinary } from "./helpers/binary.ts";
+import { runCli } from "./helpers/cli.ts";
+import { createTestCollector } from "./helpers/collector.ts";
+import { until } from "./helpers/launch.ts";
 import { makeDataDir, openStore, type TestStore } from "./helpers/store.ts";
 
 const MiB = 1024 * 1024;
@@ -87,7 +93,12 @@ test.skipIf(!canMount).each([
   "a full disk, met %s: refused, nothing accepted lost, and on again when there is room",
   async (_name, quota) => {
     fill(MiB);
-    const store = openStore({ dataDir, quota, series: { chunkPoints: 256, maxPoints: 1000, tickMs: 20 } });
+    const changes: (string | null)[] = [];
+    const store = openStore({
+      dataDir,
+      quota: { ...quota, onChange: (refusing) => changes.push(refusing) },
+      series: { chunkPoints: 256, maxPoints: 1000, tickMs: 20 },
+    });
     await store.addRun("r");
     await store.collector.quota.check();
     const ballast = join(dataDir, "ballast");
@@ -101,6 +112,8 @@ test.skipIf(!canMount).each([
     const before = writers.map(({ acked }) => acked);
     rmSync(filler());
     await sendUntil(writers, () => writers.every(({ acked }, i) => acked >= before[i]! + 20));
+    expect(changes.at(0)).toMatch(/full|free/);
+    expect(changes.at(-1)).toBe(null);
     await store.collector.series.seal();
     await expectAll(store, writers);
     await store.reopen();
@@ -154,8 +167,48 @@ test.skipIf(!canMount)(
   60_000,
 );
 
+test.skipIf(!canMount)(
+  "a collector on a full disk says so on stderr and in its health, and says when there is room again",
+  async () => {
+    const main = join(import.meta.dirname, "../src/cli/main.ts");
+    const server = await startBinary({ dataDir, program: [process.execPath, main], cwd: tmpdir() });
+    const count = (pattern: RegExp) => server.output().match(pattern)?.length;
+    const refused = /records and logs are refused until there is room: only \d+ MiB/g;
+    try {
+      await until(() => count(refused));
+      expect(await (await fetch(`${server.url}/healthz`)).json()).toMatchObject({ status: "disk-full" });
+      const health = await runCli(["healthcheck"], { env: { BINNACLE_DATA: dataDir } });
+      expect(health).toMatchObject({ code: 0, stdout: expect.stringContaining("disk-full: binnacle") });
+      expect(mount("-o", "remount,size=100m", dataDir)).toBe(true);
+      await until(() => count(/there is room again/g));
+      expect(await (await fetch(`${server.url}/healthz`)).json()).toMatchObject({ status: "ok" });
+      expect([count(refused), count(/there is room again/g)]).toEqual([1, 1]);
+    } finally {
+      await server.stop();
+    }
+  },
+  60_000,
+);
+
+test("health tells a full disk from a well collector, by its schema", async () => {
+  const { collector, app, close } = createTestCollector();
+  const health = async () => {
+    const response = await app.request("/healthz");
+    expect(response.status).toBe(200);
+    return Health.parse(await response.json()).status;
+  };
+  expect(await health()).toBe("ok");
+  collector.quota.full();
+  expect(await health()).toBe("disk-full");
+  await collector.quota.check();
+  expect(await health()).toBe("ok");
+  await close();
+});
+
 test("a limit of bytes stops acceptance and says so", async () => {
-  const store = openStore({ quota: { maxBytes: 700_000 } });
+  const changes: (string | null)[] = [];
+  const onChange = (refusing: string | null) => void changes.push(refusing);
+  const store = openStore({ quota: { maxBytes: 700_000, onChange } });
   await store.addRun("r");
   const writer = new Writer(store, "client-0");
   for (let i = 0; i < 1000 && writer.refused === 0; i++) {
@@ -167,6 +220,8 @@ test("a limit of bytes stops acceptance and says so", async () => {
     stops: 1,
     refusing: expect.stringContaining("limit"),
   });
+  await store.collector.quota.check();
+  expect(changes).toEqual([expect.stringContaining("limit")]);
   await expectAll(store, [writer]);
   await store.close();
 });

@@ -1,10 +1,16 @@
 import { z } from "zod";
+import type { Collector } from "../collector.ts";
 import { VERSION } from "../version.ts";
 import { createRoutes, json, route, type App } from "./route.ts";
 
-const Health = z.object({ status: z.literal("ok"), version: z.string() });
+export const Health = z.object({
+  status: z
+    .enum(["ok", "disk-full"])
+    .describe("disk-full: it works, but refuses records and logs until there is room"),
+  version: z.string(),
+});
 
-export function healthRoutes(): App {
+export function healthRoutes({ quota }: Collector): App {
   const app = createRoutes();
   route(
     app,
@@ -15,7 +21,7 @@ export function healthRoutes(): App {
       tags: ["collector"],
       responses: { 200: json(Health, "It works") },
     },
-    (c) => c.json({ status: "ok", version: VERSION }),
+    (c) => c.json({ status: quota.status().refusing === null ? "ok" : "disk-full", version: VERSION }),
   );
   return app;
 }

@@ -20,6 +20,7 @@ export const command = defineCommand({
     });
     if (values.json) await printJson(health);
     else await print(`${health.status}: binnacle ${health.version} at ${connection.url}\n`);
-    return health.status === "ok" ? 0 : 1;
+    // A supervisor that restarted it would make no room.
+    return ["ok", "disk-full"].includes(health.status) ? 0 : 1;
   },
 });

@@ -17,6 +17,8 @@ export interface QuotaOptions {
   minFreeBytes?: number | undefined;
   /** Bytes of database and files above which nothing more is accepted. */
   maxBytes?: number | undefined;
+  /** Acceptance stops (with why), or is taken up again (null). */
+  onChange?: ((refusing: string | null) => void) | undefined;
 }
 
 export interface QuotaStatus {
@@ -54,7 +56,12 @@ export function createQuota(
   connection: Connection,
   journal: Journal,
   dataDir: string,
-  { ballastBytes = 0, minFreeBytes = ballastBytes / 4, maxBytes = Infinity }: QuotaOptions = {},
+  {
+    ballastBytes = 0,
+    minFreeBytes = ballastBytes / 4,
+    maxBytes = Infinity,
+    onChange = () => {},
+  }: QuotaOptions = {},
 ): Quota {
   const ballast = join(dataDir, "ballast");
   const used = createUsage(connection);
@@ -89,8 +96,7 @@ export function createQuota(
   }
 
   function refuse(why: string): void {
-    if (refusing === null) stops++;
-    refusing = why;
+    stop(why);
     journal.refuse(
       new CollectorError("disk-full", `Nothing was stored: ${why}.`, {
         hint: "Free some space, or delete runs (`binnacle run delete`); clients keep their data and send it again.",
@@ -98,9 +104,19 @@ export function createQuota(
     );
   }
 
+  function stop(why: string): void {
+    const changed = refusing === null;
+    refusing = why;
+    if (!changed) return;
+    stops++;
+    onChange(why);
+  }
+
   function accept(): void {
+    const changed = refusing !== null;
     refusing = null;
     journal.refuse(undefined);
+    if (changed) onChange(null);
   }
 
   async function placeBallast(): Promise<void> {
@@ -124,8 +140,7 @@ export function createQuota(
     full() {
       metFull = true;
       rmSync(ballast, { force: true });
-      if (refusing === null) stops++;
-      refusing = "the disk is full";
+      stop("the disk is full");
       journal.refuse(diskFull());
     },
     check,
