@@ -12,9 +12,9 @@ import { createRoutes, type App } from "./api/route.ts";
 import { runRoutes } from "./api/runs.ts";
 import { shutdownRoutes } from "./api/shutdown.ts";
 import { signInRoutes, tokenRoutes } from "./api/sign-in.ts";
+import { unserved } from "./api/unserved.ts";
 import type { Trust } from "./api/auth.ts";
 import type { Collector } from "./collector.ts";
-import { CollectorError } from "./error.ts";
 import { presentProblem } from "./ui/present.tsx";
 import { uiRoutes } from "./ui/routes.tsx";
 
@@ -39,8 +39,8 @@ export function createApp(collector: Collector, options: AppOptions): App {
   };
   app.use(guard(trust, refuse));
   app.onError((error, c) => refuse(error, c.req.raw));
-  app.notFound(() => {
-    throw new CollectorError("not-found", "There is nothing here.", { hint: "See /api/v1/openapi.json." });
+  app.notFound((c) => {
+    throw unserved(app, c.req.method, c.req.path);
   });
 
   app.route("/", healthRoutes(collector));

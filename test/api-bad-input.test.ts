@@ -356,3 +356,14 @@ test("an error that nobody foresaw says nothing of how we are made", async () =>
   other.unforeseen.length = 0;
   await other.close();
 });
+
+test("a method that a path does not have is 405 and says which it has; an unknown path is 404", async () => {
+  const ask = async (method: string, path: string) => {
+    const answer = await at.request(path, { method });
+    return [answer.status, answer.headers.get("allow")];
+  };
+  expect(await ask("PUT", "/api/v1/runs")).toEqual([405, "GET, POST"]);
+  expect(await ask("GET", "/api/v1/runs/1/records")).toEqual([405, "POST"]);
+  expect(await ask("POST", "/api/v1/runs/1")).toEqual([405, "GET, PATCH, DELETE"]);
+  expect(await ask("GET", "/api/v1/nothing")).toEqual([404, null]);
+});

@@ -36,11 +36,13 @@ export const statusOf = (code: ErrorCode): number => statusByCode[code];
 export function toResponse(error: unknown, onUnforeseen: (error: unknown) => void): Response {
   const known = foresee(error);
   if (known.code === "internal") onUnforeseen(error);
-  const status = statusByCode[known.code];
+  // No code of its own: to a client both mean that this collector will never take it.
+  const allow = known.code === "not-found" ? known.details?.["allow"] : undefined;
+  const status = Array.isArray(allow) ? 405 : statusByCode[known.code];
   const problem: Problem = {
     ...known.details,
     type: `urn:binnacle:${known.code}`,
-    title: titleByCode[known.code],
+    title: status === 405 ? "Method not allowed" : titleByCode[known.code],
     status,
     detail: known.code === "internal" ? "Something went wrong in the collector." : known.message,
     ...(known.code === "internal"
@@ -49,6 +51,7 @@ export function toResponse(error: unknown, onUnforeseen: (error: unknown) => voi
   };
   const headers: Record<string, string> = { "content-type": "application/problem+json" };
   if (status === 401) headers["www-authenticate"] = 'Bearer realm="binnacle"';
+  if (Array.isArray(allow)) headers["allow"] = allow.join(", ");
   if (status === 503) headers["retry-after"] = "1";
   return new Response(JSON.stringify(problem), { status, headers });
 }
