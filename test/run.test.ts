@@ -41,6 +41,17 @@ describe("createRun", () => {
     expect(run).toMatchObject({ status: "RUNNING", project: "default", next_step: 0, finished: null });
   });
 
+  test("keeps every digit of an integer in the config, whoever sends it", async () => {
+    const config = '{"seed":12345678901234567890,"ids":[-9007199254740993,7],"lr":1e-3,"big":1e300}';
+    const response = await at.request("/api/v1/runs", { body: `{"config":${config}}` });
+    expect(((await response.json()) as { config: unknown }).config).toEqual({
+      seed: "12345678901234567890",
+      ids: ["-9007199254740993", 7],
+      lr: 0.001,
+      big: 1e300,
+    });
+  });
+
   test("joins a live run as another writer, merges config, takes over a name where none was chosen", async () => {
     await create({ id: "42", config: { a: 1, b: 1 }, writer: { client: "one" } });
     const body = { id: "42", name: "mine", config: { b: 2 }, writer: { client: "two", rank: 1 } };
