@@ -183,7 +183,7 @@ const FirstRun = ({ origin }: { origin: string }) => (
     <p class="soft">
       <br />
       Another machine? Set <code>BINNACLE_URL={origin}</code> and <code>BINNACLE_TOKEN</code> (printed by{" "}
-      <code>binnacle token</code>) there.
+      <code>binnacle token --scope write</code>) there.
     </p>
   </section>
 );
