@@ -5,7 +5,11 @@ export type EntryKind =
   | "run.deleted"
   | "run.pruned"
   | "metric.appended"
-  | "log.appended";
+  | "log.appended"
+  | "device.changed"
+  | "sample.appended"
+  | "event.recorded"
+  | "use.changed";
 
 /** How a payload is stored: UTF-8 JSON as it is, or packed columns / JSON behind zstd. */
 export const Encoding = { json: 0, jsonZstd: 1, columns: 2, columnsZstd: 3 } as const;
@@ -16,6 +20,7 @@ export interface NewEntry {
   kind: EntryKind;
   /** Version of the payload's layout for this kind. */
   version: number;
+  /** The run, or for what belongs to a device `deviceStream(device)`. */
   run: string;
   /** Who sent it and their number for it; null for what the collector itself decided. */
   client: string | null;
@@ -35,3 +40,6 @@ export interface NewEntry {
 export interface Entry extends NewEntry {
   seq: number;
 }
+
+/** In the place of a run's id in entries of a device: no run's id holds a colon. */
+export const deviceStream = (device: string): string => `device:${device}`;

@@ -4,7 +4,9 @@
  * columns stand in migrations/.
  */
 import { sqliteTable, text, integer, real, primaryKey } from "drizzle-orm/sqlite-core";
+import type { DeviceFacts, RunDevice } from "../device/schema.ts";
 import type { Config, RunStatus, WriterRole } from "../run/schema.ts";
+import type { DeviceEvent, EventKind } from "../sample/schema.ts";
 
 export const run = sqliteTable("run", {
   id: text("id").primaryKey(),
@@ -51,3 +53,41 @@ export const writer = sqliteTable(
   },
   (table) => [primaryKey({ columns: [table.run, table.client] })],
 );
+
+export const device = sqliteTable("device", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  facts: text("facts", { mode: "json" }).$type<DeviceFacts>().notNull(),
+  firstSeen: real("first_seen").notNull(),
+  lastSeen: real("last_seen").notNull(),
+});
+
+/** What a run used of one GPU. */
+export type GpuUse = Omit<RunDevice["gpus"][number], "uuid">;
+
+export const runDevice = sqliteTable(
+  "run_device",
+  {
+    run: text("run")
+      .notNull()
+      .references(() => run.id, { onDelete: "cascade" }),
+    device: text("device").notNull(),
+    from: real("from").notNull(),
+    /** null while it is live. */
+    to: real("to"),
+    attribution: text("attribution").$type<RunDevice["attribution"]>(),
+    cpuSeconds: real("cpu_seconds").notNull().default(0),
+    gpus: text("gpus", { mode: "json" }).$type<Record<string, GpuUse>>().notNull().default({}),
+  },
+  (table) => [primaryKey({ columns: [table.run, table.device] })],
+);
+
+export const deviceEvent = sqliteTable("device_event", {
+  id: integer("id").primaryKey({ autoIncrement: true }),
+  device: text("device").notNull(),
+  subject: text("subject").notNull(),
+  time: real("time").notNull(),
+  kind: text("kind").$type<EventKind>().notNull(),
+  text: text("text").notNull(),
+  detail: text("detail", { mode: "json" }).$type<DeviceEvent["detail"]>().notNull().default({}),
+});

@@ -1,0 +1,50 @@
+-- A machine. `facts` is JSON: what does not change while it is up, its GPUs with it.
+CREATE TABLE device (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  facts TEXT NOT NULL,
+  first_seen REAL NOT NULL,
+  last_seen REAL NOT NULL
+) WITHOUT ROWID;
+
+-- A run's life on a device, and what it used there.
+CREATE TABLE run_device (
+  run TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+  device TEXT NOT NULL,
+  "from" REAL NOT NULL,
+  "to" REAL,
+  attribution TEXT,
+  cpu_seconds REAL NOT NULL DEFAULT 0,
+  -- JSON: by UUID what it used of each GPU.
+  gpus TEXT NOT NULL DEFAULT '{}',
+  PRIMARY KEY (run, device)
+) WITHOUT ROWID;
+
+CREATE INDEX run_device_device ON run_device (device);
+
+CREATE TABLE device_event (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  time REAL NOT NULL,
+  kind TEXT NOT NULL,
+  text TEXT NOT NULL,
+  detail TEXT NOT NULL DEFAULT '{}'
+);
+
+CREATE INDEX device_event_time ON device_event (device, time);
+
+-- Samples of one subject of a device over one span of time, every reading a column. `tier` is the seconds between two rows:
+-- 1 as they were read, above that min, mean and max. Times are ms since the epoch.
+CREATE TABLE sample_chunk (
+  device TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  tier INTEGER NOT NULL,
+  start REAL NOT NULL,
+  last REAL NOT NULL,
+  count INTEGER NOT NULL,
+  data BLOB NOT NULL
+);
+
+CREATE UNIQUE INDEX sample_chunk_start ON sample_chunk (device, subject, tier, start);
+CREATE INDEX sample_chunk_age ON sample_chunk (tier, last);

@@ -1,0 +1,131 @@
+import { z } from "zod";
+import type { ReadingKey } from "./reading.ts";
+
+/** Subject of a device's own readings. Others: "cgroup", a GPU's or MIG instance's UUID, "run/<run id>". */
+export const MACHINE = "";
+/** Subject of the readings of the container the collector runs in. */
+export const CGROUP = "cgroup";
+
+/** Subject of the readings of a run's processes. */
+export const subjectOfRun = (run: string): string => `run/${run}`;
+
+/** The run whose processes a subject stands for; undefined for any other subject. */
+export const runOfSubject = (subject: string): string | undefined =>
+  subject.startsWith("run/") ? subject.slice(4) : undefined;
+
+/** What one subject of a device read at one time. What could not be read is absent. */
+export interface Sample {
+  subject: string;
+  /** ms since the epoch. */
+  time: number;
+  values: Record<ReadingKey, number>;
+}
+
+/** Why a reading of a GPU has no value now. */
+export const ReadingState = z.enum(["ok", "unsupported", "denied", "transient", "lost"]);
+export type ReadingState = z.infer<typeof ReadingState>;
+
+export const EventKind = z.enum([
+  /** Sampling of a device, or of one subject, began or ended: what lies between two of them without a sample has another reason. */
+  "sampling.began",
+  "sampling.ended",
+  /** The reader of the GPUs: no driver, mismatch, lost access, hung, well again. `detail.status` is the new one. */
+  "gpu.status",
+  /** One reading of one GPU changed its state: detail {reading, state, reason}. */
+  "reading.state",
+  "gpu.lost",
+  "gpu.back",
+  /** detail {xid, name}. */
+  "gpu.xid",
+  /** detail {reasons}. */
+  "throttle.began",
+  "throttle.ended",
+  "memory.oom_kill",
+  /** The wall clock moved against the monotonic one, or the machine slept: detail {ms}. */
+  "clock.jumped",
+]);
+export type EventKind = z.infer<typeof EventKind>;
+
+/** Something that happened to a device at one time; shown on its charts. */
+export const DeviceEvent = z
+  .object({
+    id: z.number(),
+    device: z.string(),
+    /** "" the machine, "cgroup", a GPU's UUID, "run/<id>". */
+    subject: z.string(),
+    /** RFC 3339 UTC with ms. */
+    time: z.string(),
+    kind: EventKind,
+    /** One line for a person. */
+    text: z.string(),
+    detail: z.record(z.string(), z.json()),
+  })
+  .meta({ id: "DeviceEvent" });
+export type DeviceEvent = z.infer<typeof DeviceEvent>;
+
+/** An event on its way into the store. */
+export interface NewDeviceEvent {
+  subject: string;
+  /** ms since the epoch. */
+  time: number;
+  kind: EventKind;
+  text: string;
+  detail?: Record<string, z.core.util.JSONType>;
+}
+
+const list = z
+  .string()
+  .max(20_000)
+  .transform((text) => text.split(",").filter((part) => part !== ""));
+
+/** GET /api/v1/devices/{id}/samples. Times are ms since the epoch. */
+export const QuerySamples = z.object({
+  /** Default: an hour before `to`. */
+  from: z.coerce.number().min(0).optional(),
+  /** Default: now. */
+  to: z.coerce.number().min(0).optional(),
+  /** Buckets at the most. */
+  points: z.coerce.number().int().min(1).max(5000).default(500),
+  /** Subjects, separated by commas, "machine" for the machine itself; absent: all but runs. */
+  subjects: list.optional(),
+  /** Reading names, separated by commas; absent: all. */
+  readings: list.optional(),
+});
+export type QuerySamples = z.infer<typeof QuerySamples>;
+
+/** One line of a chart. The arrays are as long as `times` of the answer; null where nothing was read. */
+export const SampleSeries = z.object({
+  subject: z.string(),
+  reading: z.string(),
+  part: z.string().nullable(),
+  mean: z.array(z.number().nullable()),
+  /** Absent where every bucket holds one value only. */
+  min: z.array(z.number().nullable()).optional(),
+  max: z.array(z.number().nullable()).optional(),
+});
+export type SampleSeries = z.infer<typeof SampleSeries>;
+
+/** Answer to GET /api/v1/devices/{id}/samples. */
+export const SamplePage = z
+  .object({
+    device: z.string(),
+    from: z.number(),
+    to: z.number(),
+    /** Width of a bucket, ms; a hole wider than this was not recorded. */
+    step: z.number(),
+    /** Where each bucket begins, ms since the epoch, ascending; the same for every series. */
+    times: z.array(z.number()),
+    series: z.array(SampleSeries),
+  })
+  .meta({ id: "SamplePage" });
+export type SamplePage = z.infer<typeof SamplePage>;
+
+/** GET /api/v1/devices/{id}/events. */
+export const QueryEvents = z.object({
+  from: z.coerce.number().min(0).optional(),
+  to: z.coerce.number().min(0).optional(),
+  limit: z.coerce.number().int().min(1).max(10_000).default(1000),
+});
+export type QueryEvents = z.infer<typeof QueryEvents>;
+
+export const DeviceEventPage = z.object({ device: z.string(), events: z.array(DeviceEvent) });
