@@ -1,6 +1,7 @@
-import { constants, gzipSync, zstdCompressSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { z } from "zod";
 import { queryOverlay, QueryOverlay } from "../metric/overlay.ts";
+import { zstdCompress } from "../runtime.ts";
 import { fromZod } from "./error.ts";
 import { createRoutes, route, type App, type Edge } from "./route.ts";
 
@@ -38,7 +39,7 @@ export function overlayRoutes({ collector }: Edge): App {
 
 function compressed(bytes: Uint8Array, accepted: string): Response {
   const [encoding, body] = /\bzstd\b/.test(accepted)
-    ? ["zstd", zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: 1 } })]
+    ? ["zstd", zstdCompress(bytes)]
     : /\bgzip\b/.test(accepted)
       ? ["gzip", gzipSync(bytes, { level: 1 })]
       : [undefined, bytes];

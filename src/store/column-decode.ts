@@ -88,17 +88,27 @@ const bytesOfPlane = (plane: StoredPlane) =>
 /** Four planes as 32-bit words. */
 function readWords(words: Uint32Array, stored: StoredPlane[], from: number, length: number): void {
   let constant = 0;
+  const shifts: number[] = [];
+  const planes: Uint8Array[] = [];
   for (let plane = 0; plane < 4; plane++) {
     const at = stored[from + plane]!;
     if (typeof at === "number") constant |= at << (8 * plane);
+    else {
+      planes.push(bytesOfPlane(at)!);
+      shifts.push(8 * plane);
+    }
+  }
+  // Noise fills all four: one pass over the words instead of five.
+  if (planes.length === 4) {
+    const [a, b, c, d] = planes as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+    for (let i = 0; i < length; i++) words[i] = a[i]! | (b[i]! << 8) | (c[i]! << 16) | (d[i]! << 24);
+    return;
   }
   words.fill(constant, 0, length);
-  for (let plane = 0; plane < 4; plane++) {
-    const bytes = bytesOfPlane(stored[from + plane]!);
-    if (!bytes) continue;
-    const shift = 8 * plane;
+  planes.forEach((bytes, index) => {
+    const shift = shifts[index]!;
     for (let i = 0; i < length; i++) words[i]! |= bytes[i]! << shift;
-  }
+  });
 }
 
 function decodeIntegers(
