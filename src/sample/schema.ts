@@ -78,16 +78,24 @@ const list = z
   .max(20_000)
   .transform((text) => text.split(",").filter((part) => part !== ""));
 
-/** GET /api/v1/devices/{id}/samples. Times are ms since the epoch. */
+/** "machine" stands for the machine itself, whose name is empty. */
+const subjectList = list.transform((subjects) =>
+  subjects.map((subject) => (subject === "machine" ? MACHINE : subject)),
+);
+
+/** ms since the epoch, up to the end of the year 9999. */
+const time = z.coerce.number().min(0).max(253_402_300_799_999);
+
+/** GET /api/v1/devices/{id}/samples. */
 export const QuerySamples = z.object({
   /** Default: an hour before `to`. */
-  from: z.coerce.number().min(0).optional(),
+  from: time.optional(),
   /** Default: now. */
-  to: z.coerce.number().min(0).optional(),
+  to: time.optional(),
   /** Buckets at the most. */
   points: z.coerce.number().int().min(1).max(5000).default(500),
   /** Subjects, separated by commas, "machine" for the machine itself; absent: all but runs. */
-  subjects: list.optional(),
+  subjects: subjectList.optional(),
   /** Reading names, separated by commas; absent: all. */
   readings: list.optional(),
 });
@@ -122,10 +130,27 @@ export type SamplePage = z.infer<typeof SamplePage>;
 
 /** GET /api/v1/devices/{id}/events. */
 export const QueryEvents = z.object({
-  from: z.coerce.number().min(0).optional(),
-  to: z.coerce.number().min(0).optional(),
+  from: time.optional(),
+  to: time.optional(),
+  /** Subjects, separated by commas, "machine" for the machine itself; absent: all. */
+  subjects: subjectList.optional(),
+  /** The newest so many. */
   limit: z.coerce.number().int().min(1).max(10_000).default(1000),
 });
 export type QueryEvents = z.infer<typeof QueryEvents>;
 
-export const DeviceEventPage = z.object({ device: z.string(), events: z.array(DeviceEvent) });
+export const DeviceEventPage = z
+  .object({
+    device: z.string(),
+    /** Ascending in time. */
+    events: z.array(DeviceEvent),
+    /** Older ones of the window are left out. */
+    more: z.boolean(),
+    /**
+     * With `from`: events before it that still held then: sampling had ended, GPUs could not be read or were lost, readings had
+     * no value, clocks were held down. What was in order is not named.
+     */
+    states: z.array(DeviceEvent),
+  })
+  .meta({ id: "DeviceEventPage" });
+export type DeviceEventPage = z.infer<typeof DeviceEventPage>;
