@@ -31,7 +31,7 @@ export interface AppOptions {
 /** The whole HTTP surface, on one page. Never listens. */
 export function createApp(collector: Collector, options: AppOptions): App {
   const { trust, onUnforeseen, ending = new AbortController().signal, onShutdown = () => {} } = options;
-  const edge = { collector, trust, ending, onShutdown };
+  const edge = { collector, trust, ending, onShutdown, onUnforeseen };
   const app = createRoutes();
   const refuse = async (error: unknown, request: Request) => {
     const response = toResponse(error, onUnforeseen);

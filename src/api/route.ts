@@ -23,6 +23,8 @@ export interface Edge {
   ending: AbortSignal;
   /** Ends the collector. */
   onShutdown: () => void;
+  /** Hears of an error that nobody waits for. */
+  onUnforeseen: (error: unknown) => void;
 }
 
 // A type alias: an interface has no index signature, which Hono wants of its Bindings.

@@ -11,6 +11,8 @@ export interface StreamOptions {
   /** The server is about to stop. */
   ending: AbortSignal;
   pingEvery: number;
+  /** Bytes the reader may be behind before nothing more is sent to it. */
+  maxBehind?: number;
   /** Called before each ping. */
   onPing?: () => void;
   /** Called when the stream stands; returns what to do at its end, which is called once. */
@@ -27,7 +29,10 @@ const STREAM_HEADERS = { "content-type": "text/event-stream; charset=utf-8" };
 export const eventText = (event: string, data: unknown, id?: number): string =>
   `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
 
-export function streamEvents(c: AppContext, { ending, pingEvery, onPing, open }: StreamOptions): Response {
+export function streamEvents(
+  c: AppContext,
+  { ending, pingEvery, maxBehind = MAX_BEHIND, onPing, open }: StreamOptions,
+): Response {
   const request = c.req.raw;
   c.env?.keepOpen?.(request);
   const encoder = new TextEncoder();
@@ -69,7 +74,7 @@ export function streamEvents(c: AppContext, { ending, pingEvery, onPing, open }:
       },
       cancel: () => close(),
     },
-    new ByteLengthQueuingStrategy({ highWaterMark: MAX_BEHIND }),
+    new ByteLengthQueuingStrategy({ highWaterMark: maxBehind }),
   );
   return new Response(body, { headers: STREAM_HEADERS });
 }

@@ -1,0 +1,54 @@
+import { and, asc, eq, isNull } from "drizzle-orm";
+import type { Collector } from "../collector.ts";
+import { isLive } from "../run/schema.ts";
+import { device as deviceTable, run as runTable, runDevice } from "../store/tables.ts";
+import { findDevice, type DeviceRow } from "./find.ts";
+import type { Device } from "./schema.ts";
+
+/** Older values are no longer the present. */
+const FRESH_MS = 10_000;
+
+/** Every machine that was ever seen, the collector's own first, then by name. */
+export async function listDevices(collector: Collector): Promise<Device[]> {
+  const rows = await collector.db.select().from(deviceTable).orderBy(asc(deviceTable.name));
+  const devices = await Promise.all(rows.map((row) => toDevice(collector, row)));
+  return devices.sort((left, right) => Number(right.local) - Number(left.local));
+}
+
+/** One machine by its id, the beginning of it, or its host name. */
+export const getDevice = async (collector: Collector, text: string): Promise<Device> =>
+  toDevice(collector, await findDevice(collector, text));
+
+async function toDevice(collector: Collector, row: DeviceRow): Promise<Device> {
+  const runs = await collector.db
+    .select({ id: runTable.id, status: runTable.status })
+    .from(runDevice)
+    .innerJoin(runTable, eq(runTable.id, runDevice.run))
+    .where(and(eq(runDevice.device, row.id), isNull(runDevice.to), eq(runTable.deleted, false)))
+    .orderBy(asc(runDevice.from));
+  return {
+    ...row.facts,
+    id: row.id,
+    local: row.id === collector.device,
+    first_seen: new Date(row.firstSeen).toISOString(),
+    last_seen: new Date(lastSeen(collector, row)).toISOString(),
+    runs: runs.filter(({ status }) => isLive(status)).map(({ id }) => id),
+    latest: latestOf(collector, row.id),
+  };
+}
+
+function lastSeen({ latest }: Collector, row: DeviceRow): number {
+  let last = row.lastSeen;
+  for (const { time } of latest.of(row.id).values()) last = Math.max(last, time);
+  return last;
+}
+
+function latestOf({ latest, now }: Collector, device: string): Device["latest"] {
+  const time = now();
+  const fresh: Device["latest"] = {};
+  for (const [subject, sample] of latest.of(device))
+    // A time ahead of ours is no fresher: the clock was set back.
+    if (Math.abs(time - sample.time) <= FRESH_MS)
+      fresh[subject] = { time: new Date(sample.time).toISOString(), values: { ...sample.values } };
+  return fresh;
+}
