@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { ReadingKey } from "./reading.ts";
+import { readingOf, readings, type ReadingKey } from "./reading.ts";
 
 /** Subject of a device's own readings. Others: "cgroup", a GPU's or MIG instance's UUID, "run/<run id>". */
 export const MACHINE = "";
@@ -83,22 +83,44 @@ const subjectList = list.transform((subjects) =>
   subjects.map((subject) => (subject === "machine" ? MACHINE : subject)),
 );
 
+/** A misspelt name would else be an empty chart. */
+const readingList = list.superRefine((names, context) => {
+  for (const name of names.filter((name) => !readingOf(name)).slice(0, 3))
+    context.addIssue({
+      code: "custom",
+      message: `there is no ${name.slice(0, 60)}; use ${likely(name).join(", ")}`,
+    });
+});
+
+/** Readings of the same family, or where there is none of that name, of all. */
+function likely(name: string): string[] {
+  const all = Object.keys(readings);
+  const family = all.filter((known) => known.startsWith(`${name.split(".")[0]}.`));
+  return family.length > 0 ? family : all;
+}
+
 /** ms since the epoch, up to the end of the year 9999. */
 const time = z.coerce.number().min(0).max(253_402_300_799_999);
 
+const isForward = ({ from, to }: { from?: number | undefined; to?: number | undefined }) =>
+  from === undefined || to === undefined || from <= to;
+const BACKWARD = { path: ["from"], message: "must not be later than `to`" };
+
 /** GET /api/v1/devices/{id}/samples. */
-export const QuerySamples = z.object({
-  /** Default: an hour before `to`. */
-  from: time.optional(),
-  /** Default: now. */
-  to: time.optional(),
-  /** Buckets at the most. */
-  points: z.coerce.number().int().min(1).max(5000).default(500),
-  /** Subjects, separated by commas, "machine" for the machine itself; absent: all but runs. */
-  subjects: subjectList.optional(),
-  /** Reading names, separated by commas; absent: all. */
-  readings: list.optional(),
-});
+export const QuerySamples = z
+  .object({
+    /** Default: an hour before `to`. */
+    from: time.optional(),
+    /** Default: now. */
+    to: time.optional(),
+    /** Buckets at the most. */
+    points: z.coerce.number().int().min(1).max(5000).default(500),
+    /** Subjects, separated by commas, "machine" for the machine itself; absent: all but runs. */
+    subjects: subjectList.optional(),
+    /** Reading names without parts, separated by commas; absent: all. An unknown one is refused. */
+    readings: readingList.optional(),
+  })
+  .refine(isForward, BACKWARD);
 export type QuerySamples = z.infer<typeof QuerySamples>;
 
 /** One line of a chart. The arrays are as long as `times` of the answer; null where nothing was read. */
@@ -129,14 +151,16 @@ export const SamplePage = z
 export type SamplePage = z.infer<typeof SamplePage>;
 
 /** GET /api/v1/devices/{id}/events. */
-export const QueryEvents = z.object({
-  from: time.optional(),
-  to: time.optional(),
-  /** Subjects, separated by commas, "machine" for the machine itself; absent: all. */
-  subjects: subjectList.optional(),
-  /** The newest so many. */
-  limit: z.coerce.number().int().min(1).max(10_000).default(1000),
-});
+export const QueryEvents = z
+  .object({
+    from: time.optional(),
+    to: time.optional(),
+    /** Subjects, separated by commas, "machine" for the machine itself; absent: all. */
+    subjects: subjectList.optional(),
+    /** The newest so many. */
+    limit: z.coerce.number().int().min(1).max(10_000).default(1000),
+  })
+  .refine(isForward, BACKWARD);
 export type QueryEvents = z.infer<typeof QueryEvents>;
 
 export const DeviceEventPage = z
