@@ -17,6 +17,8 @@ CREATE TABLE run_device (
   cpu_seconds REAL NOT NULL DEFAULT 0,
   -- JSON: by UUID what it used of each GPU.
   gpus TEXT NOT NULL DEFAULT '{}',
+  -- What of it could not be found out, in words.
+  note TEXT,
   PRIMARY KEY (run, device)
 ) WITHOUT ROWID;
 
@@ -48,3 +50,6 @@ CREATE TABLE sample_chunk (
 
 CREATE UNIQUE INDEX sample_chunk_start ON sample_chunk (device, subject, tier, start);
 CREATE INDEX sample_chunk_age ON sample_chunk (tier, last);
+
+-- When a writer's process started, in ticks since boot: with its pid it is one process and no other.
+ALTER TABLE writer ADD COLUMN start INTEGER;

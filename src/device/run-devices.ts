@@ -23,5 +23,6 @@ export async function listRunDevices(collector: Collector, run: string): Promise
     gpus: Object.entries(use.gpus)
       .map(([uuid, gpu]) => ({ uuid, ...gpu }))
       .sort((left, right) => left.index - right.index),
+    note: use.note,
   }));
 }

@@ -142,6 +142,8 @@ export const RunDevice = z
         shared: z.boolean(),
       }),
     ),
+    /** What of this could not be found out, as which GPUs an environment means; null while nothing is open. */
+    note: z.string().nullable(),
   })
   .meta({ id: "RunDevice" });
 export type RunDevice = z.infer<typeof RunDevice>;

@@ -146,6 +146,7 @@ async function writesOfWriter(
         device: writer.device ?? null,
         pid: writer.pid ?? null,
         boot: writer.boot ?? null,
+        start: writer.start ?? null,
         nextStep,
       })
       .toSQL(),

@@ -18,3 +18,15 @@ export function isProcessAlive(pid: number): boolean {
     return (error as { code?: string }).code !== "ESRCH";
   }
 }
+
+/** Ticks from boot to the process's start: its pid is another's one day, both together are not. undefined where it is gone. */
+export function readProcessStart(pid: number | "self"): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The second field is the program's name, in parentheses, and may hold anything.
+    const start = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ", 20)[19]);
+    return Number.isSafeInteger(start) ? start : undefined;
+  } catch {
+    return undefined;
+  }
+}

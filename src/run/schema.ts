@@ -72,6 +72,8 @@ export const Writer = z
     pid: z.int().positive().optional(),
     /** /proc/sys/kernel/random/boot_id of that machine: a pid means nothing after a reboot. */
     boot: z.string().max(64).optional(),
+    /** Field 22 of /proc/<pid>/stat: the same pid with another start is another process, as in a container. */
+    start: z.int().min(0).optional(),
   })
   .meta({ id: "Writer" });
 export type Writer = z.infer<typeof Writer>;

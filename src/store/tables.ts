@@ -44,6 +44,7 @@ export const writer = sqliteTable(
     device: text("device"),
     pid: integer("pid"),
     boot: text("boot"),
+    start: integer("start"),
     /** null while it lives; else how it ended. */
     outcome: text("outcome").$type<RunStatus>(),
     /** Unused: `counter` has it. */
@@ -78,6 +79,7 @@ export const runDevice = sqliteTable(
     attribution: text("attribution").$type<RunDevice["attribution"]>(),
     cpuSeconds: real("cpu_seconds").notNull().default(0),
     gpus: text("gpus", { mode: "json" }).$type<Record<string, GpuUse>>().notNull().default({}),
+    note: text("note"),
   },
   (table) => [primaryKey({ columns: [table.run, table.device] })],
 );

@@ -1,6 +1,6 @@
 import { randomInt, randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { readBootId } from "../../run/machine.ts";
+import { readBootId, readProcessStart } from "../../run/machine.ts";
 import type { Writer } from "../../run/schema.ts";
 
 /** 15 digits, the first not zero: also a number for those who want one. */
@@ -9,6 +9,7 @@ export const newRunId = () => `${randomInt(1, 10)}${String(randomInt(0, 1e14)).p
 /** This process as a writer, under an id of its own: its batches are numbered from 1. */
 export function createWriter(role: Writer["role"], rank: number): Writer {
   const boot = readBootId()?.slice(0, 64);
+  const start = readProcessStart("self");
   return {
     client: randomUUID().replaceAll("-", ""),
     role,
@@ -16,6 +17,7 @@ export function createWriter(role: Writer["role"], rank: number): Writer {
     device: hostname().slice(0, 255),
     pid: process.pid,
     ...(boot !== undefined && { boot }),
+    ...(start !== undefined && { start }),
   };
 }
 

@@ -279,6 +279,9 @@ class Run:
         boot = _place.boot_id()
         if boot:
             writer["boot"] = boot
+        start = _place.process_start()
+        if start is not None:
+            writer["start"] = start
         fields = {"id": self.id, "started": round(self._began, 3), "writer": writer, "command": _command()}
         for key in ("name", "project", "tags", "notes"):
             value = getattr(self, key)
