@@ -5,7 +5,7 @@ import { Icon } from "../components/icon.tsx";
 import { showValue } from "../components/latest-metrics.tsx";
 import { formatCount, formatDuration, formatNumber, formatTime, plural } from "../format.ts";
 import { axisOf, type MetricGroup, type MetricsView } from "../metrics-view.ts";
-import { MAX_COLORS } from "./chart.ts";
+import { MAX_COLORS } from "./plot.ts";
 import { MetricChart, type Reading } from "./metric-chart.ts";
 import { cards, observe } from "./visible-charts.ts";
 

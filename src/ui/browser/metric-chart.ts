@@ -61,7 +61,7 @@ export class MetricChart {
     this.view = options.view;
     const { events } = options;
     this.chart = new Chart(options.host, {
-      onCursor: (x) => events.onReading(x === undefined ? undefined : this.read(x)),
+      onCursor: (cursor) => events.onReading(cursor && this.read(cursor.x)),
       onZoom: (from, to) => events.onZoom(this.axis, from, to),
       onReset: () => events.onReset(),
       // A chart made larger shows more than its buckets tell; one that is drawn point by point has all there is.

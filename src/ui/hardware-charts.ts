@@ -1,0 +1,282 @@
+/** Which charts there are for what was recorded, and their lines. Pure. */
+import { readingOf, type Scope, type Unit } from "../sample/reading.ts";
+import { CGROUP, MACHINE, runOfSubject } from "../sample/schema.ts";
+import type { Gpu } from "../device/schema.ts";
+
+export type Section = "run" | "gpu" | "machine";
+
+/** What a series is called by: whose, which, and which part of it. */
+export interface SeriesName {
+  subject: string;
+  reading: string;
+  part: string | null;
+}
+
+export interface Line extends SeriesName {
+  key: string;
+  /** In the legend. */
+  label: string;
+  /** 1 to 8: the number of a colour of the style sheet. */
+  color: number;
+  /** A container's beside its host's, or past the eighth colour. */
+  dashed: boolean;
+  unit: Unit;
+}
+
+export interface HardwareChart {
+  id: string;
+  section: Section;
+  title: string;
+  unit: Unit;
+  /** The axis ends here; undefined: at the limits, or where the values end. */
+  max: number | undefined;
+  lines: Line[];
+  /** What the lines can't go beyond: total memory, power limit. Drawn where they lie, they end the axis. */
+  limits: Line[];
+  /** Lines there would be, too: more than so many nobody tells apart. */
+  left: number;
+  /** "share": each line is divided by the limit of its part. "since": a counter is shown from the start of the window. "spans": no line, but when something was the case. */
+  shape: "lines" | "share" | "since" | "spans";
+  /** Subjects whose events are marked on it. */
+  subjects: string[];
+}
+
+export const keyOfSeries = ({ subject, reading, part }: SeriesName): string =>
+  JSON.stringify([subject, reading, part]);
+
+const MAX_COLORS = 8;
+const MAX_LINES = 16;
+
+/** Limits, and the reading that each of them bounds. */
+const boundByLimit: Record<string, string> = {
+  "memory.total": "memory.used",
+  "swap.total": "swap.used",
+  "filesystem.total": "filesystem.used",
+  "gpu.memory.total": "gpu.memory.used",
+  "gpu.power.limit": "gpu.power",
+  "cpu.limit": "cpu.cores",
+};
+
+/** Headings of charts with more than one reading. */
+const titles: Record<string, string> = {
+  "cpu.modes": "Processor by mode",
+  "cpu.limit": "Cores of the container",
+  load: "Load",
+  memory: "Memory",
+  "memory.parts": "Caches and shared memory",
+  swap: "Swap",
+  disk: "Disks",
+  "disk.operations": "Disk operations",
+  filesystem: "File systems",
+  network: "Network",
+  "network.errors": "Network errors and drops",
+  infiniband: "InfiniBand",
+  pressure: "Pressure: some waited",
+  "pressure.full": "Pressure: all waited",
+  "gpu.memory": "GPU memory",
+  "gpu.power": "GPU power",
+  "run.cpu": "Processor",
+  "run.memory": "Memory",
+  "run.disk": "Disks",
+  "run.threads": "Threads",
+  "run.processes": "Processes",
+  "run.gpu.memory": "GPU memory of the run",
+  "gpu.throttle": "Clocks held down",
+};
+
+/** The order of charts within their section; others follow as they come. */
+const order = [
+  "run.cpu",
+  "run.memory",
+  "run.gpu.memory",
+  "run.gpu.utilization",
+  "run.disk",
+  "run.threads",
+  "run.processes",
+  "gpu.utilization",
+  "gpu.memory",
+  "gpu.power",
+  "gpu.temperature",
+  "gpu.sm.active",
+  "gpu.tensor.active",
+  "gpu.dram.active",
+  "gpu.sm.occupancy",
+  "gpu.clock.sm",
+  "gpu.throttle",
+  "cpu",
+  "cpu.modes",
+  "memory",
+  "disk",
+  "network",
+  "pressure",
+  "load",
+  "filesystem",
+];
+const placeByChart = new Map(order.map((chart, i) => [chart, i]));
+
+export const gpuLabel = (gpu: Gpu): string =>
+  gpu.parent === null
+    ? `GPU ${gpu.index}`
+    : `GPU ${gpu.index} · ${gpu.profile ?? "MIG"} ${gpu.gpu_instance ?? ""}`.trimEnd();
+
+export const shortName = (name: string): string => name.replace(/^NVIDIA (GeForce )?/, "");
+
+const scopeOf = (subject: string): Scope =>
+  subject === MACHINE
+    ? "machine"
+    : subject === CGROUP
+      ? "cgroup"
+      : runOfSubject(subject) === undefined
+        ? "gpu"
+        : "run";
+
+const sectionOf: Record<Scope, Section> = { run: "run", gpu: "gpu", machine: "machine", cgroup: "machine" };
+
+interface Draft {
+  chart: string;
+  id: string;
+  title: string;
+  section: Section;
+  series: SeriesName[];
+}
+
+/**
+ * Charts of a list of series. Of GPUs one chart a reading with a line each; of machines and runs one chart for readings that
+ * belong together, and another for their parts.
+ */
+export function chartsOf(series: readonly SeriesName[], gpus: readonly Gpu[]): HardwareChart[] {
+  const drafts = new Map<string, Draft>();
+  for (const name of series) {
+    const reading = readingOf(name.reading);
+    // Of a newer version: its unit is unknown here.
+    if (!reading) continue;
+    const section = sectionOf[scopeOf(name.subject)];
+    const bounded = boundByLimit[name.reading] ?? name.reading;
+    // The container's limit is drawn under its own use, not under the host's.
+    const apart = name.part !== null && section === "machine" && reading.chart !== "filesystem";
+    const byReading = section === "gpu" || apart;
+    const id = byReading ? `${bounded}${apart ? "@" : ""}` : reading.chart;
+    let draft = drafts.get(id);
+    if (!draft) {
+      const title = byReading
+        ? (titles[bounded] ?? readingOf(bounded)?.title ?? bounded)
+        : (titles[reading.chart] ?? reading.title);
+      drafts.set(
+        id,
+        (draft = {
+          chart: reading.chart,
+          id,
+          title: apart ? `${title} by ${reading.part ?? "part"}` : title,
+          section,
+          series: [],
+        }),
+      );
+    }
+    draft.series.push(name);
+  }
+  const charts = [...drafts.values()].map((draft) => finish(draft, gpus));
+  return charts
+    .filter((chart) => chart !== undefined)
+    .sort((a, b) => sections.indexOf(a.section) - sections.indexOf(b.section) || placeOf(a) - placeOf(b));
+}
+
+const sections: Section[] = ["run", "gpu", "machine"];
+
+/** `gpu.memory.used` stands where its chart does; charts of parts stand behind all others. */
+function placeOf({ id }: HardwareChart): number {
+  if (id.endsWith("@")) return 1000;
+  return placeByChart.get(id) ?? placeByChart.get(readingOf(id)?.chart ?? id) ?? 500;
+}
+
+function finish(
+  { chart, id, title, section, series }: Draft,
+  gpus: readonly Gpu[],
+): HardwareChart | undefined {
+  const limits = series.filter(({ reading }) => Object.hasOwn(boundByLimit, reading));
+  const used = series.filter(({ reading }) => !Object.hasOwn(boundByLimit, reading));
+  if (used.length === 0) return undefined;
+  const first = readingOf(used[0]!.reading)!;
+  const sorted = section === "gpu" || chart.startsWith("run.gpu") ? byGpu(used, gpus) : byPart(used);
+  const readingsShown = new Set(sorted.map(({ reading }) => reading)).size;
+  const lines = sorted.slice(0, MAX_LINES).map((name, i) => {
+    const partner = sorted.findIndex(
+      (other) => other.subject === MACHINE && other.reading === name.reading && other.part === name.part,
+    );
+    const isContainer = name.subject === CGROUP;
+    const place = gpuPlace(name, gpus) ?? (isContainer && partner >= 0 ? partner : i);
+    return {
+      ...name,
+      key: keyOfSeries(name),
+      label: labelOf(name, section, gpus, readingsShown > 1, used),
+      color: (place % MAX_COLORS) + 1,
+      dashed: isContainer || place >= MAX_COLORS,
+      unit: first.unit,
+    };
+  });
+  const isShare = chart === "filesystem" && limits.length > 0;
+  const shape = isShare ? "share" : first.unit === "J" ? "since" : first.unit === "bits" ? "spans" : "lines";
+  return {
+    id,
+    section,
+    title,
+    unit: isShare ? "ratio" : first.unit,
+    max: isShare ? 1 : first.max,
+    lines,
+    limits: limits.map((name, i) => ({
+      ...name,
+      key: keyOfSeries(name),
+      label: readingOf(name.reading)!.title,
+      color: (i % MAX_COLORS) + 1,
+      dashed: true,
+      unit: first.unit,
+    })),
+    left: sorted.length - lines.length,
+    shape,
+    subjects: [...new Set(lines.map(({ subject }) => subject))],
+  };
+}
+
+/** The UUID that a line is about: its subject's, or its part's. */
+const gpuOf = ({ subject, part }: SeriesName, gpus: readonly Gpu[]): Gpu | undefined =>
+  gpus.find(({ uuid }) => uuid === subject || uuid === part);
+
+/** The same GPU has the same colour on every chart. */
+function gpuPlace(name: SeriesName, gpus: readonly Gpu[]): number | undefined {
+  const gpu = gpuOf(name, gpus);
+  return gpu && gpus.indexOf(gpu);
+}
+
+function byGpu<T extends SeriesName>(series: readonly T[], gpus: readonly Gpu[]): T[] {
+  const place = (name: T) => gpuPlace(name, gpus) ?? gpus.length;
+  return series.toSorted((a, b) => place(a) - place(b));
+}
+
+const natural = new Intl.Collator("en", { numeric: true });
+
+/** The whole before its parts, the machine before its container. */
+const byPart = <T extends SeriesName>(series: readonly T[]): T[] =>
+  series.toSorted(
+    (a, b) =>
+      Number(a.subject === CGROUP) - Number(b.subject === CGROUP) ||
+      natural.compare(a.part ?? "", b.part ?? ""),
+  );
+
+function labelOf(
+  name: SeriesName,
+  section: Section,
+  gpus: readonly Gpu[],
+  several: boolean,
+  all: readonly SeriesName[],
+): string {
+  const gpu = gpuOf(name, gpus);
+  if (gpu) return `${gpuLabel(gpu)} ${shortName(gpu.name)}`;
+  if (section === "gpu") return name.subject;
+  const what = readingOf(name.reading)!.title;
+  const both = new Set(all.map(({ subject }) => subject)).size > 1;
+  const whose = name.subject === CGROUP ? "container" : both ? "host" : "";
+  const words = name.part === null ? (several || whose === "" ? what : "") : name.part;
+  if (whose === "") return words;
+  return words === "" ? capital(whose) : `${words}, ${whose}`;
+}
+
+const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
