@@ -90,6 +90,7 @@ export function createChunkTable(connection: Connection) {
   );
   const selectNodes = raw("SELECT nodes FROM chunk WHERE id = ?");
   const selectAxis = raw("SELECT axis, axis_chunk FROM chunk WHERE id = ?");
+  let held: { id: number; axis: Uint8Array } | undefined;
   const selectPoints = raw("SELECT points FROM chunk WHERE id = ?");
   const selectNodesBetween = raw("SELECT nodes FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id");
   const selectBlocks = raw(
@@ -152,6 +153,7 @@ export function createChunkTable(connection: Connection) {
 
     /** `axisOf`: the series whose chunk at the same position holds the axis too. */
     putChunk(series: number, position: number, chunk: EncodedChunk, axisOf: [number, number] | null): void {
+      held = undefined;
       putChunk.run(
         idOf(series, position),
         chunk.count,
@@ -192,10 +194,16 @@ export function createChunkTable(connection: Connection) {
     nodes: (series: number, position: number, axis: AxisRange): Nodes =>
       decodeNodes(blob((selectNodes.get(idOf(series, position)) as unknown[])[0]), axis),
 
-    /** Ordinals, steps and times of a chunk, encoded. */
+    /** Ordinals, steps and times of a chunk, encoded; the same array for the chunks that share them, while they are asked for in turn. */
     axis(series: number, position: number): Uint8Array {
-      const [axis, holder] = selectAxis.get(idOf(series, position)) as [unknown, number | null];
-      return blob(holder === null ? axis : (selectAxis.get(holder) as unknown[])[0]);
+      const id = idOf(series, position);
+      const [axis, holder] = selectAxis.get(id) as [unknown, number | null];
+      if (holder !== null && holder === held?.id) return held.axis;
+      held = {
+        id: holder ?? id,
+        axis: blob(holder === null ? axis : (selectAxis.get(holder) as unknown[])[0]),
+      };
+      return held.axis;
     },
 
     /** Values of a chunk, encoded. */
@@ -232,6 +240,7 @@ export function createChunkTable(connection: Connection) {
 
     /** Deletes a part of a series, a few milliseconds' worth; false when nothing is left. */
     deletePart(series: number): boolean {
+      held = undefined;
       const end = idOf(series + 1, 0) - 1;
       if (deleteChunks.run(idOf(series, 0), end).changes > 0) return true;
       if (deleteTexts.run(series, series).changes > 0) return true;
