@@ -1,6 +1,16 @@
 // runs alone: it measures how long a call takes
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loudly } from "./helpers/binary.ts";
@@ -281,6 +291,46 @@ for i in range(3):
     const refused = readdirSync(spool);
     expect(refused).toHaveLength(1);
     expect(readFileSync(join(spool, refused[0]!), "utf8")).toContain('"metrics":{"i":1}');
+  });
+
+  describe("what an earlier process left behind", () => {
+    const file = () => join(spool, "r1-c1.ndjson");
+    const batch = (seq: number) =>
+      `{"v":1,"path":"/api/v1/runs/r1/records","body":{"client":"c1","seq":${seq},"items":[{"metrics":{"i":${seq}}}]}}\n`;
+    const send = () =>
+      runPython(slowly, { env: { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool, BINNACLE_TOKEN: "" } });
+    const isOfTheFile = (body: unknown) => (body as { client?: string } | undefined)?.client === "c1";
+
+    test("is put aside once, though the try before this one broke off right after it", async () => {
+      sink.answer = (_, __, body) =>
+        isOfTheFile(body) && (body as { items: Item[] }).items[0]?.metrics["i"] === 1
+          ? problem("invalid", 400, { detail: "Too odd." })
+          : undefined;
+      mkdirSync(spool, { recursive: true });
+      writeFileSync(file(), batch(1) + batch(2));
+      writeFileSync(`${file()}.refused`, batch(1));
+      await send();
+      expect(existsSync(file())).toBe(false);
+      expect(readFileSync(`${file()}.refused`, "utf8")).toBe(batch(1));
+    });
+
+    test("is sent with what its writer, on another machine, adds meanwhile", async () => {
+      mkdirSync(spool, { recursive: true });
+      const torn = batch(2).slice(0, 40);
+      writeFileSync(file(), batch(1) + torn);
+      let isFirst = true;
+      sink.answer = (_, __, body) => {
+        if (isOfTheFile(body) && isFirst) {
+          isFirst = false;
+          appendFileSync(file(), batch(2).slice(40) + batch(3));
+        }
+        return undefined;
+      };
+      await send();
+      expect(existsSync(file())).toBe(false);
+      const sent = sink.requests.filter(({ body }) => isOfTheFile(body));
+      expect(sent.map(({ body }) => body?.["seq"])).toEqual([1, 2, 3]);
+    });
   });
 
   test("because the run was deleted hears no more of it", async () => {
