@@ -17,22 +17,23 @@ export interface CpuTimes {
   guestNice: number;
 }
 
+/** What macOS does not tell is optional. */
 export interface Disk {
   name: string;
-  major: number;
-  minor: number;
+  major?: number;
+  minor?: number;
   reads: number;
-  readsMerged: number;
+  readsMerged?: number;
   readBytes: number;
-  readSeconds: number;
+  readSeconds?: number;
   writes: number;
-  writesMerged: number;
+  writesMerged?: number;
   writtenBytes: number;
-  writeSeconds: number;
+  writeSeconds?: number;
   /** Under way now. */
-  inFlight: number;
-  ioSeconds: number;
-  ioWeightedSeconds: number;
+  inFlight?: number;
+  ioSeconds?: number;
+  ioWeightedSeconds?: number;
   discards?: number;
   discardsMerged?: number;
   discardedBytes?: number;
@@ -43,24 +44,25 @@ export interface Disk {
   counted: boolean;
 }
 
+/** What macOS does not tell is optional. */
 export interface NetworkInterface {
   name: string;
   receiveBytes: number;
-  receivePackets: number;
+  receivePackets?: number;
   receiveErrors: number;
   receiveDrops: number;
-  receiveFifo: number;
-  receiveFrame: number;
-  receiveCompressed: number;
-  receiveMulticast: number;
+  receiveFifo?: number;
+  receiveFrame?: number;
+  receiveCompressed?: number;
+  receiveMulticast?: number;
   transmitBytes: number;
-  transmitPackets: number;
+  transmitPackets?: number;
   transmitErrors: number;
   transmitDrops: number;
-  transmitFifo: number;
-  transmitCollisions: number;
-  transmitCarrier: number;
-  transmitCompressed: number;
+  transmitFifo?: number;
+  transmitCollisions?: number;
+  transmitCarrier?: number;
+  transmitCompressed?: number;
   /** Counts for the machine's total: hardware, or all but the loopback where there is no hardware. */
   counted: boolean;
 }
@@ -73,8 +75,8 @@ export interface FileSystem {
   free: number;
   /** For who is not root. */
   available: number;
-  files: number;
-  filesFree: number;
+  files?: number;
+  filesFree?: number;
   readOnly: boolean;
   /** Counts once, however many mounts show it. */
   counted: boolean;
@@ -97,6 +99,8 @@ export interface InfinibandPort {
 /** The control group the collector lives in, where it limits or counts. */
 export interface Cgroup {
   version: 1 | 2;
+  /** We are shown only a part of the machine's groups: what the rest of it does is not ours. */
+  container: boolean;
   cpuSeconds?: number;
   /** Cores it may use: quota, cpuset and affinity, the least of them over the path to the root. */
   cpuLimit?: number;
@@ -121,11 +125,14 @@ export interface MachineReading {
   time: number;
   /** ms on a clock that nobody sets; differences are taken of this one. */
   monotonic: number;
+  /** ms between two readings, as they are meant to be. */
+  interval?: number;
   /** Seconds that each source took to read and parse, by its name. */
   took: Record<string, number>;
   /** Sources that could not be read though the machine has them, with the reason. */
   failed: Record<string, string>;
-  cpu?: { total: CpuTimes; byCore: Map<number, CpuTimes> };
+  /** `each`: readings of each core are asked for. */
+  cpu?: { total: CpuTimes; byCore: Map<number, CpuTimes>; each?: boolean };
   /** Of /proc/stat: since boot, but for running and blocked. */
   kernel?: {
     contextSwitches: number;
