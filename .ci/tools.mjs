@@ -1,6 +1,9 @@
-/** What some tests need beside the packages: a Chromium, and in CI buildah. Installed where that takes no password. */
+/**
+ * What some tests need beside the packages: a Chromium, Prometheus and others to compare with, and in CI buildah. Installed
+ * where that takes no password.
+ */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
 import { root, say, step, SetupError } from "./setup.mjs";
@@ -30,12 +33,14 @@ function findChromium() {
   return candidates.find((path) => path !== undefined && existsSync(path) && answers(path));
 }
 
-async function attempt(label, command, args, env = {}) {
+async function attempt(label, command, args, env = {}, options = {}) {
   try {
-    await step(label, command, args, { env: { ...process.env, ...env }, timeout: LIMIT_MS });
+    await step(label, command, args, { env: { ...process.env, ...env }, timeout: LIMIT_MS, ...options });
+    return true;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     say(`  ${error.message}`);
+    return false;
   }
 }
 
@@ -46,9 +51,46 @@ async function install(packages) {
   await attempt(`Installing ${packages.join(", ")}`, "apt-get", ["install", ...options, ...packages], quiet);
 }
 
+/** Programs of Debian's that tests compare with, and the packages they are in. */
+const debian = {
+  promtool: "prometheus",
+  prometheus: "prometheus",
+  "prometheus-node-exporter": "prometheus-node-exporter",
+  iostat: "sysstat",
+};
+const unpacked = join(root, "node_modules/.debian");
+
+/**
+ * Unpacked, not installed: that needs no root, and starts no service on a machine that is somebody's. What is missing
+ * afterwards the tests say that need it.
+ */
+async function unpackDebian() {
+  const missing = Object.keys(debian).filter(
+    (name) => onPath(name) === undefined && !existsSync(join(unpacked, "usr/bin", name)),
+  );
+  if (missing.length === 0 || onPath("apt-get") === undefined || onPath("dpkg-deb") === undefined) return;
+  const packages = [...new Set(missing.map((name) => debian[name]))];
+  mkdirSync(unpacked, { recursive: true });
+  const folder = mkdtempSync(join(unpacked, "deb-"));
+  const quiet = { DEBIAN_FRONTEND: "noninteractive" };
+  const download = (label) =>
+    attempt(label, "apt-get", ["download", "-qq", ...packages], quiet, { cwd: folder });
+  const label = `Getting ${packages.join(", ")} from Debian (25 MB at the most)`;
+  // An image without lists of packages has to be given some first, and only root may.
+  if (!(await download(label)) && process.getuid?.() === 0) {
+    await attempt("Updating Debian's list of packages", "apt-get", ["update", "-qq"], quiet);
+    await download(label);
+  }
+  for (const name of readdirSync(folder))
+    if (name.endsWith(".deb"))
+      await attempt(`Unpacking ${name}`, "dpkg-deb", ["-x", join(folder, name), unpacked]);
+  rmSync(folder, { recursive: true, force: true });
+}
+
 /** Path of a Chromium, or undefined after saying loudly what will be missing. */
 export async function ensureTools({ install: mayInstall }) {
   if (!mayInstall) return findChromium() ?? missing();
+  await unpackDebian();
   const wanted = [];
   if (findChromium() === undefined) wanted.push("chromium", "fonts-dejavu-core");
   if (process.env.CI && onPath("buildah") === undefined) wanted.push("buildah");
