@@ -15,6 +15,7 @@ import { signInRoutes, tokenRoutes } from "./api/sign-in.ts";
 import { unserved } from "./api/unserved.ts";
 import type { Trust } from "./api/auth.ts";
 import type { Collector } from "./collector.ts";
+import { exportRoutes, type Sampled } from "./export/prometheus.ts";
 import { presentProblem } from "./ui/present.tsx";
 import { uiRoutes } from "./ui/routes.tsx";
 
@@ -26,6 +27,8 @@ export interface AppOptions {
   ending?: AbortSignal;
   /** Somebody who may has asked for the end of the collector. */
   onShutdown?: () => void;
+  /** What reads this machine; without it /metrics has nothing of the hardware. */
+  sampler?: Sampled | undefined;
 }
 
 /** The whole HTTP surface, on one page. Never listens. */
@@ -56,6 +59,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
 
+  app.route("/", exportRoutes(collector, options.sampler));
   app.route("/", uiRoutes(collector));
 
   app.route("/", documentRoutes(app));

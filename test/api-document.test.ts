@@ -3,8 +3,9 @@ import type { z } from "zod";
 import { descriptionOf } from "../src/api/route.ts";
 import { createTestCollector, type TestCollector, type TestRequest } from "./helpers/collector.ts";
 
-/** Made for people in a browser; they are no part of the API. */
+/** Made for people in a browser, or for Prometheus; they are no part of the API. */
 const PAGES = new Set([
+  "GET /metrics",
   "GET /",
   "GET /ui/runs",
   "GET /runs/:id",
