@@ -195,6 +195,8 @@ export const readings = {
   // Since the driver was loaded.
   "gpu.ecc.corrected": { ...gpu, ...count, title: "Memory errors corrected", chart: "gpu.ecc" },
   "gpu.ecc.uncorrected": { ...gpu, ...count, title: "Memory errors uncorrected", chart: "gpu.ecc" },
+  // Before Ampere, in the place of rows remapped.
+  "gpu.retired_pages": { ...gpu, ...count, title: "Memory pages retired", chart: "gpu.retired_pages" },
   "gpu.remapped_rows.correctable": {
     ...gpu,
     ...count,
@@ -265,6 +267,27 @@ export const readings = {
     part: "gpu",
   },
 } as const satisfies Record<string, Reading>;
+
+/**
+ * What holds clocks down, as NVML's bits in `gpu.throttle`. Idle, application clocks and display clocks are settings or rest:
+ * they hold nothing back that wants to run.
+ */
+export const throttleReasons = {
+  "software power cap": 0x4,
+  "hardware slowdown": 0x8,
+  "sync boost": 0x10,
+  "software thermal slowdown": 0x20,
+  "hardware thermal slowdown": 0x40,
+  "hardware power brake": 0x80,
+} as const;
+
+export type ThrottleReason = keyof typeof throttleReasons;
+
+/** The reasons that a value of `gpu.throttle` holds. Newer drivers set bits above 2^31, which bitwise operators don't see. */
+export const throttleNames = (reasons: number): ThrottleReason[] =>
+  (Object.keys(throttleReasons) as ThrottleReason[]).filter(
+    (name) => (reasons % 2 ** 31) & throttleReasons[name],
+  );
 
 export type ReadingName = keyof typeof readings;
 

@@ -1,0 +1,369 @@
+import type { Device, Gpu } from "../device/schema.ts";
+import { throttleNames } from "../sample/reading.ts";
+import { CGROUP, MACHINE, subjectOfRun } from "../sample/schema.ts";
+import { oneLine } from "./cells.ts";
+import { bar, table, toLine, type Column, type Look, type Span } from "./frame.ts";
+import { localTime } from "./text.ts";
+import { age, bytes, bytesASecond, bytesOf, percent, tenths, whole } from "./units.ts";
+
+type Values = Readonly<Record<string, number>>;
+
+/** All that a picture of a device shows. */
+export interface DeviceView {
+  device: Device;
+  /** The newest sample of each subject, however old; times are ms since the epoch. */
+  samples: ReadonlyMap<string, { time: number; values: Values }>;
+  /** Names of runs by their id, as far as they are known. */
+  runNames: ReadonlyMap<string, string>;
+  /** Now, by the collector's clock. */
+  now: number;
+  /** Most bytes a second that went over the network of late; undefined: not known yet. */
+  networkPeak?: number | undefined;
+  /** The connection to the collector is lost, for so many ms. */
+  lostFor?: number | undefined;
+  /** What happened last, and when. */
+  event?: { time: number; text: string } | undefined;
+}
+
+export interface Size {
+  width: number;
+  /** Infinity where the lines just go on. */
+  height: number;
+}
+
+/** Samples come every second: later than this, something is wrong. */
+const STALE_MS = 5000;
+/** And after this they are history: their values are no longer shown. */
+const OLD_MS = 60_000;
+const EVENT_MS = 60_000;
+
+/** The device as lines, none wider and no more than there is room for. */
+export function renderDevice(view: DeviceView, { width, height }: Size, look: Look): string[] {
+  const head = [...header(view, width), ...warnings(view), ...meters(view, width, look)];
+  const gpus = gpuLines(view, width, look);
+  const runs = runLines(view, width, look);
+  const room = Math.max(0, height - head.length);
+  const lines = [...head, ...share(gpus, runs, room)];
+  return lines.slice(0, height).map((spans) => toLine(spans, width, look));
+}
+
+type Lines = Span[][];
+
+const dim = (text: string): Span => ({ text, style: "dim" });
+
+function header({ device, now }: DeviceView, width: number): Lines {
+  const facts = [
+    `${device.os} ${device.kernel}`,
+    device.processor,
+    `${device.cores} ${device.cores === 1 ? "core" : "cores"}`,
+    bytes(device.memory),
+  ].filter((fact) => fact !== null);
+  const clock = localTime(now).slice(-8);
+  const name = oneLine(device.name);
+  const text = ` · ${facts.map(oneLine).join(" · ")}`;
+  const { driver, cuda } = device.gpu_reader;
+  const reader = driver === null ? [] : [[dim(`NVIDIA ${driver}${cuda === null ? "" : ` · CUDA ${cuda}`}`)]];
+  return [
+    width < 40
+      ? [{ text: name, style: "bold" }]
+      : [{ text: `${clock}  `, style: "dim" }, { text: name, style: "bold" }, { text }],
+    ...reader,
+  ];
+}
+
+function warnings({ samples, now, lostFor, event }: DeviceView): Lines {
+  const lines: Lines = [];
+  if (lostFor !== undefined)
+    lines.push([
+      {
+        text: `The collector has not answered for ${age(lostFor)}: waiting for it to come back.`,
+        style: "bad",
+      },
+    ]);
+  const newest = Math.max(...[...samples.values()].map(({ time }) => time));
+  if (samples.size === 0) lines.push([{ text: "No values yet.", style: "warn" }]);
+  else if (now - newest > STALE_MS)
+    lines.push([
+      { text: `Stale: nothing was read for ${age(now - newest)}; these are the last values.`, style: "warn" },
+    ]);
+  if (event && now - event.time < EVENT_MS)
+    lines.push([{ text: `${localTime(event.time).slice(-8)}  ${oneLine(event.text)}`, style: "warn" }]);
+  return lines;
+}
+
+/** The values of a subject, unless they are too old to mean anything. */
+function valuesOf({ samples, now }: DeviceView, subject: string): Values {
+  const sample = samples.get(subject);
+  return sample && now - sample.time <= OLD_MS ? sample.values : {};
+}
+
+const joined = (...parts: (string | false | undefined)[]) => parts.filter(Boolean).join(" · ");
+const known = (value: number | undefined) => value !== undefined;
+
+function meters(view: DeviceView, width: number, look: Look): Lines {
+  const values = valuesOf(view, MACHINE);
+  const container = valuesOf(view, CGROUP);
+  const barWidth = Math.min(40, Math.max(6, Math.floor(width * 0.3)));
+  const meter = (label: string, share: number | undefined, text: string): Span[] => [
+    { text: label.padEnd(9), style: "bold" },
+    ...bar(share, barWidth, look),
+    { text: ` ${percent(share).padStart(5)}  ` },
+    { text },
+  ];
+  const lines: Lines = [
+    [],
+    meter("CPU", values["cpu.utilization"], processorText(values)),
+    meter("Memory", ratio(values["memory.used"], values["memory.total"]), memoryText(values)),
+  ];
+  // Disks and network as far as the machine has them.
+  if (known(values["disk.read"]) || known(values["disk.write"]))
+    lines.push(
+      meter(
+        "Disk",
+        busiestDisk(values),
+        `read ${bytesASecond(values["disk.read"])} · written ${bytesASecond(values["disk.write"])}`,
+      ),
+    );
+  if (known(values["network.receive"]) || known(values["network.transmit"]))
+    lines.push(meter("Network", networkShare(view, values), networkText(view, values)));
+  if (known(container["cpu.utilization"]) && known(container["cpu.limit"]))
+    lines.push(
+      meter(
+        "Container",
+        container["cpu.utilization"],
+        `CPU ${tenths(container["cpu.cores"])} of ${tenths(container["cpu.limit"])} cores`,
+      ),
+    );
+  if (known(container["memory.used"]) && known(container["memory.total"]))
+    lines.push(
+      meter(
+        known(container["cpu.limit"]) ? "" : "Container",
+        ratio(container["memory.used"], container["memory.total"]),
+        `memory ${bytesOf(container["memory.used"], container["memory.total"])}`,
+      ),
+    );
+  return lines;
+}
+
+const ratio = (used: number | undefined, total: number | undefined) =>
+  used === undefined || total === undefined || total <= 0 ? undefined : used / total;
+
+function processorText(values: Values): string {
+  const load = ["load.1", "load.5", "load.15"].map((name) => values[name]);
+  const share = (word: string, name: string) => known(values[name]) && `${word} ${percent(values[name])}`;
+  return joined(
+    load.every(known) && `load ${load.map((value) => value!.toFixed(1)).join(" ")}`,
+    share("user", "cpu.user"),
+    share("system", "cpu.system"),
+    share("waiting", "cpu.iowait"),
+    (values["cpu.steal"] ?? 0) > 0.005 && share("stolen", "cpu.steal"),
+  );
+}
+
+function memoryText(values: Values): string {
+  const { "swap.used": swapUsed, "swap.total": swapTotal } = values;
+  return joined(
+    bytesOf(values["memory.used"], values["memory.total"]),
+    swapTotal !== undefined && swapTotal > 0 && `swap ${bytesOf(swapUsed, swapTotal)}`,
+  );
+}
+
+/** A machine waits for its busiest disk, however idle the others are. */
+function busiestDisk(values: Values): number | undefined {
+  const shares = Object.entries(values)
+    .filter(([key]) => key === "disk.utilization" || key.startsWith("disk.utilization@"))
+    .map(([, share]) => share);
+  return shares.length > 0 ? Math.max(...shares) : undefined;
+}
+
+export const networkRate = (values: Values): number =>
+  (values["network.receive"] ?? 0) + (values["network.transmit"] ?? 0);
+
+/** Nobody knows what its networks can carry: a share of the most they did carry of late. */
+const networkShare = ({ networkPeak }: DeviceView, values: Values) =>
+  networkPeak === undefined || networkPeak <= 0 ? undefined : networkRate(values) / networkPeak;
+
+const networkText = ({ networkPeak }: DeviceView, values: Values) =>
+  joined(
+    `in ${bytesASecond(values["network.receive"])}`,
+    `out ${bytesASecond(values["network.transmit"])}`,
+    networkPeak !== undefined && networkPeak > 0 && `peak ${bytesASecond(networkPeak)}`,
+  );
+
+function gpuLines(view: DeviceView, width: number, look: Look): Lines {
+  const { gpus, gpu_reader } = view.device;
+  const notes = readerNotes(gpu_reader);
+  const lines: Lines = notes.length > 0 ? [[], ...notes] : [];
+  if (gpus.length === 0) return lines;
+  const rows = inOrder(gpus).map((gpu) => ({ gpu, values: valuesOf(view, gpu.uuid) }));
+  const cells = (cell: (values: Values, gpu: Gpu) => Span[] | string): Span[][] =>
+    rows.map(({ gpu, values }) => {
+      const made = cell(values, gpu);
+      return typeof made === "string" ? [{ text: made }] : made;
+    });
+  const barWidth = width >= 110 ? 12 : 8;
+  const memoryShare = (values: Values) => ratio(values["gpu.memory.used"], values["gpu.memory.total"]);
+  const columns: Column[] = [
+    { title: "GPU", rank: 0, right: true, cells: cells((_, gpu) => gpuNumber(gpu)) },
+    { title: "NAME", rank: 6, cells: cells((_, gpu) => gpuName(gpu)) },
+    { title: "", rank: 4, cells: cells((values) => bar(values["gpu.utilization"], barWidth, look)) },
+    { title: "UTIL", rank: 0, right: true, cells: cells((values) => percent(values["gpu.utilization"])) },
+    { title: "", rank: 5, cells: cells((values) => bar(memoryShare(values), barWidth, look)) },
+    {
+      title: "MEMORY",
+      rank: 0,
+      right: true,
+      cells: cells((values, gpu) =>
+        bytesOf(values["gpu.memory.used"], values["gpu.memory.total"] ?? gpu.memory ?? undefined),
+      ),
+    },
+    { title: "TEMP", rank: 1, right: true, cells: cells(temperature) },
+    {
+      title: "POWER",
+      rank: 2,
+      right: true,
+      cells: cells((values, gpu) =>
+        whole(values["gpu.power"], "W", values["gpu.power.limit"] ?? gpu.power_limit ?? undefined),
+      ),
+    },
+    {
+      title: "SM",
+      rank: 7,
+      right: true,
+      cells: cells((values) => whole(values["gpu.clock.sm"], "MHz")),
+    },
+    {
+      title: "MEM CLOCK",
+      rank: 8,
+      right: true,
+      cells: cells((values) => whole(values["gpu.clock.memory"], "MHz")),
+    },
+    { title: "STATE", rank: 3, cells: cells((values, gpu) => gpuState(view, gpu, values)) },
+  ];
+  return [...lines, [], ...table(columns, width, look)];
+}
+
+/** Each MIG instance behind its GPU. */
+function inOrder(gpus: Gpu[]): Gpu[] {
+  const place = (gpu: Gpu) => gpus.find(({ uuid }) => uuid === gpu.parent)?.index ?? gpu.index;
+  const within = (gpu: Gpu) =>
+    gpu.parent === null ? -1 : (gpu.gpu_instance ?? 0) * 1000 + (gpu.compute_instance ?? 0);
+  return gpus.toSorted((left, right) => place(left) - place(right) || within(left) - within(right));
+}
+
+const gpuNumber = (gpu: Gpu) =>
+  gpu.parent === null ? String(gpu.index) : `${gpu.gpu_instance ?? "?"}/${gpu.compute_instance ?? "?"}`;
+
+const gpuName = (gpu: Gpu) =>
+  gpu.parent === null ? oneLine(gpu.name).replace(/^NVIDIA /, "") : `MIG ${gpu.profile ?? oneLine(gpu.name)}`;
+
+function temperature(values: Values, gpu: Gpu): Span[] {
+  const degrees = values["gpu.temperature"];
+  const isHot =
+    degrees !== undefined && gpu.slowdown_temperature !== null && degrees >= gpu.slowdown_temperature - 3;
+  return [{ text: whole(degrees, "°C"), style: isHot ? "bad" : undefined }];
+}
+
+function gpuState({ samples, now }: DeviceView, gpu: Gpu, values: Values): Span[] {
+  if (gpu.lost) return [{ text: "lost", style: "bad" }];
+  if (gpu.mig) return [dim("split (MIG)")];
+  const sample = samples.get(gpu.uuid);
+  if (!sample) return [dim("no values yet")];
+  if (now - sample.time > STALE_MS) return [{ text: `${age(now - sample.time)} old`, style: "warn" }];
+  const held = throttleNames(values["gpu.throttle"] ?? 0).map((reason) =>
+    reason.replace("software", "SW").replace("hardware", "HW"),
+  );
+  if (held.length > 0) return [{ text: held.join(", "), style: "warn" }];
+  return [known(values["gpu.throttle"]) ? { text: "ok", style: "good" } : dim("-")];
+}
+
+/** Why its GPUs can't be read, and what to do about it; nothing where they are read. */
+export function readerNotes({ status, reason, advice }: Device["gpu_reader"]): Lines {
+  if (status === "ok") return [];
+  const text = reason ?? wordByStatus[status];
+  const isQuiet = status === "absent" || status === "off" || status === "starting" || status === "no_gpu";
+  const lines: Lines = [
+    [
+      { text: isQuiet ? "GPUs: " : "The GPUs can't be read: ", style: isQuiet ? "dim" : "bad" },
+      { text: oneLine(text), style: isQuiet ? "dim" : undefined },
+    ],
+  ];
+  if (status === "degraded") lines[0]![0] = { text: "GPUs: ", style: "warn" };
+  if (advice !== null) lines.push([{ text: oneLine(advice), style: isQuiet ? "dim" : undefined }]);
+  return lines;
+}
+
+const wordByStatus: Record<Exclude<Device["gpu_reader"]["status"], "ok">, string> = {
+  off: "reading them is switched off.",
+  absent: "there is no NVIDIA driver here.",
+  no_driver: "the NVIDIA driver is not loaded.",
+  no_gpu: "the driver sees none.",
+  mismatch: "the NVIDIA library and the loaded driver are of different versions.",
+  container_lost: "this container has lost access to them.",
+  starting: "the first values are on their way.",
+  hung: "a call into the driver does not return.",
+  degraded: "they are read less often, because reading takes too long.",
+  failed: "the reader has failed.",
+};
+
+function runLines(view: DeviceView, width: number, look: Look): Lines {
+  const { device, runNames } = view;
+  if (device.runs.length === 0) return [[], [dim("No run is live here.")]];
+  const rows = device.runs.map((id) => ({ id, values: valuesOf(view, subjectOfRun(id)) }));
+  const cells = (cell: (values: Values, id: string) => string): Span[][] =>
+    rows.map(({ id, values }) => [{ text: cell(values, id) }]);
+  const columns: Column[] = [
+    { title: "RUN", rank: 0, cells: cells((_, id) => id) },
+    { title: "NAME", rank: 2, cells: cells((_, id) => oneLine(runNames.get(id) ?? "-")) },
+    { title: "CORES", rank: 0, right: true, cells: cells((values) => tenths(values["run.cpu"])) },
+    {
+      title: "MEMORY",
+      rank: 1,
+      right: true,
+      cells: cells((values) => bytes(values["run.memory.pss"] ?? values["run.memory.rss"])),
+    },
+    { title: "GPU MEMORY", rank: 1, right: true, cells: cells((values) => bytes(gpuMemory(values))) },
+    { title: "GPUS", rank: 3, right: true, cells: cells((values) => gpusOf(values, device.gpus)) },
+    { title: "READ", rank: 5, right: true, cells: cells((values) => bytesASecond(values["run.disk.read"])) },
+    {
+      title: "WRITTEN",
+      rank: 5,
+      right: true,
+      cells: cells((values) => bytesASecond(values["run.disk.write"])),
+    },
+    { title: "PROCESSES", rank: 4, right: true, cells: cells((values) => count(values["run.processes"])) },
+  ];
+  return [[], ...table(columns, width, look)];
+}
+
+const count = (value: number | undefined) => (value === undefined ? "-" : String(value));
+
+const GPU_MEMORY = "run.gpu.memory@";
+
+function gpuMemory(values: Values): number | undefined {
+  const parts = Object.entries(values).filter(([key]) => key.startsWith(GPU_MEMORY));
+  return parts.length > 0 ? parts.reduce((sum, [, value]) => sum + value, 0) : undefined;
+}
+
+/** The GPUs on which it has memory, by their numbers: "0,1,4". */
+function gpusOf(values: Values, gpus: Gpu[]): string {
+  const numbers = inOrder(gpus)
+    .filter(({ uuid }) => known(values[GPU_MEMORY + uuid]))
+    .map(gpuNumber);
+  return numbers.length > 0 ? numbers.join(",") : "-";
+}
+
+/** Both where both fit; else each has its part, and says how much of it is not shown. */
+function share(gpus: Lines, runs: Lines, room: number): Lines {
+  if (gpus.length + runs.length <= room) return [...gpus, ...runs];
+  const forRuns = Math.min(runs.length, Math.max(4, Math.floor(room / 3)));
+  const forGpus = Math.min(gpus.length, Math.max(0, room - forRuns));
+  return [...shorten(gpus, forGpus), ...shorten(runs, room - forGpus)];
+}
+
+function shorten(lines: Lines, room: number): Lines {
+  if (lines.length <= room) return lines;
+  if (room <= 0) return [];
+  const hidden = lines.length - room + 1;
+  return [...lines.slice(0, room - 1), [dim(`${hidden} more`)]];
+}
