@@ -1,6 +1,6 @@
 /** Which charts there are for what was recorded, and their lines. Pure. */
 import { readingOf, type Scope, type Unit } from "../sample/reading.ts";
-import { CGROUP, MACHINE, runOfSubject } from "../sample/schema.ts";
+import { CGROUP, MACHINE, runOfSubject } from "../sample/subject.ts";
 import type { Gpu } from "../device/schema.ts";
 
 export type Section = "run" | "gpu" | "machine";

@@ -1,6 +1,7 @@
 /** Why values are missing, and what happened: what the collector recorded, in words for a person. Pure. */
 import type { Gpu } from "../device/schema.ts";
-import { CGROUP, MACHINE, runOfSubject, type DeviceEvent, type EventKind } from "../sample/schema.ts";
+import type { DeviceEvent, EventKind } from "../sample/schema.ts";
+import { CGROUP, MACHINE, runOfSubject } from "../sample/subject.ts";
 import { gpuLabel, type HardwareChart, type Line } from "./hardware-charts.ts";
 import type { Hole } from "./hardware-lines.ts";
 

@@ -14,7 +14,7 @@ const words: Record<State, string> = {
   connecting: "Connecting",
 };
 
-function show(state: State): void {
+function showState(state: State): void {
   const dot = document.getElementById("live");
   if (!dot || dot.dataset["state"] === state) return;
   dot.dataset["state"] = state;
@@ -25,23 +25,36 @@ function show(state: State): void {
 const HIDE_AFTER_MS = 2000;
 const RETRY_MS = [500, 1000, 2000, 5000, 10_000];
 
+export interface LiveOptions {
+  /** Another stream than that of runs. */
+  path?: string;
+  /** Another stream of the page shows how the connection fares. */
+  quiet?: boolean;
+}
+
 /**
  * `handlers` by event name. `onGap` is called when events may have been missed that the collector can't repeat: reload.
  */
-export function openLive(query: Record<string, string>, handlers: LiveHandlers, onGap: () => void): Live {
+export function openLive(
+  query: Record<string, string>,
+  handlers: LiveHandlers,
+  onGap: () => void,
+  { path = "/api/v1/live", quiet = false }: LiveOptions = {},
+): Live {
   let source: EventSource | undefined;
   let lastSeq = "";
   let failures = 0;
   let retry: ReturnType<typeof setTimeout> | undefined;
   let hide: ReturnType<typeof setTimeout> | undefined;
   let closed = false;
+  const show = quiet ? () => {} : showState;
 
   function connect(): void {
     clearTimeout(retry);
     if (closed || source) return;
     const params = new URLSearchParams(query);
     if (lastSeq) params.set("after", lastSeq);
-    const opened = new EventSource(`/api/v1/live?${params}`);
+    const opened = new EventSource(`${path}?${params}`);
     source = opened;
     opened.addEventListener("open", () => {
       failures = 0;
@@ -71,7 +84,7 @@ export function openLive(query: Record<string, string>, handlers: LiveHandlers, 
   async function reconnect(): Promise<void> {
     const abort = new AbortController();
     try {
-      const { status } = await fetch(`/api/v1/live?${new URLSearchParams(query)}`, { signal: abort.signal });
+      const { status } = await fetch(`${path}?${new URLSearchParams(query)}`, { signal: abort.signal });
       if (status === 401) location.reload();
       if (status === 404 || status === 410) closed = true;
     } catch {

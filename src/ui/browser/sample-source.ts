@@ -1,0 +1,71 @@
+import type { SamplePage } from "../../sample/schema.ts";
+import { request } from "./http.ts";
+
+export interface WantedSamples {
+  subjects: readonly string[];
+  readings: readonly string[];
+  from: number;
+  to: number;
+  points: number;
+}
+
+interface Batch {
+  readings: Set<string>;
+  /** Charts that still wait for it. */
+  waiting: number;
+  abort: AbortController;
+  answer: Promise<SamplePage>;
+}
+
+/** Charts that come into sight together ask within so many ms of each other. */
+const GATHER_MS = 25;
+
+/** Readings of one device. Charts that want the same subjects over the same time share one request. */
+export class SampleSource {
+  readonly device: string;
+  private readonly batches = new Map<string, Batch>();
+
+  constructor(device: string) {
+    this.device = device;
+  }
+
+  async fetch(wanted: WantedSamples, signal: AbortSignal): Promise<SamplePage> {
+    const { subjects, from, to, points } = wanted;
+    const key = JSON.stringify([subjects, from, to, points]);
+    let batch = this.batches.get(key);
+    if (!batch) this.batches.set(key, (batch = this.open(key, wanted)));
+    for (const reading of wanted.readings) batch.readings.add(reading);
+    const { abort, answer } = batch;
+    const own = batch;
+    own.waiting++;
+    signal.addEventListener("abort", () => {
+      if (--own.waiting === 0) abort.abort();
+    });
+    const page = await answer;
+    signal.throwIfAborted();
+    return page;
+  }
+
+  private open(key: string, wanted: WantedSamples): Batch {
+    const abort = new AbortController();
+    const readings = new Set<string>();
+    const send = async (): Promise<SamplePage> => {
+      await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
+      this.batches.delete(key);
+      return this.query({ ...wanted, readings: [...readings] }, abort.signal);
+    };
+    return { readings, waiting: 0, abort, answer: send() };
+  }
+
+  /** All readings where none are named. */
+  query({ subjects, readings, from, to, points }: WantedSamples, signal?: AbortSignal): Promise<SamplePage> {
+    const query = new URLSearchParams({
+      from: String(from),
+      to: String(to),
+      points: String(points),
+      subjects: subjects.map((subject) => subject || "machine").join(","),
+    });
+    if (readings.length > 0) query.set("readings", readings.join(","));
+    return request<SamplePage>(`/api/v1/devices/${this.device}/samples?${query}`, signal ? { signal } : {});
+  }
+}
