@@ -50,7 +50,15 @@ export const readings = {
   "cpu.system": { ...machine, ...ratio, title: "System", chart: "cpu.modes" },
   "cpu.iowait": { ...machine, ...ratio, title: "Waiting for disks", chart: "cpu.modes" },
   "cpu.steal": { ...machine, ...ratio, title: "Stolen by the hypervisor", chart: "cpu.modes" },
-  "cpu.core.utilization": { ...machine, ...ratio, title: "Cores", chart: "cpu.cores", part: "core" },
+  // The kernel counts a core's time in hundredths of a second; finer digits would be noise, times the number of cores.
+  "cpu.core.utilization": {
+    ...machine,
+    ...ratio,
+    resolution: 0.01,
+    title: "Cores",
+    chart: "cpu.cores",
+    part: "core",
+  },
   "cpu.cores": {
     scopes: ["cgroup"],
     unit: "cores",
