@@ -45,11 +45,20 @@ CREATE TABLE sample_chunk (
   start REAL NOT NULL,
   last REAL NOT NULL,
   count INTEGER NOT NULL,
+  -- 1 for one of the lowest tier that the tiers above do not hold yet.
+  open INTEGER NOT NULL DEFAULT 0,
   data BLOB NOT NULL
 );
 
 CREATE UNIQUE INDEX sample_chunk_start ON sample_chunk (device, subject, tier, start);
 CREATE INDEX sample_chunk_age ON sample_chunk (tier, last);
+-- What there is of a run, on any device.
+CREATE INDEX sample_chunk_subject ON sample_chunk (subject);
+CREATE INDEX sample_chunk_open ON sample_chunk (open) WHERE open = 1;
+
+-- One row: journal entries up to `seq` have no sample that is not in a chunk.
+CREATE TABLE sample_sealed (seq INTEGER NOT NULL);
+INSERT INTO sample_sealed (seq) VALUES (0);
 
 -- When a writer's process started, in ticks since boot: with its pid it is one process and no other.
 ALTER TABLE writer ADD COLUMN start INTEGER;

@@ -1,10 +1,12 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { readDeviceId } from "./device/identity.ts";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
 import { createSeriesStore, type SeriesStore, type SeriesStoreOptions } from "./metric/store.ts";
 import { isProcessAlive, readBootId } from "./run/machine.ts";
 import { createPresence, type Presence } from "./run/presence.ts";
+import { createLatest, type Latest } from "./sample/latest.ts";
 import { backupDatabaseNow } from "./store/backup.ts";
 import { createBus, type Bus } from "./store/bus.ts";
 import { createCounters, type Counters } from "./store/counters.ts";
@@ -19,6 +21,7 @@ import {
 } from "./store/open.ts";
 import { createPruner, type Pruner } from "./store/prune.ts";
 import { createQuota, type Quota, type QuotaOptions } from "./store/quota.ts";
+import { createSampleStore, type SampleStore, type SampleStoreOptions } from "./store/sample-store.ts";
 import { createTrimmer, type TrimmerOptions } from "./store/trim.ts";
 
 /** All a verb may need. */
@@ -32,6 +35,11 @@ export interface Collector {
   readonly presence: Presence;
   readonly logs: Logs;
   readonly series: SeriesStore;
+  readonly samples: SampleStore;
+  /** What devices read last, not yet durable. */
+  readonly latest: Latest;
+  /** This machine's id. */
+  readonly device: string;
   readonly quota: Quota;
   readonly pruner: Pruner;
   /** ms since the epoch. */
@@ -50,6 +58,10 @@ export interface CollectorOptions {
   onListenerError?: (error: unknown) => void;
   /** Sizes and limits of the metrics' store, for tests and benchmarks. */
   series?: Omit<SeriesStoreOptions, "onFatal" | "onFull" | "onWorkerLost" | "journalPosition">;
+  /** Sizes, times and retention of samples. */
+  samples?: Omit<SampleStoreOptions, "onFatal" | "onFull" | "journalPosition" | "isDeleted">;
+  /** This machine's id, for tests. */
+  device?: string;
   /** How much of the journal stays though it is sealed. */
   trim?: Omit<TrimmerOptions, "onFatal">;
   quota?: QuotaOptions;
@@ -62,6 +74,8 @@ export function openCollector({
   onFatal,
   onListenerError = onFatal,
   series: seriesOptions,
+  samples: sampleOptions,
+  device,
   trim: trimOptions,
   quota: quotaOptions,
 }: CollectorOptions): Collector {
@@ -79,10 +93,11 @@ export function openCollector({
   const bus = createBus(onListenerError);
   const counters = createCounters(connection);
   const onFull = () => quota.full();
+  const isDeleted = (run: string) => counters.find(run)?.deleted === true;
   const journal = createJournal(connection, bus, {
     onFatal,
     onRejected: (runs) => counters.reload(runs),
-    isDeleted: (run) => counters.find(run)?.deleted === true,
+    isDeleted,
     onFull,
   });
   const quota = createQuota(connection, journal, dataDir, quotaOptions);
@@ -96,9 +111,17 @@ export function openCollector({
     ...seriesOptions,
   });
   journal.register(series.applier);
+  const samples = createSampleStore(connection, {
+    onFatal,
+    onFull,
+    journalPosition: journal.position,
+    isDeleted,
+    ...sampleOptions,
+  });
+  journal.register(samples.applier);
   journal.replay();
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
-  const pruner = createPruner(connection, [series, logs], { onFatal });
+  const pruner = createPruner(connection, [series, logs, samples], { onFatal });
   bus.subscribe(({ kind, run }) => {
     if (kind !== "run.deleted" && kind !== "run.pruned") return;
     counters.delete(run);
@@ -115,6 +138,9 @@ export function openCollector({
     presence: createPresence({ now, boot: readBootId(), isProcessAlive }),
     logs,
     series,
+    samples,
+    latest: createLatest(onListenerError),
+    device: device ?? readDeviceId(dataDir),
     quota,
     pruner,
     now,
@@ -123,6 +149,7 @@ export function openCollector({
         await journal.settled();
         logs.seal();
         await series.seal();
+        await samples.seal();
         await trimmer.trimAll();
         await pruner.vacuum(true);
       })();
@@ -136,6 +163,7 @@ export function openCollector({
       trimmer.close();
       logs.close();
       series.close();
+      samples.close();
       await pruner.close();
       closeConnection(connection);
     },

@@ -43,3 +43,7 @@ export interface Entry extends NewEntry {
 
 /** In the place of a run's id in entries of a device: no run's id holds a colon. */
 export const deviceStream = (device: string): string => `device:${device}`;
+
+/** The device of a stream; undefined for a run. */
+export const deviceOfStream = (stream: string): string | undefined =>
+  stream.startsWith("device:") ? stream.slice(7) : undefined;

@@ -1,5 +1,5 @@
 import type { Collector } from "../collector.ts";
-import type { Entry } from "../entry.ts";
+import { deviceOfStream, type Entry } from "../entry.ts";
 import type { OpenLines } from "../log/open.ts";
 import type { LogLine } from "../log/schema.ts";
 import type { MetricBatch } from "../metric/batch.ts";
@@ -129,7 +129,8 @@ function addTo(tick: Tick, { kind, data }: Pick<Announcement, "kind" | "data">):
   if (kind === "metric.appended") tick.addRecords(data as MetricBatch);
   else if (kind === "log.appended") tick.addLines(data as LogLine[]);
   else if (kind === "log.open") tick.setOpen(data as OpenLines);
-  else tick.setRun({ ...(data as Run), deleted: kind === "run.deleted" || kind === "run.pruned" });
+  else if (kind.startsWith("run."))
+    tick.setRun({ ...(data as Run), deleted: kind === "run.deleted" || kind === "run.pruned" });
 }
 
 /** The id stands on the last event alone: whoever loses the connection in the middle gets the tick again, not half of it. */
@@ -153,6 +154,8 @@ function missed(collector: Collector, run: string | undefined, after: number | u
   for (let from = after; from < last;) {
     const entries = collector.journal.read(from, READ_ENTRIES);
     for (const entry of entries) {
+      // What devices said in the night is no reason to load everything anew in the morning.
+      if (deviceOfStream(entry.run) !== undefined) continue;
       bytes += entry.payload.byteLength;
       if (run !== undefined && entry.run !== run) continue;
       // A run's state is not in its entries as listings show it: the page asks for it anew.
@@ -165,8 +168,10 @@ function missed(collector: Collector, run: string | undefined, after: number | u
   return ready + textOf(ticks, last);
 }
 
-const decode = (entry: Entry): unknown =>
-  entry.kind === "metric.appended" ? decodeBatch(entry) : unpackLines(entry);
+function decode(entry: Entry): unknown {
+  if (entry.kind === "metric.appended") return decodeBatch(entry);
+  return entry.kind === "log.appended" ? unpackLines(entry) : undefined;
+}
 
 function sendOpenLines({ logs }: Collector, run: string, stream: EventStream): void {
   const { stdout, stderr } = logs.open.get(run);

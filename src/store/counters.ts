@@ -1,5 +1,5 @@
 import { CollectorError } from "../error.ts";
-import type { EntryKind } from "../entry.ts";
+import { deviceOfStream, type EntryKind } from "../entry.ts";
 import type { Connection } from "./open.ts";
 
 /** What a writer's next batch must be. */
@@ -55,7 +55,10 @@ export function createCounters(connection: Connection): Counters {
   const countersByRun = new Map<string, RunCounter>();
 
   function find(run: string): RunCounter | undefined {
-    return countersByRun.get(run) ?? load(run);
+    const counter = countersByRun.get(run);
+    // Asked for each entry of a device, which has no run's numbers.
+    if (counter || deviceOfStream(run) !== undefined) return counter;
+    return load(run);
   }
 
   function load(run: string): RunCounter | undefined {
@@ -138,7 +141,8 @@ export function createCounters(connection: Connection): Counters {
       if (counter) counter.deleted = true;
     },
     reload(runs) {
-      const only = new Set(runs);
+      const only = new Set([...runs].filter((run) => deviceOfStream(run) === undefined));
+      if (only.size === 0) return;
       for (const run of only) countersByRun.delete(run);
       readJournal(only);
     },

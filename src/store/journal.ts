@@ -338,8 +338,10 @@ function toEntry({ client_seq, next_step, ...row }: EntryRow): Entry {
   return { ...row, payload: bytesOf(row.payload), clientSeq: client_seq, nextStep: next_step };
 }
 
-/** Records and lines, which take numbers; all else steers runs. */
-const isData = ({ entry }: Pending) => entry.ordinal !== null;
+/** Records and lines, which take numbers, and samples; all else steers runs, or says what a device is. */
+const isData = ({ entry }: Pending) => entry.ordinal !== null || isSample(entry);
+
+const isSample = ({ kind }: NewEntry) => kind === "sample.appended";
 
 export function diskFull(cause?: unknown): CollectorError {
   return new CollectorError("disk-full", "The disk is full: nothing was stored.", {

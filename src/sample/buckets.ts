@@ -1,0 +1,133 @@
+import { roundMean, type RolledColumn } from "../store/sample-rollup.ts";
+import { splitKey, type ReadingKey } from "./reading.ts";
+import type { SampleSeries } from "./schema.ts";
+
+/** One reading of one subject, bucket by bucket. */
+interface Series {
+  subject: string;
+  key: ReadingKey;
+  count: Float64Array;
+  sum: Float64Array;
+  min: Float64Array;
+  max: Float64Array;
+}
+
+/** What a query gathers: the same buckets of time for all its series. */
+export class SampleBuckets {
+  private readonly series = new Map<string, Series>();
+  private readonly first: number;
+  private readonly length: number;
+  private readonly step: number;
+
+  constructor(from: number, to: number, step: number) {
+    this.step = step;
+    this.first = Math.floor(from / step);
+    this.length = countBuckets(from, to, step);
+  }
+
+  /** ms in which the first bucket begins, and behind the last. */
+  get from(): number {
+    return this.first * this.step;
+  }
+
+  get to(): number {
+    return (this.first + this.length) * this.step;
+  }
+
+  /** The bucket of each time; -1 where it is in none, or `skips` it. */
+  place(times: Float64Array, skips: (time: number) => boolean): { buckets: Int32Array; any: boolean } {
+    const buckets = new Int32Array(times.length);
+    let any = false;
+    for (let row = 0; row < times.length; row++) {
+      const time = times[row]!;
+      const bucket = Math.floor(time / this.step) - this.first;
+      const isIn = bucket >= 0 && bucket < this.length && !skips(time);
+      buckets[row] = isIn ? bucket : -1;
+      any ||= isIn;
+    }
+    return { buckets, any };
+  }
+
+  /** `values` has only what is there: as many as there are rows with a count. */
+  addRaw(subject: string, key: ReadingKey, buckets: Int32Array, count: Float64Array, values: Float64Array) {
+    const { count: counts, sum, min, max } = this.seriesOf(subject, key);
+    for (let row = 0, at = 0; row < buckets.length; row++) {
+      if (count[row] === 0) continue;
+      const value = values[at++]!;
+      const bucket = buckets[row]!;
+      if (bucket < 0) continue;
+      counts[bucket]!++;
+      sum[bucket]! += value;
+      if (!(value >= min[bucket]!)) min[bucket] = value;
+      if (!(value <= max[bucket]!)) max[bucket] = value;
+    }
+  }
+
+  addRolled(subject: string, key: ReadingKey, buckets: Int32Array, column: RolledColumn): void {
+    const { count: counts, sum, min, max } = this.seriesOf(subject, key);
+    const { count } = column;
+    for (let row = 0, at = 0; row < buckets.length; row++) {
+      const n = count[row]!;
+      if (n === 0) continue;
+      const index = at++;
+      const bucket = buckets[row]!;
+      if (bucket < 0) continue;
+      counts[bucket]! += n;
+      sum[bucket]! += n * column.mean[index]!;
+      if (!(column.min[index]! >= min[bucket]!)) min[bucket] = column.min[index]!;
+      if (!(column.max[index]! <= max[bucket]!)) max[bucket] = column.max[index]!;
+    }
+  }
+
+  private seriesOf(subject: string, key: ReadingKey): Series {
+    const id = `${subject}\n${key}`;
+    let series = this.series.get(id);
+    if (!series) {
+      const column = () => new Float64Array(this.length);
+      series = {
+        subject,
+        key,
+        count: column(),
+        sum: column(),
+        min: column().fill(NaN),
+        max: column().fill(NaN),
+      };
+      this.series.set(id, series);
+    }
+    return series;
+  }
+
+  /** Buckets in which nothing was read at all are left out. */
+  finish(): { times: number[]; series: SampleSeries[] } {
+    const all = [...this.series.values()];
+    const used: number[] = [];
+    for (let bucket = 0; bucket < this.length; bucket++)
+      if (all.some(({ count }) => count[bucket]! > 0)) used.push(bucket);
+    const series = all.flatMap((one) =>
+      one.count.some((count) => count > 0) ? [finishSeries(one, used)] : [],
+    );
+    return { times: used.map((bucket) => (this.first + bucket) * this.step), series };
+  }
+}
+
+export const countBuckets = (from: number, to: number, step: number): number =>
+  Math.floor(to / step) - Math.floor(from / step) + 1;
+
+function finishSeries({ subject, key, count, sum, min, max }: Series, used: number[]): SampleSeries {
+  const { name, part } = splitKey(key);
+  const mean: (number | null)[] = [];
+  let isFlat = true;
+  for (const bucket of used) {
+    if (count[bucket] === 0) {
+      mean.push(null);
+      continue;
+    }
+    mean.push(roundMean(key, min[bucket]!, sum[bucket]! / count[bucket]!, max[bucket]!));
+    isFlat &&= min[bucket] === max[bucket];
+  }
+  const head = { subject, reading: name, part, mean };
+  if (isFlat) return head;
+  const valuesOf = (column: Float64Array) =>
+    used.map((bucket) => (count[bucket] === 0 ? null : column[bucket]!));
+  return { ...head, min: valuesOf(min), max: valuesOf(max) };
+}
