@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 
 /** Identity of this boot of this machine: pids mean nothing beyond it. undefined where the system tells none. */
 export function readBootId(): string | undefined {
@@ -30,3 +31,24 @@ export function readProcessStart(pid: number | "self"): number | undefined {
     return undefined;
   }
 }
+
+/**
+ * The folder of a process's control group (version 2); undefined where there is none, or where what we see of the tree does not
+ * reach it, as from inside a container.
+ */
+export function findCgroupFolder(pid: number | "self"): string | undefined {
+  try {
+    const path = /^0::(\/.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, "utf8"))?.[1];
+    const [, root, mount] =
+      /^\d+ \d+ \S+ (\S+) (\S+) .* - cgroup2 /m.exec(readFileSync("/proc/self/mountinfo", "utf8")) ?? [];
+    if (path === undefined || root === undefined || mount === undefined || path.includes("/.."))
+      return undefined;
+    if (root === "/") return join(mount, path);
+    return path === root || path.startsWith(`${root}/`) ? join(mount, path.slice(root.length)) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The control group that `launch` makes for a run's program, beside or inside its own. */
+export const cgroupNameOf = (run: string): string => `binnacle-${run}`;
