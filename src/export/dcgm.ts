@@ -173,6 +173,13 @@ export const fields: readonly Field[] = [
     help: "Whether remapping of rows is pending",
   },
   {
+    reading: "gpu.retired_pages",
+    // DCGM has it by cause, which the reader doesn't ask for.
+    name: "binnacle_gpu_retired_pages",
+    kind: "gauge",
+    help: "Pages of GPU memory that were retired.",
+  },
+  {
     reading: "gpu.graphics.active",
     name: "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
     kind: "gauge",

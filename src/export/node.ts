@@ -355,6 +355,11 @@ function exportKernelTables(to: Exposition, tables: KernelTables): void {
     "Maximum size of connection tracking table.",
     tables.connections?.limit,
   );
+  to.family(
+    "node_pressure_irq_stalled_seconds_total",
+    "counter",
+    "Total time in seconds no process could make progress due to IRQ congestion",
+  ).add(tables.interruptStall);
   const arp = to.family("node_arp_entries", "gauge", "ARP entries by device");
   for (const [device, entries] of tables.arp ?? []) arp.add(entries, { device });
 

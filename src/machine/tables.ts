@@ -61,6 +61,8 @@ export interface KernelTables {
   files?: { allocated: number; maximum: number };
   entropy?: { available: number; poolSize: number };
   connections?: { entries: number; limit: number };
+  /** Seconds in which interrupts kept all tasks from running; newer kernels only. */
+  interruptStall?: number;
   /** Neighbours known to each interface. */
   arp?: Map<string, number>;
   links?: Link[];
@@ -147,6 +149,7 @@ export function readTables(root: string): KernelTables {
     "/proc/sys/net/netfilter/nf_conntrack_max",
   );
   const arp = read("/proc/net/arp");
+  const stall = /^full .*total=(\d+)/m.exec(read("/proc/pressure/irq") ?? "")?.[1];
   const links = readLinks(root, read);
   const own = readOwn(root, read);
   return {
@@ -160,6 +163,7 @@ export function readTables(root: string): KernelTables {
     ...(files?.length === 3 && { files: { allocated: files[0]!, maximum: files[2]! } }),
     ...(entropy && { entropy: { available: entropy[0], poolSize: entropy[1] } }),
     ...(connections && { connections: { entries: connections[0], limit: connections[1] } }),
+    ...(stall !== undefined && { interruptStall: Number(stall) / 1e6 }),
     ...(arp !== undefined && { arp: parseArp(arp) }),
     ...(links && { links }),
     ...(own && { own }),
