@@ -3,18 +3,18 @@
  * them as they are; rates.ts makes readings of two of them. What a machine does not have is absent.
  */
 
-/** Seconds since boot. guest is inside user, guestNice inside nice. */
+/** Seconds since boot. guest is inside user, guestNice inside nice. What macOS does not tell is optional. */
 export interface CpuTimes {
   user: number;
   nice: number;
   system: number;
   idle: number;
-  iowait: number;
-  irq: number;
-  softirq: number;
-  steal: number;
-  guest: number;
-  guestNice: number;
+  iowait?: number;
+  irq?: number;
+  softirq?: number;
+  steal?: number;
+  guest?: number;
+  guestNice?: number;
 }
 
 /** What macOS does not tell is optional. */
@@ -77,7 +77,7 @@ export interface FileSystem {
   available: number;
   files?: number;
   filesFree?: number;
-  readOnly: boolean;
+  readOnly?: boolean;
   /** Counts once, however many mounts show it. */
   counted: boolean;
 }
