@@ -6,6 +6,9 @@
  * All calls are made by one thread, and each may block for as long as the driver likes.
  */
 
+import { useAddons } from "./addons.ts";
+import { libraryCandidates } from "./library.ts";
+
 /** The value of a call that may fail. `value === undefined` tells a failure, whose code says why. */
 export type Result<T> = { readonly code: 0; readonly value: T } | Failure;
 export interface Failure {
@@ -247,3 +250,33 @@ export interface OpenOptions {
 export type Opened =
   | { readonly nvml: Nvml; readonly reason: null }
   | { readonly nvml: undefined; readonly reason: string; readonly found: boolean };
+
+/** Looks for the library and loads it, and with it all that calling it needs; nothing of that is loaded before. */
+export async function openNvml({ path, addons, onCall }: OpenOptions = {}): Promise<Opened> {
+  const chosen = path ?? (process.env["BINNACLE_NVML"] || undefined);
+  const candidates = libraryCandidates({ path: chosen });
+  if (candidates.length === 0)
+    return {
+      nvml: undefined,
+      found: false,
+      reason:
+        chosen === undefined
+          ? "NVIDIA's library (libnvidia-ml.so.1) is not on this machine."
+          : `There is no NVIDIA library at ${chosen}; BINNACLE_NVML takes an absolute path.`,
+    };
+  if (addons !== undefined) useAddons(addons);
+  let reason = "";
+  try {
+    const { bindNvml } = await import("./binding.ts");
+    for (const candidate of candidates)
+      try {
+        return { nvml: bindNvml(candidate, onCall), reason: null };
+      } catch (error) {
+        // Of another architecture, or for another C library.
+        reason ||= `Can't load ${candidate}: ${(error as Error).message}`;
+      }
+  } catch (error) {
+    reason = (error as Error).message;
+  }
+  return { nvml: undefined, found: true, reason };
+}
