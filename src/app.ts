@@ -1,3 +1,4 @@
+import { deviceRoutes } from "./api/devices.ts";
 import { documentRoutes } from "./api/document.ts";
 import { heartbeatRoutes } from "./api/heartbeat.ts";
 import { healthRoutes } from "./api/health.ts";
@@ -56,6 +57,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", overlayRoutes(edge));
   app.route("/api/v1", logRoutes(edge));
   app.route("/api/v1", liveRoutes(edge));
+  app.route("/api/v1", deviceRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
 

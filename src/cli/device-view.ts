@@ -195,7 +195,7 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
   const notes = readerNotes(gpu_reader);
   const lines: Lines = notes.length > 0 ? [[], ...notes] : [];
   if (gpus.length === 0) return lines;
-  const rows = inOrder(gpus).map((gpu) => ({ gpu, values: valuesOf(view, gpu.uuid) }));
+  const rows = inOrder(gpus).map((gpu) => ({ gpu, values: gpu.lost ? {} : valuesOf(view, gpu.uuid) }));
   const cells = (cell: (values: Values, gpu: Gpu) => Span[] | string): Span[][] =>
     rows.map(({ gpu, values }) => {
       const made = cell(values, gpu);
@@ -244,17 +244,17 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
 }
 
 /** Each MIG instance behind its GPU. */
-function inOrder(gpus: Gpu[]): Gpu[] {
+export function inOrder(gpus: Gpu[]): Gpu[] {
   const place = (gpu: Gpu) => gpus.find(({ uuid }) => uuid === gpu.parent)?.index ?? gpu.index;
   const within = (gpu: Gpu) =>
     gpu.parent === null ? -1 : (gpu.gpu_instance ?? 0) * 1000 + (gpu.compute_instance ?? 0);
   return gpus.toSorted((left, right) => place(left) - place(right) || within(left) - within(right));
 }
 
-const gpuNumber = (gpu: Gpu) =>
+export const gpuNumber = (gpu: Gpu) =>
   gpu.parent === null ? String(gpu.index) : `${gpu.gpu_instance ?? "?"}/${gpu.compute_instance ?? "?"}`;
 
-const gpuName = (gpu: Gpu) =>
+export const gpuName = (gpu: Gpu) =>
   gpu.parent === null ? oneLine(gpu.name).replace(/^NVIDIA /, "") : `MIG ${gpu.profile ?? oneLine(gpu.name)}`;
 
 function temperature(values: Values, gpu: Gpu): Span[] {
@@ -353,17 +353,19 @@ function gpusOf(values: Values, gpus: Gpu[]): string {
   return numbers.length > 0 ? numbers.join(",") : "-";
 }
 
-/** Both where both fit; else each has its part, and says how much of it is not shown. */
+/** Both where both fit; else the GPUs first, and each says how much of it is not shown. */
 function share(gpus: Lines, runs: Lines, room: number): Lines {
   if (gpus.length + runs.length <= room) return [...gpus, ...runs];
-  const forRuns = Math.min(runs.length, Math.max(4, Math.floor(room / 3)));
-  const forGpus = Math.min(gpus.length, Math.max(0, room - forRuns));
+  const forRuns = Math.min(runs.length, Math.floor(room / 3));
+  const forGpus = Math.min(gpus.length, room - (forRuns < LEAST_LINES ? 0 : forRuns));
   return [...shorten(gpus, forGpus), ...shorten(runs, room - forGpus)];
 }
 
+/** A blank, a heading, a row and the word of what is hidden. */
+const LEAST_LINES = 4;
+
 function shorten(lines: Lines, room: number): Lines {
   if (lines.length <= room) return lines;
-  if (room <= 0) return [];
-  const hidden = lines.length - room + 1;
-  return [...lines.slice(0, room - 1), [dim(`${hidden} more`)]];
+  if (room < LEAST_LINES) return [];
+  return [...lines.slice(0, room - 1), [dim(`${lines.length - room + 1} more`)]];
 }

@@ -96,7 +96,8 @@ export function table(columns: Column[], width: number, look: Look): Span[][] {
     shown.flatMap((column, index) => {
       const cell = ascii(cellOf(column));
       const blank = { text: " ".repeat(Math.max(0, widths.get(column)! - widthOfSpans(cell))) };
-      const gap = { text: index === shown.length - 1 ? "" : "  " };
+      const gap = { text: "  " };
+      if (index === shown.length - 1) return column.right ? [blank, ...cell] : cell;
       return column.right ? [blank, ...cell, gap] : [...cell, blank, gap];
     });
   const titles = lineOf(({ title }) => [{ text: title, style: "dim" }]);

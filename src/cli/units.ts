@@ -8,13 +8,13 @@ function scaleOf(value: number): number {
   return scale;
 }
 
-const digits = (value: number) =>
-  value < 99.95 && value !== Math.round(value) ? value.toFixed(1) : value.toFixed(0);
+/** Always as many digits: a figure that changes its width each second cannot be read. */
+const digits = (value: number, scale: number) => value.toFixed(scale > 0 && value < 99.95 ? 1 : 0);
 
 export function bytes(value: number | undefined): string {
   if (value === undefined) return "-";
   const scale = scaleOf(value);
-  return `${digits(value / 1024 ** scale)} ${units[scale]}`;
+  return `${digits(value / 1024 ** scale, scale)} ${units[scale]}`;
 }
 
 export const bytesASecond = (value: number | undefined) => (value === undefined ? "-" : `${bytes(value)}/s`);
@@ -23,7 +23,7 @@ export const bytesASecond = (value: number | undefined) => (value === undefined 
 export function bytesOf(used: number | undefined, total: number | undefined): string {
   if (total === undefined || used === undefined) return bytes(used);
   const scale = scaleOf(total);
-  return `${digits(used / 1024 ** scale)}/${digits(total / 1024 ** scale)} ${units[scale]}`;
+  return `${digits(used / 1024 ** scale, scale)}/${digits(total / 1024 ** scale, scale)} ${units[scale]}`;
 }
 
 /** Of a share, 0…1. */

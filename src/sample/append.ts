@@ -4,6 +4,7 @@ import { CollectorError } from "../error.ts";
 import { packSamples, SAMPLE_BATCH_VERSION } from "../store/sample-batch.ts";
 import { roundReading, splitKey } from "./reading.ts";
 import type { Sample } from "./schema.ts";
+import { writeSeen } from "./seen.ts";
 
 /** Of one batch; each may open a block of its own. */
 const MAX_SAMPLES = 10_000;
@@ -40,6 +41,7 @@ export async function appendSamples(collector: Collector, device: string, sample
         payload,
       },
       kept,
+      writeSeen(collector, device, kept.at(-1)!.time),
     );
   } catch (error) {
     if (!(error instanceof CollectorError) || error.code !== "disk-full") throw error;

@@ -1,6 +1,10 @@
+import { CollectorError } from "../error.ts";
 import { roundMean, type RolledColumn } from "../store/sample-rollup.ts";
 import { splitKey, type ReadingKey } from "./reading.ts";
 import type { SampleSeries } from "./schema.ts";
+
+/** Buckets of all series together: 32 MB of memory, and as much again as an answer. */
+const MAX_CELLS = 1_000_000;
 
 /** One reading of one subject, bucket by bucket. */
 interface Series {
@@ -83,6 +87,12 @@ export class SampleBuckets {
     const id = `${subject}\n${key}`;
     let series = this.series.get(id);
     if (!series) {
+      if ((this.series.size + 1) * this.length > MAX_CELLS)
+        throw new CollectorError(
+          "too-large",
+          `${this.length} points of more than ${this.series.size} readings are too many for one answer.`,
+          { hint: "Ask for fewer points, or name subjects and readings." },
+        );
       const column = () => new Float64Array(this.length);
       series = {
         subject,
