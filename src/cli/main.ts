@@ -33,6 +33,11 @@ export const commands: Record<string, Listed> = {
   version: { summary: "print the version", load: () => import("./version.ts") },
 };
 
+/** Started by other commands; nobody types them, and no listing has them. */
+const internal: Record<string, Listed> = {
+  "gpu-reader": { summary: "read GPUs for the collector", load: () => import("./gpu-reader.ts") },
+};
+
 const loadCommands = () =>
   Promise.all(Object.values(commands).map(async ({ load }) => (await load()).command as AnyCommand));
 
@@ -60,7 +65,7 @@ async function dispatch(argv: string[], program: string): Promise<number> {
 
   const name = nameOf(words);
   if (name === undefined) return suggest(words, program);
-  const { command } = await commands[name]!.load();
+  const { command } = await (commands[name] ?? internal[name])!.load();
   const args = [...leading, ...words.slice(name.split(" ").length)];
   const parsed = parseInvocation(command, args, { program, loadCommands });
   if (!parsed.help) return withItsHelp(command.name, () => command.run(parsed.invocation));
@@ -92,7 +97,7 @@ function splitLeadingFlags(argv: string[]): [leading: string[], words: string[]]
 
 function nameOf(words: string[]): string | undefined {
   const candidates = [words.slice(0, 2).join(" "), words[0]!];
-  return candidates.find((name) => Object.hasOwn(commands, name));
+  return candidates.find((name) => Object.hasOwn(commands, name) || Object.hasOwn(internal, name));
 }
 
 async function suggest(words: string[], program: string): Promise<number> {

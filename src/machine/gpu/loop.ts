@@ -7,7 +7,7 @@ import { nextTick } from "./schedule.ts";
 import { absent, statusOf } from "./status.ts";
 
 export interface LoopOptions {
-  open(): Opened;
+  open(): Promise<Opened>;
   /** How long a second is, ms. */
   second: number;
   root: string;
@@ -16,28 +16,29 @@ export interface LoopOptions {
 const STDOUT = 1;
 
 /** Resolves with the exit code. */
-export function runReader({ open, second, root }: LoopOptions): Promise<number> {
+export async function runReader({ open, second, root }: LoopOptions): Promise<number> {
   const out = createLines();
   const send = (message: ReaderMessage) => out.add(JSON.stringify(message));
   const beat = () => {
     send({ kind: "beat", time: Date.now() });
     out.flush();
   };
+  // Its parent has ended, however it did.
+  for (const event of ["end", "close", "error"]) process.stdin.once(event, () => process.exit(0));
+  process.stdin.resume();
+
+  beat();
+  const { nvml, reason } = await open();
+  if (!nvml) {
+    send({ kind: "status", time: Date.now(), reader: statusOf("absent", reason, absent(true).advice) });
+    out.flush();
+    return 0;
+  }
   return new Promise((resolve) => {
     const end = () => {
       out.flush();
       resolve(0);
     };
-    // Its parent has ended, however it did.
-    for (const event of ["end", "close", "error"]) process.stdin.once(event, end);
-    process.stdin.resume();
-
-    beat();
-    const { nvml, reason } = open();
-    if (!nvml) {
-      send({ kind: "status", time: Date.now(), reader: statusOf("absent", reason, absent(true).advice) });
-      return end();
-    }
     const reader = createReader({ nvml, send, beat, second, root });
     if (reader.start() === "end") return end();
     out.flush();

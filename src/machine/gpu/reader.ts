@@ -1,24 +1,17 @@
 /** Reads all GPUs tick by tick, and tells what it finds. Runs in a process of its own: any call may never return. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { GpuReader } from "../../device/schema.ts";
 import { actionOf, Code, codeName } from "./codes.ts";
 import { createEvents, type Events } from "./events.ts";
 import { gpuFacts } from "./facts.ts";
+import { driverVersions } from "./library.ts";
 import type { ReaderMessage } from "./message.ts";
 import { createMeter, type Meter } from "./meter.ts";
 import { instanceGpu, instancesOf, isDivided, sameInstances, type Instance } from "./mig.ts";
 import { EventType, type Device, type Nvml } from "./nvml.ts";
 import { FULL_PACE, LONG_TICK_MS, nextTurn, paceAfter, tiers } from "./schedule.ts";
-import {
-  kernelVersion,
-  libraryVersion,
-  noGpu,
-  statusOf,
-  statusOfInit,
-  type Verdict,
-  type Versions,
-} from "./status.ts";
+import { noGpu, statusOf, statusOfInit, type Verdict, type Versions } from "./status.ts";
 import { isSuspended, kernelAddress, maySuspend, pciGpus } from "./suspended.ts";
 
 export interface ReaderOptions {
@@ -102,13 +95,6 @@ export function createReader(options: ReaderOptions): Reader {
 
   const units = () => boards.flatMap(({ unit, instanceUnits }) => [unit, ...instanceUnits]);
   const processExists = (pid: number) => existsSync(join(root, "proc", String(pid)));
-  const textOf = (path: string) => {
-    try {
-      return readFileSync(join(root, path), "latin1");
-    } catch {
-      return "";
-    }
-  };
 
   function start(): Step {
     const asleep = sleeping();
@@ -137,10 +123,8 @@ export function createReader(options: ReaderOptions): Reader {
   const restart = (why: string) => endWith(statusOf("starting", why, null, versions));
 
   function failedInit(code: number): GpuReader {
-    return statusOfInit(code, versions, {
-      kernel: kernelVersion(textOf("proc/driver/nvidia/version")),
-      libraryVersion: libraryVersion(nvml.path),
-    });
+    const module = join(root, "proc/driver/nvidia/version");
+    return statusOfInit(code, versions, driverVersions(nvml.path, module));
   }
 
   const sleeping = () => pciGpus(root).filter((address) => isSuspended(address, root));

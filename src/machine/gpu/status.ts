@@ -1,6 +1,7 @@
 /** How the reader of the GPUs fares, in words: what happened, and what a person can do about it. */
 import type { GpuReader, GpuStatus } from "../../device/schema.ts";
 import { actionOf, Code, codeName } from "./codes.ts";
+import type { DriverVersions } from "./library.ts";
 
 export interface Versions {
   driver: string | null;
@@ -17,14 +18,8 @@ export const statusOf = (
   versions: Versions = NO_VERSIONS,
 ): GpuReader => ({ status, reason, advice, ...versions });
 
-/** `kernel`: version of the kernel's module, `library`: of the library's file; where they are known. */
-export interface InitContext {
-  kernel: string | null;
-  libraryVersion: string | null;
-}
-
 /** Initialising the library was answered with this code. */
-export function statusOfInit(code: number, versions: Versions, context: InitContext): GpuReader {
+export function statusOfInit(code: number, versions: Versions, files: DriverVersions): GpuReader {
   const say = (status: GpuStatus, reason: string, advice: string) =>
     statusOf(status, reason, advice, versions);
   switch (code) {
@@ -41,8 +36,8 @@ export function statusOfInit(code: number, versions: Versions, context: InitCont
         "Reinstall NVIDIA's driver; in a container, start that with NVIDIA's container toolkit (--gpus all).",
       );
     case Code.LIB_RM_VERSION_MISMATCH: {
-      const { kernel, libraryVersion } = context;
-      const which = kernel && libraryVersion ? ` (kernel ${kernel}, library ${libraryVersion})` : "";
+      const { module, library } = files;
+      const which = module && library ? ` (kernel ${module}, library ${library})` : "";
       return say(
         "mismatch",
         `NVIDIA's library and the loaded kernel driver are of different versions${which}.`,
@@ -116,11 +111,3 @@ export function retryAfter(status: GpuStatus): number {
       return 600;
   }
 }
-
-/** The version in /proc/driver/nvidia/version. */
-export const kernelVersion = (text: string): string | null =>
-  /^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)*)\s/m.exec(text)?.[1] ?? null;
-
-/** The version at the end of the library's real name: libnvidia-ml.so.535.104.05. */
-export const libraryVersion = (path: string): string | null =>
-  /\.so\.(\d+\.\d+(?:\.\d+)*)$/.exec(path)?.[1] ?? null;
