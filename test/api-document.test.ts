@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { z } from "zod";
 import { descriptionOf } from "../src/api/route.ts";
+import { registerDevice } from "../src/device/register.ts";
+import { appendSamples } from "../src/sample/append.ts";
+import { recordEvents } from "../src/sample/event.ts";
 import { createTestCollector, type TestCollector, type TestRequest } from "./helpers/collector.ts";
+import { DEVICE, facts, gpuValues, machineValues } from "./helpers/device.ts";
 
 /** Made for people in a browser, or for Prometheus; they are no part of the API. */
 const PAGES = new Set([
@@ -113,6 +117,11 @@ const examples: Example[] = [
   { route: "GET /api/v1/runs/:id/points", path: "/api/v1/runs/1/points?key=odd&points=10", status: 200 },
   { route: "GET /api/v1/runs/:id/points", path: "/api/v1/runs/1/points?key=text", status: 200 },
   { route: "GET /api/v1/runs/:id/logs", path: "/api/v1/runs/1/logs", status: 200 },
+  { route: "GET /api/v1/devices", path: "/api/v1/devices", status: 200 },
+  { route: "GET /api/v1/devices/:id", path: "/api/v1/devices/node1", status: 200 },
+  { route: "GET /api/v1/devices/:id/samples", path: `/api/v1/devices/${DEVICE}/samples`, status: 200 },
+  { route: "GET /api/v1/devices/:id/events", path: "/api/v1/devices/3f9c/events?from=2000", status: 200 },
+  { route: "GET /api/v1/runs/:id/devices", path: "/api/v1/runs/1/devices", status: 200 },
   { route: "POST /api/v1/runs/:id/stop", path: "/api/v1/runs/1/stop", body: {}, status: 200 },
   { route: "POST /api/v1/runs/:id/finish", path: "/api/v1/runs/1/finish", body: {}, status: 200 },
   { route: "DELETE /api/v1/runs/:id", path: "/api/v1/runs/1", method: "DELETE", status: 200 },
@@ -126,6 +135,7 @@ const NO_JSON = new Set([
   "GET /python/",
   "GET /python/:file",
   "GET /api/v1/live",
+  "GET /api/v1/devices/live",
   "GET /api/v1/runs/:id/heartbeat",
   "POST /api/v1/shutdown",
   "GET /api/v1/overlay",
@@ -133,7 +143,20 @@ const NO_JSON = new Set([
 
 describe("answers keep to the document", () => {
   const schemas = new Map<string, z.ZodType>();
-  beforeAll(() => {
+  beforeAll(async () => {
+    const { collector } = at;
+    const time = Date.now();
+    const samples = [
+      { subject: "", time, values: machineValues },
+      { subject: "GPU-0", time, values: gpuValues },
+    ];
+    await registerDevice(collector, DEVICE, facts());
+    await appendSamples(collector, DEVICE, samples);
+    collector.latest.put(DEVICE, samples);
+    await recordEvents(collector, DEVICE, [
+      { subject: "GPU-0", time: 1000, kind: "gpu.lost", text: "GPU 0 fell off the bus." },
+      { subject: "GPU-0", time: 3000, kind: "gpu.xid", text: "Xid 79", detail: { xid: 79 } },
+    ]);
     for (const { method, path, handler } of at.app.routes) {
       const responses = Object.entries(descriptionOf(handler)?.responses ?? {});
       for (const [status, { content = {} }] of responses)

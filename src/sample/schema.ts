@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Json } from "../run/schema.ts";
 import { readingOf, readings, type ReadingKey } from "./reading.ts";
 import { MACHINE } from "./subject.ts";
 
@@ -49,7 +50,7 @@ export const DeviceEvent = z
     kind: EventKind,
     /** One line for a person. */
     text: z.string(),
-    detail: z.record(z.string(), z.json()),
+    detail: z.record(z.string(), Json),
   })
   .meta({ id: "DeviceEvent" });
 export type DeviceEvent = z.infer<typeof DeviceEvent>;
