@@ -280,6 +280,6 @@ test("an orderly end leaves one small file and nothing to replay", async () => {
   expect((await store.collector.series.points("r", "b"))!.points).toHaveLength(50_000);
   await store.collector.close();
   expect(readdirSync(store.dataDir)).toEqual(["binnacle.db"]);
-  expect(statSync(join(store.dataDir, "binnacle.db")).size / 50_000).toBeLessThan(40);
+  expect(statSync(join(store.dataDir, "binnacle.db")).size / 50_000).toBeLessThan(42);
   await store.reopen().catch(() => {});
 });

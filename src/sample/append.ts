@@ -2,7 +2,7 @@ import type { Collector } from "../collector.ts";
 import { deviceStream } from "../entry.ts";
 import { CollectorError } from "../error.ts";
 import { packSamples, SAMPLE_BATCH_VERSION } from "../store/sample-batch.ts";
-import { roundReading, splitKey } from "./reading.ts";
+import { roundStored, splitKey } from "./reading.ts";
 import type { Sample } from "./schema.ts";
 import { writeSeen } from "./seen.ts";
 
@@ -56,7 +56,7 @@ function cleanSample({ subject, time, values }: Sample): Sample | undefined {
   let isEmpty = true;
   for (const key in values) {
     // Without a negative zero: it is none to a sensor, and costs a column its integers.
-    const value = roundReading(splitKey(key).name, values[key]!) + 0;
+    const value = roundStored(splitKey(key).name, values[key]!) + 0;
     if (!Number.isFinite(value)) continue;
     kept[key] = value;
     isEmpty = false;

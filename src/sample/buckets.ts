@@ -1,5 +1,5 @@
 import { CollectorError } from "../error.ts";
-import { roundMean, type RolledColumn } from "../store/sample-rollup.ts";
+import { meanOf, type RolledColumn } from "../store/sample-rollup.ts";
 import { splitKey, type ReadingKey } from "./reading.ts";
 import type { SampleSeries } from "./schema.ts";
 
@@ -132,7 +132,7 @@ function finishSeries({ subject, key, count, sum, min, max }: Series, used: numb
       mean.push(null);
       continue;
     }
-    mean.push(roundMean(key, min[bucket]!, sum[bucket]! / count[bucket]!, max[bucket]!));
+    mean.push(meanOf(key, min[bucket]!, sum[bucket]! / count[bucket]!, max[bucket]!));
     isFlat &&= min[bucket] === max[bucket];
   }
   const head = { subject, reading: name, part, mean };

@@ -172,8 +172,8 @@ export const readings = {
   },
   "gpu.power": { ...gpu, unit: "W", resolution: 0.1, title: "GPU power", chart: "gpu.power" },
   "gpu.power.limit": { ...gpu, unit: "W", resolution: 0.1, title: "Power limit", chart: "gpu.power" },
-  // Since the driver was loaded; differences of it are a run's energy.
-  "gpu.energy": { ...gpu, unit: "J", resolution: 0.001, title: "GPU energy", chart: "gpu.energy" },
+  // Since the driver was loaded. A run's energy is taken of the counter itself.
+  "gpu.energy": { ...gpu, unit: "J", resolution: 0.1, title: "GPU energy", chart: "gpu.energy" },
   "gpu.clock.sm": { ...gpu, unit: "MHz", resolution: 1, title: "SM clock", chart: "gpu.clock.sm" },
   "gpu.clock.memory": {
     ...gpu,
@@ -323,4 +323,31 @@ export function roundReading(name: string, value: number): number {
   return resolution < 1
     ? Math.round(value * Math.round(1 / resolution)) / Math.round(1 / resolution)
     : Math.round(value / resolution) * resolution;
+}
+
+/** A rate is bytes over a second that is known to a millisecond: so many bits of it mean something. */
+const RATE_BITS = 10;
+
+/** As it is kept: the live value, without the digits that would cost more bytes than all others and tell nothing. */
+export function roundStored(name: string, value: number): number {
+  const rounded = roundReading(name, value);
+  return readingOf(name)?.unit === "B/s" ? roundBits(rounded, RATE_BITS) : rounded;
+}
+
+/** The mean of several kept values: a tenth finer than one of them. */
+export function roundMean(name: string, value: number): number {
+  const reading = readingOf(name);
+  if (!reading || !Number.isFinite(value)) return value;
+  const { resolution, unit } = reading;
+  if (unit === "B/s") return roundBits(Math.round(value), RATE_BITS + 1);
+  // 4096 bytes in steps of 512: whole bytes of zeros stay.
+  if (resolution > 1) return Math.round(value / (resolution / 8)) * (resolution / 8);
+  return Math.round(value * Math.round(10 / resolution)) / Math.round(10 / resolution);
+}
+
+function roundBits(value: number, bits: number): number {
+  const size = Math.abs(value);
+  if (!(size >= 2 ** bits) || !Number.isFinite(value)) return value;
+  const unit = 2 ** (Math.floor(Math.log2(size)) - bits + 1);
+  return Math.round(value / unit) * unit;
 }

@@ -1,4 +1,4 @@
-import { readingOf, splitKey, type ReadingKey } from "../sample/reading.ts";
+import { roundMean, splitKey, type ReadingKey } from "../sample/reading.ts";
 import type { SampleRows } from "./sample-block.ts";
 
 /** Seconds between two rows: as they were read, then what is left of older ones. */
@@ -57,7 +57,7 @@ export function rollRows({ times, columns }: SampleRows, tier: Tier): RolledRows
       mean[bucket] = sum / count[bucket]!;
     }
     for (let bucket = 0; bucket < starts.length; bucket++)
-      mean[bucket] = roundMean(key, min[bucket]!, mean[bucket]!, max[bucket]!);
+      mean[bucket] = meanOf(key, min[bucket]!, mean[bucket]!, max[bucket]!);
     rolled.set(key, { count, min, mean, max });
   }
   return { times: Float64Array.from(starts), columns: rolled };
@@ -100,15 +100,7 @@ function createColumn(length: number): RolledColumn {
   };
 }
 
-/** A mean tells a tenth of what a single reading tells; more digits than that cost more bytes than all else. */
-export function roundMean(key: ReadingKey, min: number, mean: number, max: number): number {
-  if (min === max) return min;
-  const resolution = readingOf(splitKey(key).name)?.resolution;
-  if (resolution === undefined || !Number.isFinite(mean)) return mean;
-  // 4096 bytes: in steps of 512, which keeps whole bytes of zeros.
-  const rounded =
-    resolution > 1
-      ? Math.round(mean / (resolution / 8)) * (resolution / 8)
-      : Math.round(mean * Math.round(10 / resolution)) / Math.round(10 / resolution);
-  return Math.min(max, Math.max(min, rounded));
+/** Rounded, and between what it is the mean of. */
+export function meanOf(key: ReadingKey, min: number, mean: number, max: number): number {
+  return min === max ? min : Math.min(max, Math.max(min, roundMean(splitKey(key).name, mean)));
 }

@@ -1,0 +1,153 @@
+/** What stored samples cost, and how fast a week of them is on a chart. In this process: samples have no way in over HTTP. */
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openCollector, type Collector } from "../../src/collector.ts";
+import { appendSamples } from "../../src/sample/append.ts";
+import { querySamples } from "../../src/sample/query.ts";
+import type { Sample } from "../../src/sample/schema.ts";
+import { createRandom } from "./load.ts";
+import type { Figures, Options } from "./measures.ts";
+import { median } from "./statistics.ts";
+
+const DEVICE = "0123456789abcdef";
+const BEGIN = 1_790_000_400_000;
+const BLOCK_SECONDS = 600;
+const READINGS = 20;
+
+/** A GPU in training, once a second, with the noise that its sensors have and in the steps in which they tell it. */
+export function createGpu(seed: number): (second: number) => Record<string, number> {
+  const random = createRandom(seed);
+  const normal = () => random() + random() + random() + random() - 2;
+  let temperature = 62;
+  let energy = 1e8 * (1 + seed);
+  return (second) => {
+    // A step of training each 40 s, with a pause for its checkpoint, and an evaluation each half an hour.
+    const busy = second % 40 < 36 ? 1 : 0.35;
+    const power = Math.min(700, 120 + 520 * busy + 18 * normal());
+    energy += power + normal();
+    temperature += 0.02 * (power / 10 - temperature) + 0.3 * normal();
+    const rate = (full: number) => Math.max(0, full * busy * (1 + 0.25 * normal()));
+    const share = (full: number) => Math.min(1, Math.max(0, full * busy + 0.03 * normal()));
+    const percent = (value: number) => Math.round(100 * value) / 100;
+    return {
+      "gpu.utilization": percent(share(0.98)),
+      "gpu.memory.activity": percent(share(0.55)),
+      "gpu.memory.used":
+        2 ** 20 * (61_000 + (Math.floor(second / 900) % 40) + (second % 1800 < 60 ? 4000 : 0)),
+      "gpu.memory.reserved": 2 ** 20 * 645,
+      "gpu.memory.total": 2 ** 20 * 81_559,
+      "gpu.temperature": Math.round(temperature),
+      "gpu.memory.temperature": Math.round(temperature + 9 + 0.5 * normal()),
+      "gpu.power": power,
+      "gpu.power.limit": 700,
+      "gpu.energy": energy,
+      "gpu.clock.sm": 1980 - 15 * Math.max(0, Math.round(2 * normal() + (power > 640 ? 6 : 0))),
+      "gpu.clock.memory": 2619,
+      "gpu.performance_state": 0,
+      "gpu.throttle": power > 655 ? 4 : 0,
+      "gpu.pcie.receive": rate(9e8),
+      "gpu.pcie.transmit": rate(3e8),
+      "gpu.nvlink.receive": rate(6e10),
+      "gpu.nvlink.transmit": rate(6e10),
+      "gpu.sm.active": share(0.83),
+      "gpu.tensor.active": share(0.41),
+    };
+  };
+}
+
+interface Filled {
+  dataDir: string;
+  points: number;
+  seconds: number;
+}
+
+/** `seconds` of so many GPUs, in chunks of every tier, and the process that wrote them ended. */
+async function fill(seconds: number, gpus: number, keep?: (key: string) => boolean): Promise<Filled> {
+  const dataDir = mkdtempSync(join(tmpdir(), "binnacle-samples-"));
+  const collector = open(dataDir);
+  const readers = Array.from({ length: gpus }, (_, gpu) => createGpu(gpu + 1));
+  const jitter = createRandom(99);
+  let points = 0;
+  for (let from = 0; from < seconds; from += BLOCK_SECONDS) {
+    const samples: Sample[] = [];
+    for (let second = from; second < Math.min(seconds, from + BLOCK_SECONDS); second++) {
+      const time = BEGIN + 1000 * second + Math.floor(4 * jitter());
+      readers.forEach((read, gpu) => {
+        const all = Object.entries(read(second));
+        const values = Object.fromEntries(keep ? all.filter(([key]) => keep(key)) : all);
+        points += Object.keys(values).length;
+        samples.push({ subject: subjectOf(gpu), time, values });
+      });
+    }
+    await appendSamples(collector, DEVICE, samples);
+    await collector.samples.finish();
+  }
+  await collector.tidy(60_000);
+  await collector.close();
+  return { dataDir, points, seconds };
+}
+
+const subjectOf = (gpu: number) => `GPU-00000000-0000-0000-0000-00000000000${gpu}`;
+
+function open(dataDir: string): Collector {
+  return openCollector({
+    dataDir,
+    onFatal(error) {
+      throw error;
+    },
+  });
+}
+
+const sizeOf = (dataDir: string) =>
+  readdirSync(dataDir)
+    .filter((name) => name.startsWith("binnacle.db"))
+    .reduce((sum, name) => sum + statSync(join(dataDir, name)).size, 0);
+
+/** Bytes a point in the file, all tiers with it, over the twenty readings of a GPU, and of the noisiest one alone. */
+export async function sampleBytes({ million }: Options): Promise<Figures> {
+  const empty = await fill(0, 0);
+  const figures: Figures = {};
+  for (const [name, keep, readings] of [
+    ["all", undefined, READINGS],
+    ["power", (key: string) => key === "gpu.power", 1],
+    ["rates", (key: string) => key.startsWith("gpu.nvlink."), 2],
+  ] as const) {
+    const gpus = 4;
+    const seconds = Math.ceil(million / readings / gpus / BLOCK_SECONDS) * BLOCK_SECONDS;
+    const { dataDir, points } = await fill(seconds, gpus, keep);
+    figures[name] = (sizeOf(dataDir) - sizeOf(empty.dataDir)) / points;
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+  rmSync(empty.dataDir, { recursive: true, force: true });
+  return figures;
+}
+
+/** A week of eight GPUs on a chart, from the file and as JSON: the first time after a start, and then. */
+export async function sampleWeek({ million }: Options): Promise<Figures> {
+  const gpus = 8;
+  // A tenth of a week where everything is to be quick.
+  const seconds = million < 1_000_000 ? 60_600 : 7 * 86_400;
+  const { dataDir } = await fill(seconds, gpus);
+  try {
+    const collector = open(dataDir);
+    const from = BEGIN;
+    const to = BEGIN + 1000 * seconds - 1;
+    const ask = async (points: number) => {
+      const begun = performance.now();
+      const page = await querySamples(collector, DEVICE, { from, to, points });
+      const json = JSON.stringify(page);
+      if (page.series.length !== gpus * READINGS) throw new Error(`${page.series.length} series`);
+      return { ms: performance.now() - begun, bytes: json.length };
+    };
+    const first = await ask(500);
+    const again: number[] = [];
+    for (let index = 0; index < 10; index++) again.push((await ask(500)).ms);
+    const fine: number[] = [];
+    for (let index = 0; index < 5; index++) fine.push((await ask(2000)).ms);
+    await collector.close();
+    return { first: first.ms, p50: median(again), fine: median(fine), bytes: first.bytes };
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}
