@@ -252,6 +252,7 @@ export function createReader(options: ReaderOptions): Reader {
     }
     tellEvents();
     const samples: { uuid: string; values: Record<string, number> }[] = [];
+    const lists: ReaderMessage[] = [];
     let verdict: Verdict = "on";
     let unknown = false;
     for (const unit of units()) {
@@ -260,7 +261,7 @@ export function createReader(options: ReaderOptions): Reader {
       const read = unit.meter.read(time, monotonic());
       if (read.lost !== undefined) lose(unit, read.lost);
       if (Object.keys(read.values).length > 0) samples.push({ uuid, values: read.values });
-      if (read.processes) send({ kind: "processes", time, uuid, processes: read.processes });
+      if (read.processes) lists.push({ kind: "processes", time, uuid, processes: read.processes });
       if (read.verdict !== "on" && verdict !== "restart") verdict = read.verdict;
       unit.unknown = read.unknown ? unit.unknown + 1 : Object.keys(read.values).length > 0 ? 0 : unit.unknown;
       unknown ||= unit.unknown >= UNKNOWN_TICKS;
@@ -268,6 +269,7 @@ export function createReader(options: ReaderOptions): Reader {
     const took = Math.round((monotonic() - began) * 10) / 10;
     const isFirst = inventoryDue;
     if (inventoryDue) tellInventory();
+    for (const list of lists) send(list);
     if (samples.length > 0) send({ kind: "samples", time, took, gpus: samples });
     else beat();
     if (verdict === "restart") return restart("The driver answers that it is not loaded any more.");

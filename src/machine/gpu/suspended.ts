@@ -31,8 +31,10 @@ export function pciGpus(root = "/"): string[] {
 }
 
 /** The kernel's form of the library's address: "00000000:3B:00.0" is "0000:3b:00.0". */
-export const kernelAddress = (busId: string): string =>
-  busId.toLowerCase().replace(/^0000(?=[\da-f]{4}:)/, "");
+export function kernelAddress(busId: string): string {
+  const [domain, ...rest] = busId.toLowerCase().split(":");
+  return [Number.parseInt(domain!, 16).toString(16).padStart(4, "0"), ...rest].join(":");
+}
 
 export const isSuspended = (address: string, root = "/"): boolean =>
   textOf(join(devicesFolder(root), address, "power/runtime_status")) === "suspended";
