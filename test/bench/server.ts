@@ -46,11 +46,15 @@ export async function until<T>(attempt: () => Promise<T>, { timeout = 30_000, pa
 }
 
 /** Starts the compiled binary on a data folder of its own: what is measured is what people run. */
-export async function startServer(dataDir = mkdtempSync(join(tmpdir(), "binnacle-bench-"))): Promise<Server> {
+export async function startServer(
+  dataDir = mkdtempSync(join(tmpdir(), "binnacle-bench-")),
+  { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {},
+): Promise<Server> {
   const port = await freePort();
   const begun = performance.now();
-  const child: ChildProcess = spawn(binary, ["start", "--port", String(port), "--data", dataDir], {
+  const child: ChildProcess = spawn(binary, ["start", "--port", String(port), "--data", dataDir, ...args], {
     stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, ...env },
   });
   await until(async () => {
     const connection = await Connection.open(port);
