@@ -59,7 +59,7 @@ export interface CollectorOptions {
   /** Sizes and limits of the metrics' store, for tests and benchmarks. */
   series?: Omit<SeriesStoreOptions, "onFatal" | "onFull" | "onWorkerLost" | "journalPosition">;
   /** Sizes, times and retention of samples. */
-  samples?: Omit<SampleStoreOptions, "onFatal" | "onFull" | "journalPosition" | "isDeleted">;
+  samples?: Omit<SampleStoreOptions, "onFatal" | "onFull" | "journalPosition" | "isDeleted" | "now">;
   /** This machine's id, for tests. */
   device?: string;
   /** How much of the journal stays though it is sealed. */
@@ -116,6 +116,8 @@ export function openCollector({
     onFull,
     journalPosition: journal.position,
     isDeleted,
+    now,
+    onExpired: () => void pruner.vacuum(),
     ...sampleOptions,
   });
   journal.register(samples.applier);

@@ -32,8 +32,11 @@ export interface Journal {
   position(): { seq: number; bytes: number };
   /** Lowest seq that an applier still needs: entries below it may go. */
   needed(): number;
-  /** While given, records and lines are rejected with it; what steers runs still passes, so that some can be deleted. */
-  refuse(reason: CollectorError | undefined): void;
+  /**
+   * While given, records, lines and samples are rejected with it, or samples alone; what steers runs still passes, so that
+   * some can be deleted.
+   */
+  refuse(reason: CollectorError | undefined, what?: "data" | "samples"): void;
   register(applier: Applier): void;
   /** Hands entries above each applier's sealed state to it, once, on start. */
   replay(): void;
@@ -93,6 +96,7 @@ export function createJournal(
   let scheduled = false;
   let stopped: CollectorError | undefined;
   let refusal: CollectorError | undefined;
+  let sampleRefusal: CollectorError | undefined;
   let waiting: (() => void)[] = [];
   let passedBytes = 0;
   let lastSeq =
@@ -119,6 +123,7 @@ export function createJournal(
   function flush(): void {
     scheduled = false;
     if (refusal) reject(queue.filter(isData), refusal);
+    if (sampleRefusal) reject(queue.filter(isSample), sampleRefusal);
     const group = takeGroup();
     if (group.length === 0) return settle();
     try {
@@ -307,8 +312,9 @@ export function createJournal(
       for (const applier of appliers.values()) lowest = Math.min(lowest, applier.lowWater?.() ?? lowest);
       return lowest;
     },
-    refuse(reason) {
-      refusal = reason;
+    refuse(reason, what = "data") {
+      if (what === "samples") sampleRefusal = reason;
+      else refusal = reason;
     },
     register: (applier) => void appliers.set(applier.kind, applier),
     replay,
@@ -339,9 +345,9 @@ function toEntry({ client_seq, next_step, ...row }: EntryRow): Entry {
 }
 
 /** Records and lines, which take numbers, and samples; all else steers runs, or says what a device is. */
-const isData = ({ entry }: Pending) => entry.ordinal !== null || isSample(entry);
+const isData = (pending: Pending) => pending.entry.ordinal !== null || isSample(pending);
 
-const isSample = ({ kind }: NewEntry) => kind === "sample.appended";
+const isSample = ({ entry }: Pending) => entry.kind === "sample.appended";
 
 export function diskFull(cause?: unknown): CollectorError {
   return new CollectorError("disk-full", "The disk is full: nothing was stored.", {

@@ -6,6 +6,9 @@ import { diskFull, type Journal } from "./journal.ts";
 import type { Connection } from "./open.ts";
 
 const CHECK_MS = 1000;
+/** Samples are left out so early that records and lines have room: what was trained is worth more than what it ran on. */
+const SAMPLES_FREE_FACTOR = 2;
+const SAMPLES_SHARE = 0.95;
 const MiB = 1024 * 1024;
 /** Written in pieces between requests. */
 const BALLAST_PIECE = 4 * MiB;
@@ -22,7 +25,7 @@ export interface QuotaOptions {
 }
 
 export interface QuotaStatus {
-  /** Why records and lines are refused; null while they are accepted. */
+  /** Why records, lines and samples are refused; null while they are accepted. */
   refusing: string | null;
   /** Times that acceptance had to be stopped since the start. */
   stops: number;
@@ -89,6 +92,8 @@ export function createQuota(
       if (freeBytes < 1.25 * ballastMissing + 2 * minFreeBytes) return;
       metFull = false;
     }
+    const isTight = freeBytes < SAMPLES_FREE_FACTOR * minFreeBytes || used() > SAMPLES_SHARE * maxBytes;
+    journal.refuse(isTight ? tooTight() : undefined, "samples");
     if (freeBytes < minFreeBytes) return refuse(`only ${mebibytes(freeBytes)} of the disk are free`);
     if (used() > maxBytes) return refuse(`the limit of ${mebibytes(maxBytes)} is reached`);
     accept();
@@ -150,6 +155,11 @@ export function createQuota(
     },
   };
 }
+
+const tooTight = () =>
+  new CollectorError("disk-full", "The disk is almost full: samples are left out.", {
+    hint: "Free some space, or delete runs (`binnacle run delete`).",
+  });
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;

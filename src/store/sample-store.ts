@@ -6,6 +6,7 @@ import { unpackSamples } from "./sample-batch.ts";
 import { BLOCK_MS, blockStart, SampleBlock } from "./sample-block.ts";
 import { SampleBlocks } from "./sample-blocks.ts";
 import { decodeRaw, SampleChunk } from "./sample-chunk.ts";
+import { createSampleRetention, type SampleRetentionOptions } from "./sample-retain.ts";
 import { chunkStart, ROLLED_TIERS, type Tier } from "./sample-rollup.ts";
 import { createSampleSealer } from "./sample-sealer.ts";
 import { createSampleTable, type ChunkPlace } from "./sample-table.ts";
@@ -44,13 +45,14 @@ export interface SampleStore {
   seal(): Promise<void>;
   /** The same, as if every block's span were over. */
   finish(): Promise<void>;
+  /** Removes what is older than its tier is kept. */
+  expire(): Promise<void>;
   /** Forgets what a run's processes read, on every device. */
   purge(run: string): Promise<void>;
   close(): void;
 }
 
-export interface SampleStoreOptions {
-  onFatal: (error: unknown) => void;
+export interface SampleStoreOptions extends SampleRetentionOptions {
   /** Sealing met a full disk. */
   onFull: () => void;
   /** How far the journal has come, entries of other kinds included: those are held up by ours, too. */
@@ -72,6 +74,10 @@ export function createSampleStore(
     onFull,
     journalPosition,
     isDeleted,
+    keepDays,
+    now,
+    monotonic,
+    onExpired,
     graceMs = GRACE_MS,
     idleMs = IDLE_MS,
     tickMs = TICK_MS,
@@ -94,6 +100,13 @@ export function createSampleStore(
     onSealed: () => {
       if (hasRoom()) admitWaiting();
     },
+  });
+  const retention = createSampleRetention(connection, table, {
+    keepDays,
+    now,
+    monotonic,
+    onFatal,
+    onExpired,
   });
   for (const { device, subject, start } of table.open()) open(device, subject, start);
 
@@ -231,6 +244,7 @@ export function createSampleStore(
       for (const block of blocks.all()) sealer.seal(block, true);
       await sealer.idle();
     },
+    expire: retention.expire,
     async purge(run) {
       const subject = subjectOfRun(run);
       for (const block of blocks.all())
@@ -244,6 +258,7 @@ export function createSampleStore(
       closed = true;
       clearInterval(timer);
       sealer.close();
+      retention.close();
       admitWaiting();
     },
   };
