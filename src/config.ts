@@ -32,6 +32,10 @@ export const Config = z
     keepDays: z.coerce.number("wants a number of days").positive().optional(),
     keepBytes: Bytes.optional(),
     allowNetworkFs: z.boolean(),
+    /** Read the machine, its GPUs and what runs use of them. */
+    hardware: z.boolean(),
+    gpu: z.enum(["auto", "off"], "wants auto or off").default("auto"),
+    cores: z.boolean(),
   })
   .superRefine(({ tlsCert, tlsKey }, context) => {
     if ((tlsCert === undefined) !== (tlsKey === undefined))
@@ -55,6 +59,9 @@ export interface ConfigFlags {
   "keep-days"?: string | undefined;
   "keep-bytes"?: string | undefined;
   "allow-network-fs"?: boolean | undefined;
+  "no-hardware"?: boolean | undefined;
+  gpu?: string | undefined;
+  cores?: boolean | undefined;
 }
 
 /** Flags and environment, checked in one pass. */
@@ -73,6 +80,9 @@ export function readConfig(
     keepDays: flags["keep-days"],
     keepBytes: flags["keep-bytes"],
     allowNetworkFs: flags["allow-network-fs"] ?? false,
+    hardware: !(flags["no-hardware"] ?? false),
+    gpu: flags.gpu,
+    cores: flags.cores ?? false,
   });
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0]!;

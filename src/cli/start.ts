@@ -9,6 +9,10 @@ import { readCollectorFile, type CollectorFile } from "../client/typescript/conn
 import { listSpool, replaySpool, type Post } from "../client/typescript/spool.ts";
 import { readConfig, type Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
+import { selfCommand } from "../launch/collector.ts";
+import { superviseGpus } from "../machine/gpu/supervisor.ts";
+import { createMachine } from "../machine/machine.ts";
+import { createSampler, type Sampler } from "../machine/sampler.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";
 import { restoreRuns, watchRuns } from "../run/watch.ts";
@@ -49,6 +53,13 @@ export const command = defineCommand({
       value: "SIZE",
       help: "delete the oldest ended runs beyond so much, as 20GB (default: never)",
     },
+    gpu: {
+      type: "string",
+      value: "auto|off",
+      help: "read NVIDIA GPUs where there are any (default), or never",
+    },
+    cores: { type: "boolean", help: "record each processor core, not only all together" },
+    "no-hardware": { type: "boolean", help: "record neither the machine nor its GPUs" },
     "allow-network-fs": { type: "boolean", help: "accept a data folder on NFS, SMB and the like" },
   },
   examples: [
@@ -102,13 +113,16 @@ export async function start(config: Config): Promise<Running> {
     now: collector.now,
     secure: config.tlsCert !== undefined,
   });
+  const hardware = config.hardware ? readHardware(collector, config) : undefined;
   const app = createApp(collector, {
     trust,
+    sampler: hardware?.sampler,
     onUnforeseen: (error) => diagnose(stackOf(error)),
     ending: ending.signal,
     onShutdown: () => stop(),
   });
   const server = await listen(config, app).catch(async (error: unknown) => {
+    await hardware?.close();
     await collector.close();
     throw error;
   });
@@ -120,6 +134,7 @@ export async function start(config: Config): Promise<Running> {
     onPruned: (runs) => diagnose(`removed by age or size, as asked: ${runs.join(", ")}`),
     onError: (error) => diagnose(stackOf(error)),
   });
+  hardware?.sampler.start();
   const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
 
   let stopping = false;
@@ -136,6 +151,7 @@ export async function start(config: Config): Promise<Running> {
     try {
       await server.stop(DRAIN_MS);
       await synced;
+      await hardware?.close();
       await collector.tidy(TIDY_MS);
       await collector.close();
       removeCollectorFile(dataDir);
@@ -147,6 +163,36 @@ export async function start(config: Config): Promise<Running> {
   }
 
   return { url, link: `${url}/sign-in?code=${trust.createCode()}`, dataDir, app, collector, stop, ended };
+}
+
+interface Hardware {
+  sampler: Sampler;
+  close(): Promise<void>;
+}
+
+/** What reads this machine; it does not yet. */
+function readHardware(collector: Collector, { gpu, cores, dataDir }: Config): Hardware {
+  const machine = createMachine({ cores });
+  const gpus = superviseGpus({
+    command: [...selfCommand(), "gpu-reader"],
+    env: { BINNACLE_ADDONS: join(dataDir, "addons") },
+    off: gpu === "off",
+    onDiagnostic: diagnose,
+  });
+  const sampler = createSampler({
+    collector,
+    machine,
+    gpus,
+    onError: (error) => diagnose(stackOf(error)),
+  });
+  return {
+    sampler,
+    async close() {
+      await sampler.close();
+      await gpus.close();
+      machine.close();
+    },
+  };
 }
 
 const welcome = ({ url, link, dataDir }: Running) =>

@@ -1,0 +1,112 @@
+import type { Gpu, GpuReader } from "../device/schema.ts";
+import type { NewDeviceEvent } from "../sample/schema.ts";
+import { MACHINE } from "../sample/subject.ts";
+import type { ReaderMessage } from "./gpu/message.ts";
+import { throttleNames } from "./gpu/throttle.ts";
+import { xidName } from "./gpu/xid.ts";
+
+/** What of the reader's messages is worth keeping as an event. One for each sampler: it remembers what was told. */
+export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMessage) => NewDeviceEvent[] {
+  let status: string | undefined;
+  const stateByReading = new Map<string, string>();
+  const nameOf = (uuid: string) => {
+    const gpu = gpus().find((one) => one.uuid === uuid);
+    return gpu ? `GPU ${gpu.index} (${gpu.name})` : `GPU ${uuid}`;
+  };
+
+  function ofReader(time: number, reader: GpuReader): NewDeviceEvent[] {
+    const previous = status;
+    status = reader.status;
+    // A machine without GPUs has nothing to tell of them.
+    if (previous === status || (previous === undefined && isAtRest(reader))) return [];
+    return [
+      {
+        subject: MACHINE,
+        time,
+        kind: "gpu.status",
+        text: `GPUs: ${statusText[reader.status]}${reader.reason === null ? "" : ` (${reader.reason})`}`,
+        detail: { status: reader.status, reason: reader.reason, advice: reader.advice },
+      },
+    ];
+  }
+
+  return (message) => {
+    switch (message.kind) {
+      case "inventory":
+      case "status":
+        return ofReader(message.time, message.reader);
+      case "state": {
+        const { time, uuid, reading, state, reason } = message;
+        const key = `${uuid} ${reading}`;
+        const previous = stateByReading.get(key) ?? "ok";
+        stateByReading.set(key, state);
+        // What a GPU never had is a fact about it, not something that happened.
+        if (state === previous || state === "unsupported" || (previous === "unsupported" && state === "ok"))
+          return [];
+        const text =
+          state === "ok"
+            ? `${nameOf(uuid)}: ${reading} is read again`
+            : `${nameOf(uuid)}: ${reading} can't be read (${reason})`;
+        return [{ subject: uuid, time, kind: "reading.state", text, detail: { reading, state, reason } }];
+      }
+      case "lost":
+      case "back": {
+        const { kind, time, uuid, reason } = message;
+        const text = `${nameOf(uuid)} ${kind === "lost" ? "is lost" : "is back"}${reason === "" ? "" : `: ${reason}`}`;
+        return [
+          { subject: uuid, time, kind: kind === "lost" ? "gpu.lost" : "gpu.back", text, detail: { reason } },
+        ];
+      }
+      case "xid": {
+        const { time, uuid, xid } = message;
+        const name = xidName(xid);
+        return [
+          {
+            subject: uuid,
+            time,
+            kind: "gpu.xid",
+            text: `${nameOf(uuid)}: Xid ${name}`,
+            detail: { xid, name },
+          },
+        ];
+      }
+      case "throttle": {
+        const { time, uuid, reasons } = message;
+        const names = throttleNames(reasons);
+        return [
+          {
+            subject: uuid,
+            time,
+            kind: reasons === 0 ? "throttle.ended" : "throttle.began",
+            text:
+              reasons === 0
+                ? `${nameOf(uuid)}: clocks are no longer held down`
+                : `${nameOf(uuid)}: clocks are held down (${names.join(", ")})`,
+            detail: { reasons, names },
+          },
+        ];
+      }
+      case "beat":
+      case "samples":
+      case "processes":
+        return [];
+    }
+  };
+}
+
+const isAtRest = ({ status }: GpuReader) =>
+  status === "ok" || status === "off" || status === "absent" || status === "starting" || status === "no_gpu";
+
+const statusText: Record<GpuReader["status"], string> = {
+  ok: "read again",
+  off: "not read, as asked",
+  absent: "no NVIDIA driver on this machine",
+  no_driver: "the driver is not loaded",
+  no_gpu: "the driver finds none",
+  mismatch: "driver and library are of different versions",
+  container_lost: "the container lost its access",
+  starting: "the reader is being started",
+  hung: "the driver does not answer",
+  degraded: "read less often, as reading takes too long",
+  failed: "the reader failed",
+};
