@@ -229,7 +229,7 @@ async function measureExporter(
 }
 
 /** What makes a collector that records no hardware. */
-const WITHOUT = ["--gpu", "off", "--machine", "off"];
+const WITHOUT = ["--no-hardware"];
 const STEPS = 150;
 
 /** The example's training step beside a collector that records the hardware, and beside one that does not: in pairs. */
