@@ -5,12 +5,21 @@ import { basename, join } from "node:path";
 const ui = join(import.meta.dirname, "../ui");
 
 /** Browser scripts by the name pages ask for them. */
-const scripts = ["run-list", "run-overview", "run-metrics", "run-logs", "plain"];
+const scripts = [
+  "run-list",
+  "run-overview",
+  "run-metrics",
+  "run-logs",
+  "run-hardware",
+  "devices",
+  "device",
+  "plain",
+];
 
 /** In the order of the cascade. */
 const styles = [
   "../../node_modules/uplot/dist/uPlot.min.css",
-  ...["tokens", "base", "list", "run", "chart", "log"].map((name) => `style/${name}.css`),
+  ...["tokens", "base", "list", "run", "chart", "log", "device"].map((name) => `style/${name}.css`),
 ];
 
 /**

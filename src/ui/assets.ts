@@ -8,7 +8,17 @@ export interface Asset {
   body: string;
 }
 
-export type AssetName = "run-list" | "run-overview" | "run-metrics" | "run-logs" | "plain" | "style" | "icon";
+export type AssetName =
+  | "run-list"
+  | "run-overview"
+  | "run-metrics"
+  | "run-logs"
+  | "run-hardware"
+  | "devices"
+  | "device"
+  | "plain"
+  | "style"
+  | "icon";
 
 const assetByPath = new Map(Object.values(assets).map((asset) => [asset.path, asset]));
 const compressed = new Map<string, Uint8Array<ArrayBuffer>>();

@@ -14,8 +14,10 @@ export interface SeriesName {
 
 export interface Line extends SeriesName {
   key: string;
-  /** In the legend. */
+  /** Tells it from all others. */
   label: string;
+  /** Tells it from the other lines of its chart: in the legend. */
+  short: string;
   /** 1 to 8: the number of a colour of the style sheet. */
   color: number;
   /** A container's beside its host's, or past the eighth colour. */
@@ -37,6 +39,10 @@ export interface HardwareChart {
   left: number;
   /** "share": each line is divided by the limit of its part. "since": a counter is shown from the start of the window. "spans": no line, but when something was the case. */
   shape: "lines" | "share" | "since" | "spans";
+  /** What bounds it by nature, as the temperature at which a GPU slows down; it is drawn and ends the axis as limits do. */
+  ceiling: number | undefined;
+  /** What the lines have in common: the name of the GPUs, where it is the same. */
+  common: string | undefined;
   /** Subjects whose events are marked on it. */
   subjects: string[];
 }
@@ -198,16 +204,22 @@ function finish(
   const first = readingOf(used[0]!.reading)!;
   const sorted = section === "gpu" || chart.startsWith("run.gpu") ? byGpu(used, gpus) : byPart(used);
   const readingsShown = new Set(sorted.map(({ reading }) => reading)).size;
-  const lines = sorted.slice(0, MAX_LINES).map((name, i) => {
+  const shown = sorted.slice(0, MAX_LINES);
+  const names = new Set(shown.map((name) => gpuOf(name, gpus)?.name));
+  const [common] = names.size === 1 ? names : [];
+  const lines = shown.map((name, i) => {
     const partner = sorted.findIndex(
       (other) => other.subject === MACHINE && other.reading === name.reading && other.part === name.part,
     );
     const isContainer = name.subject === CGROUP;
     const place = gpuPlace(name, gpus) ?? (isContainer && partner >= 0 ? partner : i);
+    const label = labelOf(name, section, gpus, readingsShown > 1, used);
+    const gpu = gpuOf(name, gpus);
     return {
       ...name,
       key: keyOfSeries(name),
-      label: labelOf(name, section, gpus, readingsShown > 1, used),
+      label,
+      short: gpu && common !== undefined ? gpuLabel(gpu) : label,
       color: (place % MAX_COLORS) + 1,
       dashed: isContainer || place >= MAX_COLORS,
       unit: first.unit,
@@ -226,14 +238,29 @@ function finish(
       ...name,
       key: keyOfSeries(name),
       label: readingOf(name.reading)!.title,
+      short: readingOf(name.reading)!.title,
       color: (i % MAX_COLORS) + 1,
       dashed: true,
       unit: first.unit,
     })),
     left: sorted.length - lines.length,
     shape,
+    ceiling: ceilingOf(chart, lines, gpus),
+    common: common && shortName(common),
     subjects: [...new Set(lines.map(({ subject }) => subject))],
   };
+}
+
+function ceilingOf(chart: string, lines: readonly SeriesName[], gpus: readonly Gpu[]): number | undefined {
+  const most = (of: (gpu: Gpu) => number | null) => {
+    const values = lines.map((line) => gpuOf(line, gpus)).map((gpu) => gpu && of(gpu));
+    const known = values.filter((value) => typeof value === "number");
+    return known.length > 0 ? Math.max(...known) : undefined;
+  };
+  if (chart === "gpu.temperature") return most((gpu) => gpu.slowdown_temperature);
+  if (chart === "gpu.clock.sm") return most((gpu) => gpu.max_clock_sm);
+  if (chart === "gpu.clock.memory") return most((gpu) => gpu.max_clock_memory);
+  return chart === "run.gpu.memory" ? most((gpu) => gpu.memory) : undefined;
 }
 
 /** The UUID that a line is about: its subject's, or its part's. */

@@ -3,15 +3,20 @@ import { Hono, type Context } from "hono";
 import { getCookie } from "hono/cookie";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import type { Device } from "../device/schema.ts";
+import { getDevice, listDevices } from "../device/list.ts";
+import { listRunDevices } from "../device/run-devices.ts";
 import { countRuns } from "../run/count.ts";
 import { listMetrics } from "../metric/query.ts";
 import { getRow, getRunDetail } from "../run/find.ts";
 import { listRuns } from "../run/list.ts";
 import { ListRuns, RunId } from "../run/schema.ts";
 import { assetPath, serveAsset } from "./assets.ts";
+import type { DeviceListState } from "./components/device-tiles.tsx";
 import type { RunListState } from "./components/run-list.tsx";
 import { listQuery, parseListView } from "./list-view.ts";
 import { logText } from "./log-text.ts";
+import { DeviceListPage, DevicePage } from "./pages/device.tsx";
 import { RunListPage } from "./pages/run-list.tsx";
 import { RunPage } from "./pages/run.tsx";
 import { page } from "./pages/layout.tsx";
@@ -38,6 +43,17 @@ export function uiRoutes(collector: Collector): Hono {
   app.get("/runs/:id", (c) => runPage(c, collector, "overview"));
   app.get("/runs/:id/metrics", (c) => runPage(c, collector, "metrics"));
   app.get("/runs/:id/logs", (c) => runPage(c, collector, "logs"));
+  app.get("/runs/:id/hardware", (c) => runPage(c, collector, "hardware"));
+
+  app.get("/devices", async (c) => {
+    const state = await deviceState(collector, await listDevices(collector));
+    return page(c, <DeviceListPage state={state} theme={themeOf(c)} />);
+  });
+
+  app.get("/devices/:id", async (c) => {
+    const device = await getDevice(collector, c.req.param("id"));
+    return page(c, <DevicePage state={await deviceState(collector, [device])} theme={themeOf(c)} />);
+  });
 
   app.get("/runs/:id/logs.txt", async (c) => {
     const row = await getRow(collector, readId(c));
@@ -78,6 +94,12 @@ async function listState(
   return { ...page, counts, now: collector.now(), origin };
 }
 
+async function deviceState(collector: Collector, devices: Device[]): Promise<DeviceListState> {
+  const ids = [...new Set(devices.flatMap(({ runs }) => runs))];
+  const rows = await Promise.all(ids.map((id) => getRow(collector, id)));
+  return { devices, now: collector.now(), runs: Object.fromEntries(rows.map(({ id, name }) => [id, name])) };
+}
+
 function readId(c: Context): string {
   const id = RunId.safeParse(c.req.param("id"));
   if (!id.success)
@@ -98,6 +120,10 @@ async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<R
     tab,
     now: collector.now(),
     metrics: metrics && metrics.length <= MAX_EMBEDDED ? metrics : undefined,
+    hardware:
+      tab === "hardware"
+        ? { devices: await listDevices(collector), uses: await listRunDevices(collector, run.id) }
+        : undefined,
   };
   return page(c, <RunPage state={state} theme={themeOf(c)} />);
 }

@@ -1,7 +1,14 @@
+import type { Device, RunDevice } from "../device/schema.ts";
 import type { MetricSummary } from "../metric/schema.ts";
 import type { RunDetail } from "../run/schema.ts";
 
-export type RunTab = "overview" | "metrics" | "logs";
+export type RunTab = "overview" | "metrics" | "logs" | "hardware";
+
+/** The machines there are, and those of them that the run lived on. */
+export interface HardwareState {
+  devices: Device[];
+  uses: RunDevice[];
+}
 
 /** All the run page's frame shows; the server embeds it and the browser keeps it up to date. */
 export interface RunState {
@@ -10,12 +17,19 @@ export interface RunState {
   now: number;
   /** On the overview, where they are few enough to come with the page. */
   metrics?: MetricSummary[] | undefined;
+  /** On the hardware tab. */
+  hardware?: HardwareState | undefined;
 }
 
 /** State as an attribute: JSX escapes it, so no markup of ours is ever put together from text. */
 export const embed = (state: unknown): string =>
   JSON.stringify(state, (_key, value) => (typeof value === "bigint" ? value.toString() : value));
 
-const tabTitles: Record<RunTab, string> = { overview: "", metrics: "Metrics · ", logs: "Logs · " };
+const tabTitles: Record<RunTab, string> = {
+  overview: "",
+  metrics: "Metrics · ",
+  logs: "Logs · ",
+  hardware: "Hardware · ",
+};
 
 export const runTitle = (name: string, tab: RunTab): string => `${tabTitles[tab]}${name} · binnacle`;

@@ -5,8 +5,9 @@ import { Icon } from "../components/icon.tsx";
 import { showValue } from "../components/latest-metrics.tsx";
 import { formatCount, formatDuration, formatNumber, formatTime, plural } from "../format.ts";
 import { axisOf, type MetricGroup, type MetricsView } from "../metrics-view.ts";
-import { MAX_COLORS } from "./plot.ts";
+import { readCollapsed, rememberCollapsed } from "./collapsed.ts";
 import { MetricChart, type Reading } from "./metric-chart.ts";
+import { MAX_COLORS } from "./plot.ts";
 import { cards, observe } from "./visible-charts.ts";
 
 interface Shared {
@@ -21,23 +22,6 @@ interface Shared {
 
 /** Cards of one group put on the page at first, and with each "Show more". */
 const PAGE = 60;
-const COLLAPSED_KEY = "binnacle.collapsed";
-
-function readCollapsed(): Record<string, boolean> {
-  try {
-    return JSON.parse(localStorage.getItem(COLLAPSED_KEY) ?? "{}") as Record<string, boolean>;
-  } catch {
-    return {};
-  }
-}
-
-function rememberCollapsed(name: string, collapsed: boolean): void {
-  try {
-    localStorage.setItem(COLLAPSED_KEY, JSON.stringify({ ...readCollapsed(), [name]: collapsed }));
-  } catch {
-    // No storage: it holds for this page.
-  }
-}
 
 type GroupProps = Shared & { group: MetricGroup; open: boolean };
 

@@ -13,6 +13,7 @@ const initial = JSON.parse(head.dataset["state"]!) as RunState;
 setServerTime(initial.now);
 
 export const initialMetrics = initial.metrics;
+export const initialHardware = initial.hardware;
 export const runId = initial.run.id;
 export const runPath = `/api/v1/runs/${runId}`;
 
@@ -140,6 +141,7 @@ for (const [key, tab] of [
   ["1", "Overview"],
   ["2", "Metrics"],
   ["3", "Logs"],
+  ["4", "Hardware"],
 ] as const)
   shortcut([key], tab, () => {
     location.href = `/runs/${runId}${key === "1" ? "" : `/${tab.toLowerCase()}`}`;

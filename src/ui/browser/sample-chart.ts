@@ -194,7 +194,9 @@ export class SampleChart {
     const holes = new Map([...this.drawn.lines].map(([key, line]) => [key, line.holes]));
     const gaps = chart.shape === "spans" ? [] : gapsOf(chart, holes, known);
     const limits = chart.shape === "lines" ? chart.limits.filter((limit) => bounds(limit, lines)) : [];
-    const values = limits.map((limit) => limitOf(this.table, [limit])).filter((value) => value !== undefined);
+    const values = [chart.ceiling, ...limits.map((limit) => limitOf(this.table, [limit]))].filter(
+      (value) => value !== undefined,
+    );
     this.around = {
       lines,
       gaps,

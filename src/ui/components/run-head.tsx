@@ -10,6 +10,7 @@ const tabs: { tab: RunTab; label: string; path: string }[] = [
   { tab: "overview", label: "Overview", path: "" },
   { tab: "metrics", label: "Metrics", path: "/metrics" },
   { tab: "logs", label: "Logs", path: "/logs" },
+  { tab: "hardware", label: "Hardware", path: "/hardware" },
 ];
 
 export interface RunHeadProps {

@@ -10,13 +10,15 @@ export interface LayoutProps {
   title: string;
   theme: Theme;
   script: AssetName;
+  /** Which way of the navigation leads here. */
+  section?: "runs" | "devices";
   /** Pages before sign-in show no ways into the product. */
   signedIn?: boolean;
   children?: Child;
 }
 
 /** The frame of every page. Nothing inline: the content security policy allows neither script nor style. */
-export const Layout = ({ title, theme, script, signedIn = true, children }: LayoutProps) => (
+export const Layout = ({ title, theme, script, section, signedIn = true, children }: LayoutProps) => (
   <html lang="en" data-theme={theme === "auto" ? undefined : theme}>
     <head>
       <meta charset="utf-8" />
@@ -37,6 +39,16 @@ export const Layout = ({ title, theme, script, signedIn = true, children }: Layo
           <Compass />
           <span>binnacle</span>
         </a>
+        {signedIn && (
+          <nav aria-label="Main">
+            <a href="/" {...(section === "runs" && { "aria-current": "page" })}>
+              Runs
+            </a>
+            <a href="/devices" {...(section === "devices" && { "aria-current": "page" })}>
+              Devices
+            </a>
+          </nav>
+        )}
         <div class="top-tools">
           {signedIn && (
             <span class="live-dot" id="live" data-state="connecting" title="Connection to the collector">

@@ -5,7 +5,7 @@ import type { Theme } from "../theme.ts";
 import { Layout } from "./layout.tsx";
 
 export const RunListPage = ({ state, theme }: { state: RunListState; theme: Theme }) => (
-  <Layout title="Runs · binnacle" theme={theme} script="run-list">
+  <Layout title="Runs · binnacle" theme={theme} script="run-list" section="runs">
     <div id="app" data-state={embed(state)}>
       <RunList {...state} />
     </div>

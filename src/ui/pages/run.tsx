@@ -6,13 +6,18 @@ import { embed, runTitle, type RunState } from "../state.ts";
 import type { Theme } from "../theme.ts";
 import { Layout } from "./layout.tsx";
 
-const scripts = { overview: "run-overview", metrics: "run-metrics", logs: "run-logs" } as const;
+const scripts = {
+  overview: "run-overview",
+  metrics: "run-metrics",
+  logs: "run-logs",
+  hardware: "run-hardware",
+} as const;
 
 /** The frame and, on the overview, all that is known without asking for data; the rest is drawn by the tab's script. */
 export const RunPage = ({ state, theme }: { state: RunState; theme: Theme }) => {
   const { run, tab, now } = state;
   return (
-    <Layout title={runTitle(run.name, tab)} theme={theme} script={scripts[tab]}>
+    <Layout title={runTitle(run.name, tab)} theme={theme} script={scripts[tab]} section="runs">
       <div id="head" data-state={embed(state)}>
         <RunHead run={run} tab={tab} now={now} />
       </div>
