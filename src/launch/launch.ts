@@ -7,6 +7,7 @@ import { CollectorError, type ErrorCode } from "../error.ts";
 import type { Config, FinishRun, RunDetail } from "../run/schema.ts";
 import { createTokens } from "../token.ts";
 import { capture, createShow, type Pulse } from "./capture.ts";
+import { enterOwnCgroup } from "./cgroup.ts";
 import { ensureCollector } from "./collector.ts";
 import { takeControl, type Control } from "./control.ts";
 import { sendLeftovers } from "./leftovers.ts";
@@ -53,13 +54,22 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   const { connection, notice } = await ensureCollector(where);
   if (notice) say(`${notice}.`);
   const connect = () => findConnection(where);
-  const { sender, run } = await openRun(plan, id, connection.spoolDir, connect);
+  // While the collector is asked. A collector that we had to start is outside.
+  const entering = enterOwnCgroup(id);
+  const { sender, run } = await openRun(plan, id, connection.spoolDir, connect).catch(
+    async (error: unknown) => {
+      await leaveFor(entering);
+      throw error;
+    },
+  );
   const url = `${connection.url}/runs/${id}`;
   say(`run ${id}${run ? ` (${run.name})` : ""} · ${url}`);
   options.onRun?.({ id, url });
   if (!run) say("no collector takes it yet: the output is kept, and sent when one does.");
 
+  const cgroup = await entering;
   const program = startProgram({ ...plan, env: childEnv(plan, id, connection, options) });
+  void cgroup.leave();
   const control = takeControl(program);
   const endHeartbeat = holdHeartbeat({
     connection: connect,
@@ -79,8 +89,16 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
       say(`${file} stays: ${error ?? "its client still runs"}. \`binnacle sync\` tries again.`);
   control.end();
   endHeartbeat();
+  cgroup.remove();
   report(delivery, isHeard);
   return verdict.exitCode;
+}
+
+/** Nothing will be started in it. */
+async function leaveFor(entering: ReturnType<typeof enterOwnCgroup>): Promise<void> {
+  const cgroup = await entering;
+  await cgroup.leave();
+  cgroup.remove();
 }
 
 /** Waits for the collector's first answer, so that a refusal is known before the program starts; `run` undefined: none came. */

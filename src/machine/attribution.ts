@@ -252,7 +252,9 @@ export function createAttribution({
         if (processes.get(pid)?.start === start) add(role === "launch" ? launched : kept, pid, tracked.run);
       for (const [pid, start] of tracked.members)
         if (processes.get(pid)?.start === start) add(kept, pid, tracked.run);
-      for (const pid of inCgroup.get(tracked) ?? []) add(kept, pid, tracked.run);
+      // `launch` is in it while it starts the program.
+      for (const pid of inCgroup.get(tracked) ?? [])
+        if (!launched.get(pid)?.has(tracked.run)) add(kept, pid, tracked.run);
     }
     for (const [pid, { run }] of markByPid)
       if (run !== undefined && trackedByRun.has(run)) add(kept, pid, run);
