@@ -1,5 +1,5 @@
 import type { Device, Gpu } from "../device/schema.ts";
-import { throttleNames } from "../sample/reading.ts";
+import { throttleNames, type ThrottleReason } from "../sample/reading.ts";
 import { CGROUP, MACHINE, subjectOfRun } from "../sample/schema.ts";
 import { oneLine } from "./cells.ts";
 import { bar, table, toLine, type Column, type Look, type Span } from "./frame.ts";
@@ -105,7 +105,7 @@ function meters(view: DeviceView, width: number, look: Look): Lines {
   const container = valuesOf(view, CGROUP);
   const barWidth = Math.min(40, Math.max(6, Math.floor(width * 0.3)));
   const meter = (label: string, share: number | undefined, text: string): Span[] => [
-    { text: label.padEnd(9), style: "bold" },
+    { text: label.padEnd(10), style: "bold" },
     ...bar(share, barWidth, look),
     { text: ` ${percent(share).padStart(5)}  ` },
     { text },
@@ -207,21 +207,29 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
     { title: "GPU", rank: 0, right: true, cells: cells((_, gpu) => gpuNumber(gpu)) },
     { title: "NAME", rank: 6, cells: cells((_, gpu) => gpuName(gpu)) },
     { title: "", rank: 4, cells: cells((values) => bar(values["gpu.utilization"], barWidth, look)) },
-    { title: "UTIL", rank: 0, right: true, cells: cells((values) => percent(values["gpu.utilization"])) },
+    {
+      title: "UTIL",
+      rank: 0,
+      right: true,
+      least: 5,
+      cells: cells((values) => percent(values["gpu.utilization"])),
+    },
     { title: "", rank: 5, cells: cells((values) => bar(memoryShare(values), barWidth, look)) },
     {
       title: "MEMORY",
       rank: 0,
       right: true,
+      least: 13,
       cells: cells((values, gpu) =>
         bytesOf(values["gpu.memory.used"], values["gpu.memory.total"] ?? gpu.memory ?? undefined),
       ),
     },
-    { title: "TEMP", rank: 1, right: true, cells: cells(temperature) },
+    { title: "TEMP", rank: 1, right: true, least: 5, cells: cells(temperature) },
     {
       title: "POWER",
       rank: 2,
       right: true,
+      least: 9,
       cells: cells((values, gpu) =>
         whole(values["gpu.power"], "W", values["gpu.power.limit"] ?? gpu.power_limit ?? undefined),
       ),
@@ -230,6 +238,7 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
       title: "SM",
       rank: 7,
       right: true,
+      least: 8,
       cells: cells((values) => whole(values["gpu.clock.sm"], "MHz")),
     },
     {
@@ -238,7 +247,7 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
       right: true,
       cells: cells((values) => whole(values["gpu.clock.memory"], "MHz")),
     },
-    { title: "STATE", rank: 3, cells: cells((values, gpu) => gpuState(view, gpu, values)) },
+    { title: "STATE", rank: 3, most: 16, cells: cells((values, gpu) => gpuState(view, gpu, values)) },
   ];
   return [...lines, [], ...table(columns, width, look)];
 }
@@ -270,12 +279,19 @@ function gpuState({ samples, now }: DeviceView, gpu: Gpu, values: Values): Span[
   const sample = samples.get(gpu.uuid);
   if (!sample) return [dim("no values yet")];
   if (now - sample.time > STALE_MS) return [{ text: `${age(now - sample.time)} old`, style: "warn" }];
-  const held = throttleNames(values["gpu.throttle"] ?? 0).map((reason) =>
-    reason.replace("software", "SW").replace("hardware", "HW"),
-  );
+  const held = throttleNames(values["gpu.throttle"] ?? 0).map((reason) => wordByReason[reason]);
   if (held.length > 0) return [{ text: held.join(", "), style: "warn" }];
   return [known(values["gpu.throttle"]) ? { text: "ok", style: "good" } : dim("-")];
 }
+
+const wordByReason: Record<ThrottleReason, string> = {
+  "software power cap": "power cap",
+  "hardware slowdown": "slowed down",
+  "sync boost": "sync boost",
+  "software thermal slowdown": "thermal",
+  "hardware thermal slowdown": "HW thermal",
+  "hardware power brake": "power brake",
+};
 
 /** Why its GPUs can't be read, and what to do about it; nothing where they are read. */
 export function readerNotes({ status, reason, advice }: Device["gpu_reader"]): Lines {
@@ -315,20 +331,28 @@ function runLines(view: DeviceView, width: number, look: Look): Lines {
   const columns: Column[] = [
     { title: "RUN", rank: 0, cells: cells((_, id) => id) },
     { title: "NAME", rank: 2, cells: cells((_, id) => oneLine(runNames.get(id) ?? "-")) },
-    { title: "CORES", rank: 0, right: true, cells: cells((values) => tenths(values["run.cpu"])) },
+    { title: "CORES", rank: 0, right: true, least: 6, cells: cells((values) => tenths(values["run.cpu"])) },
     {
       title: "MEMORY",
       rank: 1,
       right: true,
+      least: 8,
       cells: cells((values) => bytes(values["run.memory.pss"] ?? values["run.memory.rss"])),
     },
     { title: "GPU MEMORY", rank: 1, right: true, cells: cells((values) => bytes(gpuMemory(values))) },
     { title: "GPUS", rank: 3, right: true, cells: cells((values) => gpusOf(values, device.gpus)) },
-    { title: "READ", rank: 5, right: true, cells: cells((values) => bytesASecond(values["run.disk.read"])) },
+    {
+      title: "READ",
+      rank: 5,
+      right: true,
+      least: 10,
+      cells: cells((values) => bytesASecond(values["run.disk.read"])),
+    },
     {
       title: "WRITTEN",
       rank: 5,
       right: true,
+      least: 10,
       cells: cells((values) => bytesASecond(values["run.disk.write"])),
     },
     { title: "PROCESSES", rank: 4, right: true, cells: cells((values) => count(values["run.processes"])) },

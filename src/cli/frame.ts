@@ -68,6 +68,10 @@ export interface Column {
   /** What goes first where there is too little room: the highest. 0 always stays. */
   rank: number;
   right?: boolean;
+  /** Columns of the terminal it takes even where its cells are shorter: else all would jump with each digit. */
+  least?: number;
+  /** Of the last column: no more room is kept for it than this, and what is longer may be cut. */
+  most?: number;
   /** Of each row. A cell may be a bar, whose spans are as wide in every row. */
   cells: Span[][];
 }
@@ -82,7 +86,14 @@ export function table(columns: Column[], width: number, look: Look): Span[][] {
   const widths = new Map(
     shown.map((column) => [
       column,
-      Math.max(column.title.length, ...column.cells.map((cell) => widthOfSpans(ascii(cell)))),
+      Math.min(
+        column.most ?? Infinity,
+        Math.max(
+          column.title.length,
+          column.least ?? 0,
+          ...column.cells.map((cell) => widthOfSpans(ascii(cell))),
+        ),
+      ),
     ]),
   );
   const total = () => shown.reduce((sum, column) => sum + widths.get(column)! + 2, -2);
