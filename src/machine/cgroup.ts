@@ -206,8 +206,7 @@ function openV2(cpuGroup: string, memoryGroup: string): Reader {
       const cpuStat = flat(cpu);
       const memoryUsed = single(current);
       const inactive = field(stat, INACTIVE_FILE);
-      const ioBytes = io.read();
-      const waits = readPressure(pressure);
+      const transferred = diskUse(io, isCounted);
       return present({
         cpuSeconds: seconds(cpuStat?.get("usage_usec"), 1e6),
         periods: cpuStat?.get("nr_periods"),
@@ -216,8 +215,8 @@ function openV2(cpuGroup: string, memoryGroup: string): Reader {
         memoryUsed,
         memoryWorkingSet: workingSet(memoryUsed, inactive),
         oomKills: flat(events)?.get("oom_kill"),
-        ...(ioBytes && parseIo(ioBytes, isCounted)),
-        pressure: waits,
+        ...transferred,
+        pressure: readPressure(pressure),
       });
     },
   };
@@ -346,6 +345,11 @@ export interface GroupIo {
   writtenBytes: number;
   reads: number;
   writes: number;
+}
+
+function diskUse(file: KernelFile, isCounted: (number: string) => boolean): GroupIo | undefined {
+  const bytes = file.read();
+  return bytes && parseIo(bytes, isCounted);
 }
 
 const EQUALS = 61;

@@ -37,7 +37,7 @@ const pseudo = new Set(
 const remote =
   /^(nfs|cifs|smb|ceph|lustre|gpfs|beegfs|panfs|wekafs|afs|9p|virtiofs|glusterfs|ocfs2|gfs2|orangefs|fuse)/;
 /** What an engine mounts for its containers, hundreds of them, and what the system keeps for itself. */
-const notForPeople = /^\/(run|sys|proc|var\/lib\/(docker|containers|kubelet|containerd))(\/|$)/;
+const notForPeople = /^\/((run|sys|proc|var\/lib\/(docker|containers|kubelet|containerd))(\/|$)|dev$)/;
 
 export function parseMounts(text: string): Mount[] {
   const mountByPath = new Map<string, Mount>();
@@ -108,7 +108,7 @@ export class FileSystems {
     this.#ask = ask;
   }
 
-  /** Those known. Throws, with their names, while a server does not answer: what is known is in `found`. */
+  /** Those that answered, and which does not. */
   read(now: number): { found: FileSystem[]; problem?: string } | undefined {
     if (now - this.#askedAt >= REFRESH_MS) {
       if (!this.#refresh()) return undefined;

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
 
-/** Shared by all: what was read is parsed before the next read. Grows to the longest file met. */
+/** Shared by all, so what was read must be parsed before the next read. Grows to the longest file met. */
 let buffer = Buffer.allocUnsafe(65_536);
 
 /** How long a file that is not there is not looked for again, ms: to fail costs more than to read. */
@@ -93,10 +93,11 @@ const NINE = 57;
 /** Walks over the fields of a text of the kernel, byte by byte: no strings are made of what is only a number. */
 export class Fields {
   readonly bytes: Buffer;
-  #at = 0;
+  #at: number;
 
-  constructor(bytes: Buffer) {
+  constructor(bytes: Buffer, at = 0) {
     this.bytes = bytes;
+    this.#at = at;
   }
 
   get isEnd(): boolean {

@@ -29,16 +29,16 @@ export function parseMemory(bytes: Buffer): Map<string, number> {
 
 /** Paging, swapping, faults and kills; the other 170 are the kernel developers'. */
 const fieldsOfVmstat = ["pgpgin", "pgpgout", "pswpin", "pswpout", "pgfault", "pgmajfault", "oom_kill"].map(
-  (name) => ({ name, word: Buffer.from(`${name} `) }),
+  (name) => ({ name, word: Buffer.from(`\n${name} `) }),
 );
 
+/** Looked for instead of walked over: none of these is the first line. */
 export function parseVmstat(bytes: Buffer): Map<string, number> {
   const valueByName = new Map<string, number>();
-  for (const fields = new Fields(bytes); !fields.isEnd; fields.nextLine())
-    for (const { name, word } of fieldsOfVmstat)
-      if (fields.has(word)) {
-        valueByName.set(name, fields.number() ?? 0);
-        break;
-      }
+  for (const { name, word } of fieldsOfVmstat) {
+    const at = bytes.indexOf(word);
+    const value = at < 0 ? undefined : new Fields(bytes, at + word.length).number();
+    if (value !== undefined) valueByName.set(name, value);
+  }
   return valueByName;
 }
