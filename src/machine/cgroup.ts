@@ -66,7 +66,7 @@ export function groupsToRoot({ folder, mount }: Hierarchy, path: string): string
   const groups: string[] = [];
   // A group outside our namespace is "/../…": the mount's own root is the nearest we can see.
   for (let at = inside.startsWith("/..") ? "/" : inside || "/"; ; at = dirname(at)) {
-    groups.push(join(mount, at));
+    groups.push(at === "/" ? mount : join(mount, at));
     if (at === "/") return groups;
   }
 }

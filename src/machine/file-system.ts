@@ -46,12 +46,12 @@ export function parseMounts(text: string): Mount[] {
     const [before, after] = line.split(" - ", 2);
     const [, , number, folder, mount, options] = (before ?? "").split(" ");
     const [type, device] = (after ?? "").split(" ");
-    if (number === undefined || folder === undefined || mount === undefined || type === undefined) continue;
+    if (!/^\d+:\d+$/.test(number ?? "") || !folder || !mount || !type) continue;
     const path = unescape(mount);
     // Of two at one place the later covers the earlier.
     mountByPath.delete(path);
     mountByPath.set(path, {
-      number,
+      number: number!,
       folder: unescape(folder),
       mount: path,
       type,

@@ -197,7 +197,7 @@ function activeSeconds(
   if (before === undefined || now === undefined) return undefined;
   const active = now < before ? now + WRAP - before : now - before;
   // Else it did not wrap, but began anew. 20 ms more for the clock's own steps.
-  return active <= seconds * 1.1 + 0.02 ? active : undefined;
+  return active >= 0 && active <= seconds * 1.1 + 0.02 ? active : undefined;
 }
 
 function network(
