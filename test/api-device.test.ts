@@ -4,7 +4,7 @@ import { appendSamples } from "../src/sample/append.ts";
 import { recordEvents } from "../src/sample/event.ts";
 import { runDevice } from "../src/store/tables.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
-import { DEVICE, facts, gpu, gpuValues, machineValues } from "./helpers/device.ts";
+import { DEVICE, facts, gpu, gpuValues } from "./helpers/device.ts";
 
 let at: TestCollector;
 let now = 0;

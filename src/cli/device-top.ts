@@ -169,12 +169,13 @@ async function printLines({ find, device, interval, count }: Options & { count: 
 
 /** As `device list --json` has it, with the values of this second. */
 function lineOf({ device, samples, now }: DeviceView): string {
+  const fresh = [...samples].filter(([, { time }]) => Math.abs(now - time) <= FRESH_MS);
   const latest = Object.fromEntries(
-    [...samples]
-      .filter(([, { time }]) => Math.abs(now - time) <= FRESH_MS)
-      .map(([subject, { time, values }]) => [subject, { time: new Date(time).toISOString(), values }]),
+    fresh.map(([subject, { time, values }]) => [subject, { time: new Date(time).toISOString(), values }]),
   );
-  return `${JSON.stringify({ time: new Date(now).toISOString(), ...publicDevice({ ...device, latest }) })}\n`;
+  const last = Math.max(Date.parse(device.last_seen), ...fresh.map(([, { time }]) => time));
+  const present = publicDevice({ ...device, last_seen: new Date(last).toISOString(), latest });
+  return `${JSON.stringify({ time: new Date(now).toISOString(), ...present })}\n`;
 }
 
 const FRESH_MS = 10_000;

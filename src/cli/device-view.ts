@@ -35,11 +35,20 @@ export interface Size {
 const STALE_MS = 5000;
 /** And after this they are history: their values are no longer shown. */
 const OLD_MS = 60_000;
+/** Lines. */
+const LOW = 16;
 const EVENT_MS = 60_000;
 
 /** The device as lines, none wider and no more than there is room for. */
 export function renderDevice(view: DeviceView, { width, height }: Size, look: Look): string[] {
-  const head = [...header(view, width), ...warnings(view), ...meters(view, width, look)];
+  // In a low terminal, what changes goes before what does not.
+  const isLow = height < LOW;
+  const head = [
+    ...header(view, width).slice(0, isLow ? 1 : 2),
+    ...warnings(view),
+    ...(isLow ? [] : [[]]),
+    ...meters(view, width, look),
+  ];
   const gpus = gpuLines(view, width, look);
   const runs = runLines(view, width, look);
   const room = Math.max(0, height - head.length);
@@ -111,7 +120,6 @@ function meters(view: DeviceView, width: number, look: Look): Lines {
     { text },
   ];
   const lines: Lines = [
-    [],
     meter("CPU", values["cpu.utilization"], processorText(values)),
     meter("Memory", ratio(values["memory.used"], values["memory.total"]), memoryText(values)),
   ];

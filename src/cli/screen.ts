@@ -94,7 +94,8 @@ export function openScreen(handlers: { onKey: (key: Key) => void; onResize: () =
   function frameOf(lines: string[]): string {
     let frame = "";
     for (let row = 0; row < Math.max(lines.length, shown.length); row++)
-      if (lines[row] !== shown[row]) frame += `\u001b[${row + 1};1H${lines[row] ?? ""}\u001b[m\u001b[K`;
+      // Cleared first: behind a line that fills the terminal the cursor stands on its last character.
+      if (lines[row] !== shown[row]) frame += `\u001b[${row + 1};1H\u001b[2K${lines[row] ?? ""}`;
     shown = lines;
     return frame;
   }
