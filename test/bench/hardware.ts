@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { createMachine } from "../../src/machine/machine.ts";
 import { ratesOf } from "../../src/machine/rates.ts";
 import { debianProgram } from "../helpers/debian.ts";
-import { mockLibrary, scenario } from "../helpers/nvml.ts";
+import { collectorEnvironment, scenario } from "../helpers/nvml.ts";
 import type { Figures, Options } from "./measures.ts";
 import { freePort, startServer, until, type Server } from "./server.ts";
 import { cpuSeconds, median, memoryMiB, quantile } from "./statistics.ts";
@@ -59,9 +59,10 @@ function playGpus(): { env: Record<string, string>; end: () => void } {
       `gpu${gpu} process ${100_001 + 2 * gpu} 20000000000 c 30`,
     ]).flat(),
   );
-  const library = mockLibrary();
+  const env = collectorEnvironment(played);
   return {
-    env: { BINNACLE_NVML: library, MOCK_SCENARIO: played.path, LD_LIBRARY_PATH: dirname(library) },
+    // By this name others find it.
+    env: { ...env, LD_LIBRARY_PATH: dirname(env.BINNACLE_NVML) },
     end: () => played.remove(),
   };
 }

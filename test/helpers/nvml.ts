@@ -1,7 +1,16 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { loudly } from "./binary.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -35,9 +44,18 @@ export function mockLibrary({ hide = [] }: MockOptions = {}): string {
     writeFileSync(version, `{ global: nvml*; local: ${[...hide, "*"].join("; ")}; };`);
     const { exitCode, stderr } = Bun.spawnSync([
       "gcc",
-      ...["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"],
-      ...["-Wl,-soname,libnvidia-ml.so.1", `-Wl,--version-script=${version}`],
-      ...["-o", join(temporary, "libnvidia-ml.so.1"), source],
+      "-std=gnu11",
+      "-O1",
+      "-Wall",
+      "-Wextra",
+      "-Werror",
+      "-shared",
+      "-fPIC",
+      "-Wl,-soname,libnvidia-ml.so.1",
+      `-Wl,--version-script=${version}`,
+      "-o",
+      join(temporary, "libnvidia-ml.so.1"),
+      source,
     ]);
     if (exitCode !== 0) throw new Error(stderr.toString());
     rmSync(version);
@@ -78,3 +96,13 @@ export const mockEnvironment = (scenario: Scenario, options?: MockOptions) => ({
   BINNACLE_NVML: mockLibrary(options),
   MOCK_SCENARIO: scenario.path,
 });
+
+/**
+ * The same for a collector, which hands its reader the library's path and not this one's variables: a copy of the library
+ * beside the scenario.
+ */
+export function collectorEnvironment({ path }: Scenario, options?: MockOptions) {
+  const library = join(dirname(path), "libnvidia-ml.so.1");
+  copyFileSync(mockLibrary(options), library);
+  return { BINNACLE_NVML: library };
+}
