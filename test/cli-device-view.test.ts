@@ -173,7 +173,9 @@ No run is live here.
     expect(later(61_000)).toContain("Stale: nothing was read for 61 s");
     expect(later(61_000)).not.toContain("31 %");
     expect(later(0, { lostFor: 9000 })).toContain("The collector has not answered for 9 s");
-    expect(drawn(view({ samples: new Map() }), 100)).toContain("No values yet.");
+    const none = { samples: new Map() };
+    expect(drawn(view(none), 100)).toContain("The first values are on their way.");
+    expect(later(7_200_000, none)).toContain("Nothing is read here now: the last time was 2 h ago.");
   });
 
   test("what happened last is shown for a minute", () => {

@@ -25,7 +25,8 @@ import {
   verdictOf,
 } from "../src/machine/gpu/status.ts";
 import { isSuspended, kernelAddress, maySuspend, pciGpus } from "../src/machine/gpu/suspended.ts";
-import { createThrottle, throttleBits, throttleNames, throttleReasons } from "../src/machine/gpu/throttle.ts";
+import { createThrottle, throttleBits } from "../src/machine/gpu/throttle.ts";
+import { throttleNames, throttleReasons } from "../src/sample/reading.ts";
 import { xidName } from "../src/machine/gpu/xid.ts";
 
 describe("what an answer makes of a reading", () => {

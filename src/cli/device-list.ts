@@ -1,5 +1,5 @@
 import type { Device } from "../device/schema.ts";
-import { MACHINE } from "../sample/schema.ts";
+import { MACHINE } from "../sample/subject.ts";
 import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
 import { connect } from "./connect.ts";

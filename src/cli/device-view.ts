@@ -1,6 +1,6 @@
 import type { Device, Gpu } from "../device/schema.ts";
 import { throttleNames, type ThrottleReason } from "../sample/reading.ts";
-import { CGROUP, MACHINE, subjectOfRun } from "../sample/schema.ts";
+import { CGROUP, MACHINE, subjectOfRun } from "../sample/subject.ts";
 import { oneLine } from "./cells.ts";
 import { bar, table, toLine, type Column, type Look, type Span } from "./frame.ts";
 import { localTime } from "./text.ts";
@@ -80,7 +80,7 @@ function header({ device, now }: DeviceView, width: number): Lines {
   ];
 }
 
-function warnings({ samples, now, lostFor, event }: DeviceView): Lines {
+function warnings({ device, samples, now, lostFor, event }: DeviceView): Lines {
   const lines: Lines = [];
   if (lostFor !== undefined)
     lines.push([
@@ -90,7 +90,17 @@ function warnings({ samples, now, lostFor, event }: DeviceView): Lines {
       },
     ]);
   const newest = Math.max(...[...samples.values()].map(({ time }) => time));
-  if (samples.size === 0) lines.push([{ text: "No values yet.", style: "warn" }]);
+  const unseen = now - Date.parse(device.last_seen);
+  if (samples.size === 0)
+    lines.push([
+      {
+        text:
+          unseen > OLD_MS
+            ? `Nothing is read here now: the last time was ${age(unseen)} ago.`
+            : "The first values are on their way.",
+        style: "warn",
+      },
+    ]);
   else if (now - newest > STALE_MS)
     lines.push([
       { text: `Stale: nothing was read for ${age(now - newest)}; these are the last values.`, style: "warn" },

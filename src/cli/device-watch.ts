@@ -5,7 +5,8 @@ import type { Device } from "../device/schema.ts";
 import { CollectorError } from "../error.ts";
 import type { Run } from "../run/schema.ts";
 import type { LiveSamples } from "../sample/latest.ts";
-import { MACHINE, runOfSubject, type DeviceEvent } from "../sample/schema.ts";
+import type { DeviceEvent } from "../sample/schema.ts";
+import { MACHINE, runOfSubject } from "../sample/subject.ts";
 import { ANSWER_WITHIN_MS, runPath } from "./connect.ts";
 import { networkRate, type DeviceView } from "./device-view.ts";
 

@@ -2,7 +2,7 @@ import type { Gpu, GpuReader } from "../device/schema.ts";
 import type { NewDeviceEvent } from "../sample/schema.ts";
 import { MACHINE } from "../sample/subject.ts";
 import type { ReaderMessage } from "./gpu/message.ts";
-import { throttleNames } from "./gpu/throttle.ts";
+import { throttleNames } from "../sample/reading.ts";
 import { xidName } from "./gpu/xid.ts";
 
 /** What of the reader's messages is worth keeping as an event. One for each sampler: it remembers what was told. */

@@ -1,24 +1,11 @@
 /** Why a GPU's clocks are held down: NVML's clocks event reasons. */
 
-/** Idle, application clocks and display clocks are settings or rest, and hold nothing back that wants to run. */
-export const throttleReasons = {
-  "software power cap": 0x4,
-  "hardware slowdown": 0x8,
-  "sync boost": 0x10,
-  "software thermal slowdown": 0x20,
-  "hardware thermal slowdown": 0x40,
-  "hardware power brake": 0x80,
-} as const;
-
-export type ThrottleReason = keyof typeof throttleReasons;
+import { throttleReasons } from "../../sample/reading.ts";
 
 const mask = Object.values(throttleReasons).reduce((sum, bit) => sum | bit, 0);
 
 /** The bits that hold clocks down. Newer drivers set bits above 2^31: no bitwise operator may see them. */
 export const throttleBits = (reasons: number): number => (reasons % 2 ** 31) & mask;
-
-export const throttleNames = (reasons: number): ThrottleReason[] =>
-  (Object.keys(throttleReasons) as ThrottleReason[]).filter((name) => reasons & throttleReasons[name]);
 
 /** A GPU at its power cap touches it every other second; it is throttled all the while. */
 const HOLD = 10;
