@@ -193,10 +193,8 @@ export function createMeter(options: MeterOptions): Meter {
         const answer = field?.code ?? code;
         if (field) judge(answer);
         if (answer === Code.SUCCESS && field?.value != null) takeField(probe, field.value, at);
-        dropped ||= recordField(
-          probe,
-          answer === Code.SUCCESS && field?.value == null ? Code.NO_DATA : answer,
-        );
+        const told = answer === Code.SUCCESS && field?.value == null ? Code.NO_DATA : answer;
+        if (recordField(probe, told)) dropped = true;
       }
       if (dropped) fields = chooseFields();
     }

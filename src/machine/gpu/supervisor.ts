@@ -55,6 +55,17 @@ const SKIPPED = 10;
 /** Of our environment only what finding the library may need. */
 const inherited = ["BINNACLE_NVML", "LD_LIBRARY_PATH"];
 
+/**
+ * Compiling what runs for 3 ms a second costs more memory than it saves time, and so do threads and timers that collect its
+ * little garbage: with these the reader of eight GPUs has 45 MiB in the place of 52, and uses half as much processor time.
+ */
+const sparing = {
+  BUN_JSC_useJIT: "0",
+  BUN_JSC_useConcurrentGC: "0",
+  BUN_JSC_numberOfGCMarkers: "1",
+  BUN_GC_TIMER_DISABLE: "1",
+};
+
 interface Life {
   child: ChildProcess;
   /** Seconds since it last said something. */
@@ -170,7 +181,7 @@ export function superviseGpus(options: SuperviseOptions): GpuSource {
   }
 
   function environment(): Record<string, string> {
-    const env: Record<string, string> = {};
+    const env: Record<string, string> = { ...sparing };
     for (const name of inherited) if (process.env[name] !== undefined) env[name] = process.env[name];
     return { ...env, ...options.env };
   }
@@ -271,9 +282,9 @@ export function superviseGpus(options: SuperviseOptions): GpuSource {
         break;
       case "state":
         change(message.uuid, (gpu) => {
-          const { [message.reading]: _, ...states } = gpu.states;
-          if (message.state !== "ok")
-            states[message.reading] = { state: message.state, reason: message.reason };
+          const states = { ...gpu.states };
+          if (message.state === "ok") delete states[message.reading];
+          else states[message.reading] = { state: message.state, reason: message.reason };
           return { ...gpu, states };
         });
         break;
@@ -298,7 +309,7 @@ export function superviseGpus(options: SuperviseOptions): GpuSource {
     // All GPUs sleep, and are not looked at: they are as they were.
     const asleep = message.gpus.length === 0;
     const kept = missing.map((gpu) => (asleep ? gpu : { ...gpu, lost: true }));
-    gpus = [...message.gpus, ...kept].sort((a, b) => order(a) - order(b));
+    gpus = inOrder([...message.gpus, ...kept]);
     tellChange(message.reader);
     reader = message.reader;
     emit({ ...message, gpus: [...gpus] });
@@ -308,12 +319,6 @@ export function superviseGpus(options: SuperviseOptions): GpuSource {
         emit({ kind: "lost", time, uuid, reason: "The driver does not list it any more." });
       if (was && !lost && was.lost) emit({ kind: "back", time, uuid, reason: "The GPU answers again." });
     }
-  }
-
-  /** GPUs by number, each before its instances. */
-  function order({ index, parent }: Gpu): number {
-    const of = parent === null ? undefined : gpus.find(({ uuid }) => uuid === parent);
-    return of ? of.index + (index + 1) / 100 : index;
   }
 
   /** Nothing of it holds this process any more. */
@@ -344,6 +349,14 @@ export function superviseGpus(options: SuperviseOptions): GpuSource {
       if (!(await within(gone, limits.abandon * second))) release(last.child);
     },
   };
+}
+
+/** GPUs by number, each before its instances. */
+function inOrder(gpus: Gpu[]): Gpu[] {
+  const indexes = new Map(gpus.map(({ uuid, index }) => [uuid, index]));
+  const wholeOf = ({ parent, index }: Gpu) => (parent === null ? index : (indexes.get(parent) ?? index));
+  const placeOf = ({ parent, index }: Gpu) => (parent === null ? -1 : index);
+  return gpus.sort((a, b) => wholeOf(a) - wholeOf(b) || placeOf(a) - placeOf(b));
 }
 
 /** Whether it happened in time. */
