@@ -83,10 +83,19 @@ function descendants(pid: number): number[] {
   return children.flatMap((child) => [child, ...descendants(child)]);
 }
 
+/** Memory of a process with pages that others map as well divided among them: the binary's own are, between collector and reader. */
+function shareMiB(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  return Number(/^Pss:\s+(\d+)/m.exec(text)?.[1] ?? NaN) / 1024;
+}
+
 const commandOf = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
 
 /** Share of a core, in percent, and memory, MiB, of processes over a window. */
-async function usage(pids: number[], seconds: number): Promise<{ core: number; memory: number }> {
+async function usage(
+  pids: number[],
+  seconds: number,
+): Promise<{ core: number; memory: number; share: number }> {
   const total = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
   const from = total();
   const begun = performance.now();
@@ -94,6 +103,7 @@ async function usage(pids: number[], seconds: number): Promise<{ core: number; m
   return {
     core: (100 * (total() - from)) / ((performance.now() - begun) / 1000),
     memory: pids.reduce((sum, pid) => sum + memoryMiB(pid).now, 0),
+    share: pids.reduce((sum, pid) => sum + shareMiB(pid), 0),
   };
 }
 
@@ -147,9 +157,10 @@ export async function collector(options: Options): Promise<Figures> {
     return {
       reader: own.core,
       readerMemory: own.memory,
-      readerPeak: memoryMiB(reader).peak,
+      readerShare: own.share,
       core: whole.core,
       memory: whole.memory,
+      share: whole.share,
       scraped: scraped.core,
       scrapedMemory: scraped.memory,
       bytes: scraper.bytes(),

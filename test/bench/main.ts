@@ -3,10 +3,12 @@
  * against in the same run; medians, with the processor time that was stolen from this machine meanwhile.
  */
 import { parseArgs } from "node:util";
+import { collector, machineSampler, measureHardwarePeers, trainingStep } from "./hardware.ts";
 import * as measures from "./measures.ts";
 import type { Figures } from "./measures.ts";
 import { measurePeers } from "./peers.ts";
 import { measurePython } from "./python.ts";
+import { sampleBytes, sampleWeek } from "./samples.ts";
 import { format, median, stealJiffies } from "./statistics.ts";
 import { measureStored } from "./stored.ts";
 
@@ -35,14 +37,20 @@ const all = {
   python: measurePython,
   memory: measures.memory,
   startup: measures.startup,
+  samples: sampleBytes,
+  week: sampleWeek,
+  sampler: machineSampler,
+  hardware: collector,
+  training: trainingStep,
   stored: measureStored,
 };
 /** Minutes each: taken once. */
-const once = new Set(["bytes", "memory", "stored"]);
+const once = new Set(["bytes", "memory", "samples", "week", "hardware", "training", "stored"]);
+const isWanted = (name: string) => !values.only || values.only.split(",").includes(name);
 
 const ours: Record<string, Figures & { steal: number }> = {};
 for (const [name, measure] of Object.entries(all)) {
-  if (values.only && !values.only.split(",").includes(name)) continue;
+  if (!isWanted(name)) continue;
   try {
     ours[name] = await repeat(name, measure);
   } catch (error) {
@@ -51,7 +59,11 @@ for (const [name, measure] of Object.entries(all)) {
     process.exitCode = 1;
   }
 }
-const peers = values.peers ? await measurePeers(options) : {};
+const others = ["ingest", "requests", "chart", "overlay", "python"];
+const peers: Record<string, Figures> = {
+  ...(values.peers && isWanted("hardware") ? await measureHardwarePeers(options) : {}),
+  ...(values.peers && others.some(isWanted) ? await measurePeers(options) : {}),
+};
 print();
 
 async function repeat(name: string, measure: (options: measures.Options) => Promise<Figures>) {
@@ -167,6 +179,42 @@ function print(): void {
   row("memory", "idle: memory", "MiB", { figure: "idleMemory", reach: "≤ 100" });
   row("memory", "idle: processor", "% of a core", { figure: "idleCpu", reach: "≤ 0.5" });
   row("startup", "start until it answers, empty", "ms", { figure: "empty", reach: "≤ 300" });
+  row("samples", "hardware samples, 20 readings of a GPU", "bytes/point", { figure: "all", reach: "≤ 3" });
+  row("week", "a week of 8 GPUs × 20 readings, first look", "ms", { figure: "first", reach: "≤ 100 ms" });
+  row("week", "  again", "ms", { figure: "p50" });
+  row("sampler", "machine's sampler at 1 Hz", "% of a core", { figure: "core", reach: "≤ 0.1" });
+  row("hardware", "reader of 8 GPUs at 1 Hz", "% of a core", { figure: "reader", reach: "≤ 1" });
+  row("hardware", "  memory", "MiB", { figure: "readerMemory", reach: "≤ 50" });
+  row("hardware", "  memory, shared pages divided", "MiB", { figure: "readerShare" });
+  const node = { by: "node_exporter, scraped at 1 Hz" };
+  const nvitop = { by: "nvitop-exporter at 1 Hz" };
+  row("hardware", "collector with both", "% of a core", {
+    figure: "core",
+    reference: peers["nvitop"]?.["core"],
+    ...nvitop,
+    reach: "≤ 1",
+  });
+  row("hardware", "  memory", "MiB", {
+    figure: "memory",
+    reference: peers["nvitop"]?.["memory"],
+    ...nvitop,
+    reach: "≤ 150",
+  });
+  row("hardware", "  memory, shared pages divided", "MiB", { figure: "share" });
+  row("hardware", "  scraped at 1 Hz", "% of a core", {
+    figure: "scraped",
+    reference: peers["nodeExporter"]?.["core"],
+    ...node,
+  });
+  row("hardware", "  scraped: memory", "MiB", {
+    figure: "scrapedMemory",
+    reference: peers["nodeExporter"]?.["memory"],
+    ...node,
+  });
+  row("training", "training step without recording", "ms", { figure: "step" });
+  row("training", "  with it, slower by", "%", { figure: "slower", reach: "0 between the next two" });
+  row("training", "  least, with 95 %", "%", { figure: "lower" });
+  row("training", "  most", "%", { figure: "upper" });
   row("stored", `start with ${ours.stored ? format(ours.stored.gigabytes!) : ""} GB stored`, "ms", {
     figure: "start",
     reach: "≤ 1,000",
