@@ -1,4 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
+import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { postAndRead, readBack, remove, startBinary, temporaryFolder } from "./helpers/binary.ts";
 
@@ -39,3 +40,33 @@ test("the same source serves on Deno: a metric is kept, over a restart too", asy
     expect(await second.stop()).toBe(0);
   }
 }, 60_000);
+
+test.skipIf(process.platform !== "linux")(
+  "the same source reads the machine on Deno",
+  async () => {
+    const source = (name: string) => JSON.stringify(join(root, "src/machine", name));
+    const script = `
+    import { createMachine } from ${source("machine.ts")};
+    import { ratesOf } from ${source("rates.ts")};
+    const machine = createMachine();
+    const before = machine.read();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const after = machine.read();
+    const { failed } = after;
+    console.log(JSON.stringify({ failed, cores: after.cpu.byCore.size, ...ratesOf(before, after) }));
+  `;
+    const child = Bun.spawn([deno!, "run", "-A", "--node-modules-dir=manual", "--ext=ts", "-"], {
+      stdin: new Blob([script]),
+      cwd: root,
+      env: { ...process.env, HOME: cwd, DENO_DIR: join(cwd, "deno"), DENO_NO_UPDATE_CHECK: "1" },
+      stderr: "inherit",
+    });
+    const { failed, cores, machine } = JSON.parse(await new Response(child.stdout).text());
+    expect(failed).toEqual({});
+    expect(cores).toBe(cpus().length);
+    expect(machine["memory.total"]).toBe(totalmem());
+    expect(machine["cpu.utilization"]).toBeGreaterThanOrEqual(0);
+    expect(machine).toHaveProperty(["filesystem.used@/"]);
+  },
+  60_000,
+);

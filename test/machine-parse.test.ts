@@ -175,6 +175,7 @@ test("mounts: octal blanks, the later of two at one place, no pseudo file system
       "33 27 0:50 / /var/lib/docker/overlay2/1/merged rw - overlay overlay rw",
       "34 27 0:51 / /run/user/1000 rw - tmpfs tmpfs rw",
       "35 27 7:0 / /snap/x ro - squashfs /dev/loop0 ro",
+      "36 27 0:52 / /opt/secrets ro,relatime - tmpfs tmpfs rw",
       "not a line at all",
       "",
     ].join("\n"),

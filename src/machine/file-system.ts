@@ -66,8 +66,10 @@ export function parseMounts(text: string): Mount[] {
 const unescape = (word: string) =>
   word.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
-function isStorage({ type, mount }: Mount): boolean {
+function isStorage({ type, mount, readOnly }: Mount): boolean {
   if (pseudo.has(type) || notForPeople.test(mount)) return false;
+  // Nothing can be put into it, and what it shows is no disk.
+  if (type === "tmpfs" && readOnly) return false;
   // A container's own layers; of all others the engine's host shows what is below them.
   if (type === "overlay" || type === "aufs") return mount === "/";
   return true;
