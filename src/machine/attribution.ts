@@ -71,8 +71,6 @@ interface Tracked {
   rootByClient: Map<string, Root>;
   /** Its processes by pid, with their start: one that loses its parent stays the run's. */
   members: Map<number, number>;
-  /** Of those, the ones that only a variable told of. */
-  marked: Set<number>;
   cpuSeconds: number;
   cpu: ReturnType<typeof createTally>;
   read: ReturnType<typeof createTally>;
@@ -168,7 +166,6 @@ export function createAttribution({
       run,
       rootByClient: roots,
       members: new Map(),
-      marked: new Set(),
       cpuSeconds: 0,
       cpu: createTally(from),
       read: createTally(from),
@@ -244,20 +241,23 @@ export function createAttribution({
     inCgroup: ReadonlyMap<Tracked, ReadonlySet<number>>,
   ): Map<number, ReadonlySet<string>> {
     const launched = new Map<number, Set<string>>();
+    /** Whatever it descends from. */
+    const named = new Map<number, Set<string>>();
+    /** Where it descends from nobody any more. */
     const kept = new Map<number, Set<string>>();
     const add = (to: Map<number, Set<string>>, pid: number, run: string) =>
       to.set(pid, (to.get(pid) ?? new Set()).add(run));
     for (const tracked of trackedByRun.values()) {
       for (const { pid, start, role } of tracked.rootByClient.values())
-        if (processes.get(pid)?.start === start) add(role === "launch" ? launched : kept, pid, tracked.run);
+        if (processes.get(pid)?.start === start) add(role === "launch" ? launched : named, pid, tracked.run);
       for (const [pid, start] of tracked.members)
         if (processes.get(pid)?.start === start) add(kept, pid, tracked.run);
       // `launch` is in it while it starts the program.
       for (const pid of inCgroup.get(tracked) ?? [])
-        if (!launched.get(pid)?.has(tracked.run)) add(kept, pid, tracked.run);
+        if (!launched.get(pid)?.has(tracked.run)) add(named, pid, tracked.run);
     }
     for (const [pid, { run }] of markByPid)
-      if (run !== undefined && trackedByRun.has(run)) add(kept, pid, run);
+      if (run !== undefined && trackedByRun.has(run)) add(named, pid, run);
 
     const owners = new Map<number, ReadonlySet<string>>();
     const passedOn = (pid: number): ReadonlySet<string> => launched.get(pid) ?? ownersOf(pid);
@@ -268,7 +268,7 @@ export function createAttribution({
       const found = processes.get(pid);
       if (!found || pid === self || descendsFromSelf(found, processes)) return NOBODY;
       const inherited = found.parent === 0 ? NOBODY : passedOn(found.parent);
-      const own = kept.get(pid);
+      const own = named.get(pid) ?? (inherited.size === 0 ? kept.get(pid) : undefined);
       const all = own ? (inherited.size === 0 ? own : new Set([...own, ...inherited])) : inherited;
       owners.set(pid, all);
       return all;
