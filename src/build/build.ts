@@ -5,6 +5,7 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { embedKoffi } from "./koffi.ts";
 import { embedLibsql } from "./libsql.ts";
 import { packageFolder } from "./packages.ts";
 
@@ -13,6 +14,8 @@ interface Target {
   /** Package with Bun's own program for the platform. */
   runtime: string;
   libsql: string;
+  /** Package with koffi's addons for the platform, and the one among them. */
+  koffi: [name: string, addon: string];
 }
 
 const targets: Record<string, Target> = {
@@ -20,31 +23,37 @@ const targets: Record<string, Target> = {
     bun: "bun-linux-x64",
     runtime: "@oven/bun-linux-x64",
     libsql: "@libsql/linux-x64-gnu",
+    koffi: ["@koromix/koffi-linux-x64", "linux_x64/koffi.node"],
   },
   "linux-arm64": {
     bun: "bun-linux-arm64",
     runtime: "@oven/bun-linux-aarch64",
     libsql: "@libsql/linux-arm64-gnu",
+    koffi: ["@koromix/koffi-linux-arm64", "linux_arm64/koffi.node"],
   },
   "linux-x64-musl": {
     bun: "bun-linux-x64-musl",
     runtime: "@oven/bun-linux-x64-musl",
     libsql: "@libsql/linux-x64-musl",
+    koffi: ["@koromix/koffi-linux-x64", "musl_x64/koffi.node"],
   },
   "linux-arm64-musl": {
     bun: "bun-linux-arm64-musl",
     runtime: "@oven/bun-linux-aarch64-musl",
     libsql: "@libsql/linux-arm64-musl",
+    koffi: ["@koromix/koffi-linux-arm64", "musl_arm64/koffi.node"],
   },
   "darwin-x64": {
     bun: "bun-darwin-x64",
     runtime: "@oven/bun-darwin-x64",
     libsql: "@libsql/darwin-x64",
+    koffi: ["@koromix/koffi-darwin-x64", "darwin_x64/koffi.node"],
   },
   "darwin-arm64": {
     bun: "bun-darwin-arm64",
     runtime: "@oven/bun-darwin-aarch64",
     libsql: "@libsql/darwin-arm64",
+    koffi: ["@koromix/koffi-darwin-arm64", "darwin_arm64/koffi.node"],
   },
 };
 
@@ -61,7 +70,8 @@ async function build(name: string, outfile: string): Promise<void> {
   const target = targets[name];
   if (target === undefined)
     throw new Error(`No target is called ${name}; there are ${Object.keys(targets).join(", ")}.`);
-  const addon = join(await packageFolder(target.libsql), "index.node");
+  const libsql = join(await packageFolder(target.libsql), "index.node");
+  const koffi = join(await packageFolder(target.koffi[0]), target.koffi[1]);
   // Built beside the final name and renamed over it: a running binary can't be written to. Bun leaves source maps there, too.
   const temporary = mkdtempSync(join(dirname(outfile), ".build-"));
   const host = name === hostTarget();
@@ -87,7 +97,7 @@ async function build(name: string, outfile: string): Promise<void> {
       minify: { whitespace: true, syntax: true, identifiers: false },
       sourcemap: "linked",
       define: { "process.env.NODE_ENV": JSON.stringify("production") },
-      plugins: [embedLibsql(addon)],
+      plugins: [embedLibsql(libsql), embedKoffi(koffi)],
     });
     for (const log of result.logs) console.error(String(log));
     renameSync(join(temporary, "binnacle"), outfile);
