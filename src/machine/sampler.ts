@@ -313,7 +313,7 @@ export function createSampler({
       if (at < 0) return window.from;
       window = { from: page.times[at]!, to: Math.min(to, page.times[at]! + page.step) };
     }
-    return window.from;
+    return Math.max(from, window.from);
   }
 
   const unsubscribe = [
