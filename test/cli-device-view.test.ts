@@ -156,12 +156,31 @@ No run is live here.
       "The GPUs can't be read: The library is 550.90, the loaded driver 550.54.",
       "Reboot, or load the new driver.",
       "",
-      "GPU  NAME                       UTIL                   MEMORY   TEMP      POWER  STATE",
-      "  0  H100 80GB HBM3  ░░░░░░░░      -  ░░░░░░░░              -      -          -  lost",
-      "  1  H100 80GB HBM3  ░░░░░░░░      -  ░░░░░░░░              -      -          -  split (MIG)",
-      "2/0  MIG 1g.10gb     ░░░░░░░░      -  ░░░░░░░░              -      -          -  no values yet",
+      "  GPU  NAME                       UTIL                   MEMORY   TEMP      POWER  STATE",
+      "    0  H100 80GB HBM3  ░░░░░░░░      -  ░░░░░░░░              -      -          -  lost",
+      "    1  H100 80GB HBM3  ░░░░░░░░      -  ░░░░░░░░              -      -          -  split (MIG)",
+      "1/2/0  MIG 1g.10gb     ░░░░░░░░      -  ░░░░░░░░              -      -          -  no values yet",
     ]);
     expect(lines[15]).toEndWith("34 s old");
+  });
+
+  test("GPUs that are read with a reason to look at them, and one that sleeps", () => {
+    const reader = device().gpu_reader;
+    const noted = (more: Partial<typeof reader>) =>
+      drawn(view({ device: device({ gpus: [], gpu_reader: { ...reader, ...more } }) }), 80);
+    expect(noted({})).not.toContain("GPUs");
+    expect(noted({ reason: "GPU 2 does not answer.", advice: "Reboot." })).toContain(
+      "\nGPUs: GPU 2 does not answer.\nReboot.\n",
+    );
+    expect(noted({ status: "absent", reason: "There is no library.", advice: "Install it." })).toContain(
+      "\nGPUs: There is no library.\nInstall it.\n",
+    );
+    expect(noted({ status: "hung" })).toContain(
+      "\nThe GPUs can't be read: a call into the driver does not return.\n",
+    );
+    const states = { gpu: { state: "transient" as const, reason: "It is suspended." } };
+    const asleep = view({ device: device({ gpus: [gpu(0, { states })] }), samples: new Map() });
+    expect(drawn(asleep, 100)).toContain(" asleep\n");
   });
 
   test("old values say how old they are, and after a minute are no longer shown", () => {

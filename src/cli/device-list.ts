@@ -1,4 +1,4 @@
-import type { Device } from "../device/schema.ts";
+import type { Device, Gpu } from "../device/schema.ts";
 import { MACHINE } from "../sample/subject.ts";
 import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
@@ -86,7 +86,7 @@ function gpuTable(devices: Device[], look: Look) {
     [],
     ...table(
       [
-        column("GPU", ({ gpu }) => gpuNumber(gpu), true),
+        column("GPU", ({ device, gpu }) => gpuNumber(gpu, device.gpus), true),
         ...(devices.length > 1 ? [column("DEVICE", ({ device }) => oneLine(device.name))] : []),
         column("NAME", ({ gpu }) => gpuName(gpu)),
         column("UTIL", ({ values }) => percent(values["gpu.utilization"]), true),
@@ -103,12 +103,17 @@ function gpuTable(devices: Device[], look: Look) {
             whole(values["gpu.power"], "W", values["gpu.power.limit"] ?? gpu.power_limit ?? undefined),
           true,
         ),
-        column("STATE", ({ gpu, values }) =>
-          gpu.lost ? "lost" : gpu.mig ? "split (MIG)" : Object.keys(values).length > 0 ? "ok" : "no values",
-        ),
+        column("STATE", ({ gpu, values }) => stateOf(gpu, values)),
       ],
       Infinity,
       look,
     ),
   ];
+}
+
+function stateOf(gpu: Gpu, values: object): string {
+  if (gpu.lost) return "lost";
+  if (gpu.mig) return "split (MIG)";
+  if (gpu.states["gpu"]) return "asleep";
+  return Object.keys(values).length > 0 ? "ok" : "no values";
 }

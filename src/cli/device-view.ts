@@ -2,7 +2,7 @@ import type { Device, Gpu } from "../device/schema.ts";
 import { throttleNames, type ThrottleReason } from "../sample/reading.ts";
 import { CGROUP, MACHINE, subjectOfRun } from "../sample/subject.ts";
 import { oneLine } from "./cells.ts";
-import { bar, table, toLine, type Column, type Look, type Span } from "./frame.ts";
+import { bar, table, toLine, type Column, type Look, type Span, type Style } from "./frame.ts";
 import { localTime } from "./text.ts";
 import { age, bytes, bytesASecond, bytesOf, percent, tenths, whole } from "./units.ts";
 
@@ -222,7 +222,7 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
   const barWidth = width >= 110 ? 12 : 8;
   const memoryShare = (values: Values) => ratio(values["gpu.memory.used"], values["gpu.memory.total"]);
   const columns: Column[] = [
-    { title: "GPU", rank: 0, right: true, cells: cells((_, gpu) => gpuNumber(gpu)) },
+    { title: "GPU", rank: 0, right: true, cells: cells((_, gpu) => gpuNumber(gpu, gpus)) },
     { title: "NAME", rank: 6, cells: cells((_, gpu) => gpuName(gpu)) },
     { title: "", rank: 4, cells: cells((values) => bar(values["gpu.utilization"], barWidth, look)) },
     {
@@ -270,16 +270,22 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
   return [...lines, [], ...table(columns, width, look)];
 }
 
+const parentOf = (gpu: Gpu, gpus: Gpu[]) => gpus.find(({ uuid }) => uuid === gpu.parent);
+
 /** Each MIG instance behind its GPU. */
 export function inOrder(gpus: Gpu[]): Gpu[] {
-  const place = (gpu: Gpu) => gpus.find(({ uuid }) => uuid === gpu.parent)?.index ?? gpu.index;
+  const place = (gpu: Gpu) => parentOf(gpu, gpus)?.index ?? gpu.index;
   const within = (gpu: Gpu) =>
     gpu.parent === null ? -1 : (gpu.gpu_instance ?? 0) * 1000 + (gpu.compute_instance ?? 0);
   return gpus.toSorted((left, right) => place(left) - place(right) || within(left) - within(right));
 }
 
-export const gpuNumber = (gpu: Gpu) =>
-  gpu.parent === null ? String(gpu.index) : `${gpu.gpu_instance ?? "?"}/${gpu.compute_instance ?? "?"}`;
+/** "3", or of a MIG instance its GPU's number and its own two: "3/1/0". */
+export function gpuNumber(gpu: Gpu, gpus: Gpu[]): string {
+  if (gpu.parent === null) return String(gpu.index);
+  const numbers = [parentOf(gpu, gpus)?.index, gpu.gpu_instance, gpu.compute_instance];
+  return numbers.map((number) => number ?? "?").join("/");
+}
 
 export const gpuName = (gpu: Gpu) =>
   gpu.parent === null ? oneLine(gpu.name).replace(/^NVIDIA /, "") : `MIG ${gpu.profile ?? oneLine(gpu.name)}`;
@@ -294,6 +300,7 @@ function temperature(values: Values, gpu: Gpu): Span[] {
 function gpuState({ samples, now }: DeviceView, gpu: Gpu, values: Values): Span[] {
   if (gpu.lost) return [{ text: "lost", style: "bad" }];
   if (gpu.mig) return [dim("split (MIG)")];
+  if (gpu.states["gpu"]) return [dim("asleep")];
   const sample = samples.get(gpu.uuid);
   if (!sample) return [dim("no values yet")];
   if (now - sample.time > STALE_MS) return [{ text: `${age(now - sample.time)} old`, style: "warn" }];
@@ -311,21 +318,27 @@ const wordByReason: Record<ThrottleReason, string> = {
   "hardware power brake": "power brake",
 };
 
-/** Why its GPUs can't be read, and what to do about it; nothing where they are read. */
+/** Why GPUs can't be read, and what to do about it; nothing where all are read. */
 export function readerNotes({ status, reason, advice }: Device["gpu_reader"]): Lines {
-  if (status === "ok") return [];
-  const text = reason ?? wordByStatus[status];
-  const isQuiet = status === "absent" || status === "off" || status === "starting" || status === "no_gpu";
-  const lines: Lines = [
+  const text = reason ?? (status === "ok" ? undefined : wordByStatus[status]);
+  if (text === undefined) return [];
+  // A machine without GPUs lacks nothing.
+  const isQuiet = advice === null && quiet.has(status);
+  const isPartly = isQuiet || status === "ok" || status === "degraded" || quiet.has(status);
+  const style: Style | undefined = isQuiet ? "dim" : undefined;
+  return [
     [
-      { text: isQuiet ? "GPUs: " : "The GPUs can't be read: ", style: isQuiet ? "dim" : "bad" },
-      { text: oneLine(text), style: isQuiet ? "dim" : undefined },
+      {
+        text: isPartly ? "GPUs: " : "The GPUs can't be read: ",
+        style: isQuiet ? "dim" : isPartly ? "warn" : "bad",
+      },
+      { text: oneLine(text), style },
     ],
+    ...(advice === null ? [] : [[{ text: oneLine(advice), style }]]),
   ];
-  if (status === "degraded") lines[0]![0] = { text: "GPUs: ", style: "warn" };
-  if (advice !== null) lines.push([{ text: oneLine(advice), style: isQuiet ? "dim" : undefined }]);
-  return lines;
 }
+
+const quiet = new Set<string>(["absent", "off", "starting", "no_gpu"]);
 
 const wordByStatus: Record<Exclude<Device["gpu_reader"]["status"], "ok">, string> = {
   off: "reading them is switched off.",
@@ -391,7 +404,7 @@ function gpuMemory(values: Values): number | undefined {
 function gpusOf(values: Values, gpus: Gpu[]): string {
   const numbers = inOrder(gpus)
     .filter(({ uuid }) => known(values[GPU_MEMORY + uuid]))
-    .map(gpuNumber);
+    .map((gpu) => gpuNumber(gpu, gpus));
   return numbers.length > 0 ? numbers.join(",") : "-";
 }
 
