@@ -1,5 +1,5 @@
 # docker build -t binnacle .
-# docker run --read-only -p 127.0.0.1:7070:7070 -v binnacle:/data binnacle          (with GPUs: --gpus all)
+# docker run --read-only -p 127.0.0.1:7070:7070 -v binnacle:/data binnacle   (with GPUs: --gpus all --pid=host)
 
 FROM docker.io/oven/bun:1.4.5-slim AS build
 WORKDIR /src
@@ -18,6 +18,7 @@ LABEL org.opencontainers.image.title="binnacle" \
 COPY --from=build /src/dist/binnacle /usr/local/bin/binnacle
 # Owned by the user, so that a new named volume is too. Nothing else is ever written: --read-only works.
 COPY --from=build --chown=10001:10001 /data /data
+# NVIDIA's toolkit reads these where the container is given GPUs without --gpus: NVML is in "utility".
 ENV BINNACLE_DATA=/data \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=utility

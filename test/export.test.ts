@@ -1,13 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Gpu } from "../src/device/schema.ts";
+import type { Gpu, GpuReader } from "../src/device/schema.ts";
 import { exportGpus, fields, type GpuState } from "../src/export/dcgm.ts";
 import { exportMachine, exportTables } from "../src/export/node.ts";
 import { exportCollectors } from "../src/export/own.ts";
 import { createPresent } from "../src/export/present.ts";
+import { exportRoutes, type Sampled } from "../src/export/prometheus.ts";
 import { createExposition } from "../src/export/text.ts";
+import type { ReaderMessage } from "../src/machine/gpu/message.ts";
 import { createMachine } from "../src/machine/machine.ts";
+import type { MachineReading } from "../src/machine/reading.ts";
 import { createTables, readTables } from "../src/machine/tables.ts";
 import { readings } from "../src/sample/reading.ts";
 import { createLatest } from "../src/sample/latest.ts";
@@ -363,5 +366,102 @@ describe("GET /metrics", () => {
   test("says nothing of hardware that nobody reads", async () => {
     const text = await (await at.request("/metrics")).text();
     expect(text).not.toMatch(/^(node|DCGM)_/m);
+  });
+});
+
+describe("what a scrape says of a machine that is not well", () => {
+  let at: TestCollector;
+  let now = 2_000_000;
+  const listeners = new Set<(message: ReaderMessage) => void>();
+  const gpus = new Map<string, Gpu>();
+  let reader: GpuReader = {
+    status: "ok",
+    reason: null,
+    advice: null,
+    driver: "550.54.15",
+    cuda: "12.4",
+    library: null,
+  };
+  let reading: MachineReading | undefined;
+  const sampled: Sampled = {
+    device: "0123456789abcdef",
+    reading: () => reading,
+    tables: () => undefined,
+    gpus: {
+      reader: () => reader,
+      gpus: () => [...gpus.values()],
+      subscribe(listener) {
+        listeners.add(listener);
+        return () => void listeners.delete(listener);
+      },
+      close: () => Promise.resolve(),
+    },
+    gpusByRun: () => new Map([["run-1", new Set(["GPU-bbbb"])]]),
+  };
+  const tell = (message: ReaderMessage) => listeners.forEach((listener) => listener(message));
+  let scrape: () => Promise<string>;
+
+  beforeAll(() => {
+    at = createTestCollector({ now: () => now });
+    const machine = createMachine({ root: host });
+    reading = { ...machine.read()!, time: now };
+    machine.close();
+    const routes = exportRoutes(at.collector, sampled);
+    scrape = async () => (await routes.request("/metrics")).text();
+    gpus.set("GPU-aaaa", gpu());
+    gpus.set("GPU-bbbb", gpu({ uuid: "GPU-bbbb", index: 1 }));
+    at.collector.latest.put(
+      sampled.device,
+      [...gpus.keys()].map((subject) => ({
+        subject,
+        time: now,
+        values: { "gpu.power": 300, "gpu.temperature": 55 },
+      })),
+    );
+    tell({ kind: "samples", time: now, took: 3, gpus: [] });
+  });
+  afterAll(() => at.close());
+
+  test("a run stands on its GPU alone", async () => {
+    const text = await scrape();
+    expect(text).toMatch(/^DCGM_FI_DEV_POWER_USAGE\{gpu="1".*run_id="run-1"\} 300$/m);
+    expect(text).toMatch(/^DCGM_FI_DEV_POWER_USAGE\{gpu="0"(?!.*run_id).*\} 300$/m);
+    expect(text).toMatch(/^binnacle_sample_seconds\{source="gpu"\} 0\.003$/m);
+  });
+
+  test("a reading that fails has a reason and no value", async () => {
+    gpus.set("GPU-aaaa", gpu({ states: { "gpu.power": { state: "denied", reason: 'root "only"' } } }));
+    const text = await scrape();
+    expect(text).not.toMatch(/^DCGM_FI_DEV_POWER_USAGE\{gpu="0"/m);
+    expect(text).toMatch(/^DCGM_FI_DEV_GPU_TEMP\{gpu="0"/m);
+    expect(text).toContain('reading="gpu.power",state="denied",reason="root \\"only\\""} 1');
+  });
+
+  test("an Xid is shown from then on", async () => {
+    expect(await scrape()).not.toContain("DCGM_FI_DEV_XID_ERRORS");
+    tell({ kind: "xid", time: now, uuid: "GPU-bbbb", xid: 79 });
+    expect(await scrape()).toMatch(/^DCGM_FI_DEV_XID_ERRORS\{gpu="1".*\} 79$/m);
+  });
+
+  test("a lost GPU says so, and nothing else", async () => {
+    gpus.set("GPU-bbbb", gpu({ uuid: "GPU-bbbb", index: 1, lost: true }));
+    const text = await scrape();
+    expect(text).toMatch(/^binnacle_gpu_lost\{gpu="1",UUID="GPU-bbbb"\} 1$/m);
+    expect(text).not.toMatch(/^DCGM_FI_DEV_GPU_TEMP\{gpu="1"/m);
+    expect(text).toMatch(/^DCGM_FI_DEV_GPU_TEMP\{gpu="0"/m);
+  });
+
+  test("what nobody reads any more is left out, with its age", async () => {
+    now += 31_000;
+    reader = { ...reader, status: "hung", reason: "A call does not return." };
+    const text = await scrape();
+    // Why the GPU is lost stays true.
+    expect(text).not.toMatch(/^(node_load1|node_cpu_seconds_total|DCGM_(?!FI_DEV_XID)\w+)/m);
+    expect(text).not.toContain("Inf");
+    expect(text).toMatch(/^binnacle_last_sample_timestamp_seconds\{source="machine"\} 2000$/m);
+    expect(text).toMatch(
+      /^binnacle_gpu_reader_status\{status="hung",reason="A call does not return\."\} 1$/m,
+    );
+    expect(text).toMatch(/^binnacle_gpu_reader_up 0$/m);
   });
 });

@@ -20,7 +20,7 @@ const pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/data/RE
 );
 
 const noCurl =
-  Bun.which("curl") === null && loudly("the tour's three curl commands: this machine has no curl");
+  Bun.which("curl") === null && loudly("the tour's curl commands: this machine has no curl");
 const ACC = [0.1, 0.11, 0.2, 0.3, 0.31, 0.32, 0.34];
 
 describe("the tour", () => {

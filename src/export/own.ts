@@ -20,7 +20,8 @@ export function exportCollector(to: Exposition, runs: readonly RunCount[], quota
   }
   to.family("binnacle_store_used_bytes", "gauge", "Bytes of everything stored.").add(quota.usedBytes);
   to.family("binnacle_store_free_bytes", "gauge", "Free bytes of the disk with the data folder.").add(
-    quota.freeBytes,
+    // Not looked at yet.
+    Number.isFinite(quota.freeBytes) ? quota.freeBytes : undefined,
   );
   to.family("binnacle_store_refusing", "gauge", "1 while records and logs are refused for want of room.").add(
     quota.refusing === null ? 0 : 1,
