@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Fields, KernelFile, parseFlat, readKernelText } from "./kernel-file.ts";
-import { readPressure, type PressureFiles } from "./pressure.ts";
+import { groupPressure, readPressure } from "./pressure.ts";
 import type { Cgroup } from "./reading.ts";
 
 /** What is told of the machine around the group. */
@@ -190,16 +190,13 @@ function findV2(groups: readonly string[], text: ReadText): Found | undefined {
 }
 
 function openV2(cpuGroup: string, memoryGroup: string): Reader {
-  const cpu = new KernelFile(join(cpuGroup, "cpu.stat"));
-  const current = new KernelFile(join(memoryGroup, "memory.current"));
-  const stat = new KernelFile(join(memoryGroup, "memory.stat"));
-  const events = new KernelFile(join(memoryGroup, "memory.events"));
-  const io = new KernelFile(join(memoryGroup, "io.stat"));
-  const pressure: PressureFiles = {
-    cpu: new KernelFile(join(cpuGroup, "cpu.pressure")),
-    memory: new KernelFile(join(memoryGroup, "memory.pressure")),
-    io: new KernelFile(join(memoryGroup, "io.pressure")),
-  };
+  const open = (folder: string, name: string) => new KernelFile(join(folder, name), { isOneRecord: true });
+  const cpu = open(cpuGroup, "cpu.stat");
+  const current = open(memoryGroup, "memory.current");
+  const stat = open(memoryGroup, "memory.stat");
+  const events = open(memoryGroup, "memory.events");
+  const io = open(memoryGroup, "io.stat");
+  const pressure = groupPressure(cpuGroup, memoryGroup);
   return {
     files: [cpu, current, stat, events, io, ...Object.values(pressure)],
     read({ isCounted }) {
@@ -274,7 +271,7 @@ const at = (root: string, group: string | undefined) => (group === undefined ? u
 function openV1(group: Record<"cpu" | "account" | "memory" | "io", string | undefined>): Reader {
   const open = (folder: string | undefined, name: string) =>
     // What a controller that is not mounted would say is absent like a file.
-    new KernelFile(join(folder ?? "/nonexistent", name));
+    new KernelFile(join(folder ?? "/nonexistent", name), { isOneRecord: true });
   const usage = open(group.account, "cpuacct.usage");
   const cpu = open(group.cpu, "cpu.stat");
   const current = open(group.memory, "memory.usage_in_bytes");

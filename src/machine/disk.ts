@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { Fields, readKernelText, type KernelFile } from "./kernel-file.ts";
 import type { Disk } from "./reading.ts";
 
-/** whole: I/O ends here. hidden: one path to an NVMe that has several, whose head stands for all of them. other: counted elsewhere. */
-export type DiskKind = "whole" | "hidden" | "other";
+/**
+ * whole: I/O ends here. hidden: one path to an NVMe that has several, whose head stands for all of them. other: counted
+ * elsewhere. none: of no interest, as node_exporter has it: memory, files as disks, partitions.
+ */
+export type DiskKind = "whole" | "hidden" | "other" | "none";
 
 export function readDisks(diskstats: KernelFile, topology: DiskTopology): Disk[] | undefined {
   const bytes = diskstats.read();
@@ -37,24 +40,25 @@ export class DiskTopology {
   }
 
   #look(name: string): DiskKind {
-    if (notStorage.test(name)) return "other";
+    if (notDisk.test(name)) return "none";
     // "cciss/c0d0" is a folder "cciss!c0d0"; partitions have none here.
     const folder = join(this.#sys, name.replaceAll("/", "!"));
-    if (!existsSync(folder)) return "other";
+    if (!existsSync(folder)) return "none";
+    if (notStorage.test(name)) return "other";
     if (readKernelText(join(folder, "hidden")) === "1") return "hidden";
     return hasEntries(join(folder, "slaves")) ? "other" : "whole";
   }
 }
 
-/** In memory, removable media, on top of files, and ZFS's volumes, whose disks are counted. */
-const notStorage = /^(loop|ram|zram|sr|fd|zd)\d/;
+const notDisk = /^(loop|ram|zram|fd)\d/;
+/** DVDs, and ZFS's volumes, whose disks are counted. */
+const notStorage = /^(sr|zd)\d/;
 
 /** Where /sys is kept from us. */
-const kindByName = (name: string): DiskKind =>
-  notStorage.test(name) ||
-  /^((h|s|v|xv)d[a-z]+\d+|(nvme\d+n|mmcblk)\d+p\d+|(dm-|md)\d+|nvme\d+c\d+n\d+)/.test(name)
-    ? "other"
-    : "whole";
+function kindByName(name: string): DiskKind {
+  if (notDisk.test(name) || /^((h|s|v|xv)d[a-z]+|(nvme\d+n|mmcblk)\d+p)\d+$/.test(name)) return "none";
+  return notStorage.test(name) || /^((dm-|md)\d+|nvme\d+c\d+n\d+)/.test(name) ? "other" : "whole";
+}
 
 function hasEntries(folder: string): boolean {
   try {
@@ -77,6 +81,7 @@ export function parseDisks(bytes: Buffer, kindOf: (name: string) => DiskKind): D
     const name = fields.word();
     if (major === undefined || name === "") continue;
     const kind = kindOf(name);
+    if (kind === "none") continue;
     const disk: Disk = {
       name,
       major,

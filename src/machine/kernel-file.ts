@@ -15,11 +15,14 @@ const isAbsence = (error: unknown) =>
 /** A file of /proc or /sys that is read again and again by one descriptor: opening anew would double the cost. */
 export class KernelFile {
   readonly path: string;
+  readonly #isOneRecord: boolean;
   #fd: number | undefined;
   #absentUntil = -Infinity;
 
-  constructor(path: string) {
+  /** `isOneRecord`: the kernel makes it at one go (single_open, kernfs), so that one read has all of it, however long. */
+  constructor(path: string, { isOneRecord = false }: { isOneRecord?: boolean } = {}) {
     this.path = path;
+    this.#isOneRecord = isOneRecord;
   }
 
   /** Its content, valid until the next read of any file; undefined where there is no such file. */
@@ -29,7 +32,7 @@ export class KernelFile {
       return this.#attempt();
     }
     try {
-      return readWhole(this.#fd);
+      return readWhole(this.#fd, this.#isOneRecord);
     } catch {
       // What it stood for was replaced, as a device that went and came back: the name may have a new one.
       this.close();
@@ -40,7 +43,7 @@ export class KernelFile {
   #attempt(): Buffer | undefined {
     try {
       this.#fd = openSync(this.path, "r");
-      return readWhole(this.#fd);
+      return readWhole(this.#fd, this.#isOneRecord);
     } catch (error) {
       this.close();
       if (!isAbsence(error)) throw error;
@@ -71,13 +74,15 @@ export function readKernelText(path: string): string | undefined {
 }
 
 /** To the end: the kernel hands out long files a page or so at a time, however much was asked for. */
-function readWhole(fd: number): Buffer {
+function readWhole(fd: number, isOneRecord: boolean): Buffer {
   let length = 0;
   for (;;) {
     const count = readSync(fd, buffer, length, buffer.length - length, length);
-    if (count === 0) return buffer.subarray(0, length);
     length += count;
-    if (length < buffer.length) continue;
+    if (length < buffer.length) {
+      if (count === 0 || isOneRecord) return buffer.subarray(0, length);
+      continue;
+    }
     const longer = Buffer.allocUnsafe(buffer.length * 2);
     buffer.copy(longer);
     buffer = longer;

@@ -45,14 +45,15 @@ function createLinux({
   pid = "self",
   interval = 1000,
 }: MachineOptions): MachineSource {
-  const file = (path: string) => new KernelFile(join(root, path));
+  const list = (path: string) => new KernelFile(join(root, path));
+  const record = (path: string) => new KernelFile(join(root, path), { isOneRecord: true });
   const files = {
-    stat: file("proc/stat"),
-    meminfo: file("proc/meminfo"),
-    vmstat: file("proc/vmstat"),
-    diskstats: file("proc/diskstats"),
-    network: file("proc/net/dev"),
-    loadavg: file("proc/loadavg"),
+    stat: record("proc/stat"),
+    meminfo: record("proc/meminfo"),
+    vmstat: list("proc/vmstat"),
+    diskstats: list("proc/diskstats"),
+    network: list("proc/net/dev"),
+    loadavg: record("proc/loadavg"),
   };
   const pressureFiles = machinePressure(root);
   const disks = new DiskTopology(root);

@@ -10,9 +10,15 @@ export interface PressureFiles {
 }
 
 export const machinePressure = (root = "/"): PressureFiles => ({
-  cpu: new KernelFile(join(root, "proc/pressure/cpu")),
-  memory: new KernelFile(join(root, "proc/pressure/memory")),
-  io: new KernelFile(join(root, "proc/pressure/io")),
+  cpu: new KernelFile(join(root, "proc/pressure/cpu"), { isOneRecord: true }),
+  memory: new KernelFile(join(root, "proc/pressure/memory"), { isOneRecord: true }),
+  io: new KernelFile(join(root, "proc/pressure/io"), { isOneRecord: true }),
+});
+
+export const groupPressure = (cpuGroup: string, group: string): PressureFiles => ({
+  cpu: new KernelFile(join(cpuGroup, "cpu.pressure"), { isOneRecord: true }),
+  memory: new KernelFile(join(group, "memory.pressure"), { isOneRecord: true }),
+  io: new KernelFile(join(group, "io.pressure"), { isOneRecord: true }),
 });
 
 /** undefined where the kernel keeps no account of it (no CONFIG_PSI, or psi=0). */
