@@ -1,5 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { createBlobs, type Blobs } from "./blob/blobs.ts";
 import { readDeviceId } from "./device/identity.ts";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
@@ -40,6 +41,7 @@ export interface Collector {
   readonly latest: Latest;
   /** This machine's id. */
   readonly device: string;
+  readonly blobs: Blobs;
   readonly quota: Quota;
   readonly pruner: Pruner;
   /** ms since the epoch. */
@@ -121,6 +123,7 @@ export function openCollector({
     ...sampleOptions,
   });
   journal.register(samples.applier);
+  const blobs = createBlobs(connection, dataDir, { now, onWorkerLost: onListenerError });
   journal.replay();
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
   const pruner = createPruner(connection, [series, logs, samples], { onFatal });
@@ -140,6 +143,7 @@ export function openCollector({
     presence: createPresence({ now, boot: readBootId(), isProcessAlive }),
     logs,
     series,
+    blobs,
     samples,
     latest: createLatest(onListenerError),
     device: device ?? readDeviceId(dataDir),

@@ -9,7 +9,11 @@ export type EntryKind =
   | "device.changed"
   | "sample.appended"
   | "event.recorded"
-  | "use.changed";
+  | "use.changed"
+  | "artifact.logged"
+  | "artifact.changed"
+  | "artifact.used"
+  | "artifact.deleted";
 
 /** How a payload is stored: UTF-8 JSON as it is, or packed columns / JSON behind zstd. */
 export const Encoding = { json: 0, jsonZstd: 1, columns: 2, columnsZstd: 3 } as const;
@@ -40,6 +44,9 @@ export interface NewEntry {
 export interface Entry extends NewEntry {
   seq: number;
 }
+
+/** In the place of a run's id in entries of artifacts that no run logged or that are changed later. */
+export const ARTIFACT_STREAM = "artifact:";
 
 /** In the place of a run's id in entries of a device: no run's id holds a colon. */
 export const deviceStream = (device: string): string => `device:${device}`;

@@ -4,6 +4,7 @@
  * columns stand in migrations/.
  */
 import { sqliteTable, text, integer, real, primaryKey } from "drizzle-orm/sqlite-core";
+import type { ArtifactKind, ArtifactVersion, LogArtifact } from "../artifact/schema.ts";
 import type { DeviceFacts, RunDevice } from "../device/schema.ts";
 import type { Config, RunStatus, WriterRole } from "../run/schema.ts";
 import type { DeviceEvent, EventKind } from "../sample/schema.ts";
@@ -93,3 +94,64 @@ export const deviceEvent = sqliteTable("device_event", {
   text: text("text").notNull(),
   detail: text("detail", { mode: "json" }).$type<DeviceEvent["detail"]>().notNull().default({}),
 });
+
+export const artifact = sqliteTable("artifact", {
+  id: integer("id").primaryKey({ autoIncrement: true }),
+  kind: text("kind").$type<ArtifactKind>().notNull(),
+  name: text("name").notNull(),
+  type: text("type").notNull(),
+  description: text("description"),
+  created: real("created").notNull(),
+  updated: real("updated").notNull(),
+  nextVersion: integer("next_version").notNull().default(1),
+});
+
+export const artifactVersion = sqliteTable(
+  "artifact_version",
+  {
+    artifact: integer("artifact").notNull(),
+    version: integer("version").notNull(),
+    digest: text("digest").notNull(),
+    size: integer("size").notNull(),
+    files: integer("files").notNull(),
+    description: text("description"),
+    metadata: text("metadata", { mode: "json" }).$type<ArtifactVersion["metadata"]>().notNull().default({}),
+    created: real("created").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.artifact, table.version] })],
+);
+
+export const artifactFile = sqliteTable(
+  "artifact_file",
+  {
+    artifact: integer("artifact").notNull(),
+    version: integer("version").notNull(),
+    path: text("path").notNull(),
+    size: integer("size").notNull(),
+    sha256: text("sha256").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.artifact, table.version, table.path] })],
+);
+
+export const artifactAlias = sqliteTable(
+  "artifact_alias",
+  {
+    artifact: integer("artifact").notNull(),
+    alias: text("alias").notNull(),
+    version: integer("version").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.artifact, table.alias] })],
+);
+
+export const runArtifact = sqliteTable(
+  "run_artifact",
+  {
+    run: text("run").notNull(),
+    artifact: integer("artifact").notNull(),
+    version: integer("version").notNull(),
+    role: text("role").$type<"output" | "input">().notNull(),
+    time: real("time").notNull(),
+    origin: text("origin", { mode: "json" }).$type<LogArtifact["origin"]>().notNull().default({}),
+  },
+  (table) => [primaryKey({ columns: [table.run, table.artifact, table.version, table.role] })],
+);

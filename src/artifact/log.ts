@@ -1,0 +1,157 @@
+import { createHash } from "node:crypto";
+import { and, eq } from "drizzle-orm";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import { getRow } from "../run/find.ts";
+import type { Write } from "../store/journal.ts";
+import { artifact as artifactTable, artifactAlias, artifactVersion, runArtifact } from "../store/tables.ts";
+import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
+import { getVersion } from "./find.ts";
+import type { ArtifactFile, LogArtifact, LoggedArtifact } from "./schema.ts";
+
+/** One statement for a hundred thousand files: as rows of values, building it would hold the event loop for seconds. */
+const INSERT_FILES = `INSERT INTO artifact_file (artifact, version, path, size, sha256)
+  SELECT ?, ?, value ->> 'path', value ->> 'size', value ->> 'sha256' FROM json_each(?)`;
+
+/** Makes these files the next version of their name; the same files as the newest version's are that version. */
+export function logArtifact(
+  collector: Collector,
+  run: string | null,
+  input: LogArtifact,
+): Promise<LoggedArtifact> {
+  return inArtifactTurn(collector, async () => {
+    if (run !== null) await getRow(collector, run);
+    requireBlobs(collector, input.files);
+    const { db } = collector;
+    const time = collector.now();
+    const digest = digestOf(input.files);
+    const [known] = await db
+      .select()
+      .from(artifactTable)
+      .where(and(eq(artifactTable.kind, input.kind), eq(artifactTable.name, input.name)));
+    const id = known?.id ?? nextId(collector);
+    const newest = known && (await versionWith(collector, id, digest, known.nextVersion - 1));
+    const version = newest ?? known?.nextVersion ?? 1;
+    const writes: Write[] = [];
+    if (newest === undefined) {
+      writes.push(...writesOfArtifact(collector, known !== undefined, id, input, time, version));
+      writes.push(...writesOfVersion(collector, id, version, digest, input, time));
+    }
+    for (const alias of input.aliases) writes.push(setAlias(collector, id, alias, version));
+    if (run !== null)
+      writes.push(
+        db
+          .insert(runArtifact)
+          .values({ run, artifact: id, version, role: "output", time, origin: input.origin })
+          .onConflictDoNothing()
+          .toSQL(),
+      );
+    if (writes.length > 0)
+      await appendArtifactEntry(collector, "artifact.logged", run, { ...input, version, time }, writes);
+    return { ...(await getVersion(collector, id, version)), is_new: newest === undefined };
+  });
+}
+
+/** Nothing refers to bytes that are not here. */
+function requireBlobs({ blobs }: Collector, files: readonly ArtifactFile[]): void {
+  const missing = new Set(blobs.missing(files.map(({ sha256 }) => sha256)));
+  if (missing.size > 0)
+    throw new CollectorError("conflict", `The bytes of ${missing.size} files are not here.`, {
+      hint: "Upload them first: POST /api/v1/blobs/missing tells which.",
+      details: { missing: [...missing].slice(0, 1000) },
+    });
+  for (const { path, size, sha256 } of files)
+    if (blobs.size(sha256) !== size)
+      throw new CollectorError("invalid", `${path} has ${blobs.size(sha256)} bytes, not ${size}.`, {
+        hint: "The file may have changed while it was read: log it anew.",
+      });
+}
+
+/** By paths and contents, whatever their order. */
+export function digestOf(files: readonly ArtifactFile[]): string {
+  const hash = createHash("sha256");
+  const lines = files.map(({ path, sha256 }) => `${sha256} ${path}\n`).sort();
+  for (const line of lines) hash.update(line);
+  return hash.digest("hex");
+}
+
+function nextId({ connection }: Collector): number {
+  const row = connection.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'artifact'").get() as
+    | { seq: number }
+    | undefined;
+  return (row?.seq ?? 0) + 1;
+}
+
+/** The newest version if these are its files. */
+async function versionWith(
+  { db }: Collector,
+  id: number,
+  digest: string,
+  version: number,
+): Promise<number | undefined> {
+  const [row] = await db
+    .select({ version: artifactVersion.version })
+    .from(artifactVersion)
+    .where(
+      and(
+        eq(artifactVersion.artifact, id),
+        eq(artifactVersion.version, version),
+        eq(artifactVersion.digest, digest),
+      ),
+    );
+  return row?.version;
+}
+
+function writesOfArtifact(
+  { db }: Collector,
+  isKnown: boolean,
+  id: number,
+  { kind, name, type }: LogArtifact,
+  time: number,
+  version: number,
+): Write[] {
+  const row = { type, updated: time, nextVersion: version + 1 };
+  return [
+    isKnown
+      ? db.update(artifactTable).set(row).where(eq(artifactTable.id, id)).toSQL()
+      : db
+          .insert(artifactTable)
+          .values({ id, kind, name, created: time, ...row })
+          .toSQL(),
+  ];
+}
+
+function writesOfVersion(
+  { db }: Collector,
+  id: number,
+  version: number,
+  digest: string,
+  { files, description, metadata }: LogArtifact,
+  time: number,
+): Write[] {
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  const writes: Write[] = [
+    db
+      .insert(artifactVersion)
+      .values({
+        artifact: id,
+        version,
+        digest,
+        size,
+        files: files.length,
+        description: description ?? null,
+        metadata: metadata ?? {},
+        created: time,
+      })
+      .toSQL(),
+  ];
+  writes.push({ sql: INSERT_FILES, params: [id, version, JSON.stringify(files)] });
+  return writes;
+}
+
+export const setAlias = ({ db }: Collector, id: number, alias: string, version: number): Write =>
+  db
+    .insert(artifactAlias)
+    .values({ artifact: id, alias, version })
+    .onConflictDoUpdate({ target: [artifactAlias.artifact, artifactAlias.alias], set: { version } })
+    .toSQL();

@@ -1,0 +1,145 @@
+import { z } from "zod";
+import { MAX_FILE_BYTES, Sha256 } from "../blob/schema.ts";
+
+/** `log_model` makes models, `log_artifact` artifacts (of the type model, too): two lists, as people know them. */
+export const ArtifactKind = z.enum(["model", "artifact"]);
+export type ArtifactKind = z.infer<typeof ArtifactKind>;
+
+/** FedML's own words; others are taken as they are. */
+export const ARTIFACT_TYPES = ["general", "model", "dataset", "source code", "log"] as const;
+
+const CONTROL_OR_BIDI = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
+const isPlain = (text: string) => !CONTROL_OR_BIDI.test(text);
+
+/** A name is a label and never part of a path; without slashes it is also a safe name for a folder to download to. */
+export const ArtifactName = z
+  .string()
+  .min(1, "must not be empty")
+  .max(250)
+  .refine(isPlain, "must not contain control characters or marks that change the direction of text")
+  .refine((name) => !/[/\\]/.test(name), "must not contain slashes")
+  .refine(
+    (name) => name.trim() === name && name !== "." && name !== "..",
+    "must be more than dots and spaces",
+  );
+
+export const ArtifactType = z.string().min(1).max(100).refine(isPlain, "must not contain control characters");
+
+/** Where a file stands in its folder: relative, with "/", never upwards. */
+export const FilePath = z
+  .string()
+  .min(1, "must not be empty")
+  .max(1000)
+  .refine(isPlain, "must not contain control characters or marks that change the direction of text")
+  .refine((path) => !path.includes("\\"), "must not contain backslashes")
+  .refine(
+    (path) =>
+      path
+        .split("/")
+        .every((part) => part !== "" && part !== "." && part !== ".." && byteLength(part) <= 255),
+    "must be a relative path without empty parts, '.' or '..'",
+  );
+
+const byteLength = (text: string) => new TextEncoder().encode(text).length;
+
+/** "latest" is the store's: it is always the newest version. v1, v2, … are numbers, not names. */
+export const Alias = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u, "use letters, digits, '.', '_' and '-'")
+  .refine((alias) => !/^v\d+$/.test(alias), "must not look like a version number")
+  .refine((alias) => alias !== "latest", "is always the newest version");
+
+export const ArtifactFile = z.object({
+  path: FilePath,
+  size: z.int().min(0).max(MAX_FILE_BYTES),
+  sha256: Sha256,
+});
+export type ArtifactFile = z.infer<typeof ArtifactFile>;
+
+const Metadata = z.record(z.string().max(1000), z.json());
+const Description = z.string().max(100_000);
+
+/** What the `fedml` module's arguments say: the platform's environment (dev, test, release) and the device. */
+export const Origin = z.object({
+  environment: z.string().max(100).optional(),
+  edge: z.string().max(250).optional(),
+});
+
+/** POST /api/v1/artifacts and /api/v1/runs/{id}/artifacts: every blob is here already. */
+export const LogArtifact = z
+  .object({
+    kind: ArtifactKind,
+    name: ArtifactName,
+    type: ArtifactType,
+    files: z
+      .array(ArtifactFile)
+      .min(1, "must not be empty")
+      .max(100_000)
+      .refine((files) => new Set(files.map(({ path }) => path)).size === files.length, "names a path twice"),
+    description: Description.optional(),
+    metadata: Metadata.optional(),
+    aliases: z.array(Alias).max(100).default([]),
+    origin: Origin.default({}),
+  })
+  .meta({ id: "LogArtifact" });
+export type LogArtifact = z.infer<typeof LogArtifact>;
+
+/** A version. Times are RFC 3339 UTC with ms. */
+export const ArtifactVersion = z
+  .object({
+    /** Of its artifact. */
+    id: z.number(),
+    kind: ArtifactKind,
+    name: z.string(),
+    type: z.string(),
+    /** "v3". */
+    version: z.string(),
+    aliases: z.array(z.string()),
+    /** Of its list of files; the same files are the same version. */
+    digest: z.string(),
+    /** Bytes. */
+    size: z.number(),
+    files: z.number(),
+    description: z.string().nullable(),
+    metadata: Metadata,
+    created: z.string(),
+    /** Runs that logged it, the first one first, and runs that used it. */
+    produced_by: z.array(z.string()),
+    used_by: z.array(z.string()),
+  })
+  .meta({ id: "ArtifactVersion" });
+export type ArtifactVersion = z.infer<typeof ArtifactVersion>;
+
+export const LoggedArtifact = ArtifactVersion.extend({
+  /** false: these files were this version already. */
+  is_new: z.boolean(),
+}).meta({ id: "LoggedArtifact" });
+export type LoggedArtifact = z.infer<typeof LoggedArtifact>;
+
+export const Artifact = z
+  .object({
+    id: z.number(),
+    kind: ArtifactKind,
+    name: z.string(),
+    type: z.string(),
+    description: z.string().nullable(),
+    created: z.string(),
+    updated: z.string(),
+    versions: z.number(),
+    latest: ArtifactVersion,
+  })
+  .meta({ id: "Artifact" });
+export type Artifact = z.infer<typeof Artifact>;
+
+/** PATCH of a version: what is absent stays. An alias moves here from whichever version had it. */
+export const SetVersion = z
+  .object({
+    description: Description.nullable().optional(),
+    metadata: Metadata.optional(),
+    add_aliases: z.array(Alias).max(100).optional(),
+    remove_aliases: z.array(Alias).max(100).optional(),
+  })
+  .meta({ id: "SetVersion" });
+export type SetVersion = z.infer<typeof SetVersion>;

@@ -1,0 +1,30 @@
+import type { Collector } from "../collector.ts";
+import { getRow } from "../run/find.ts";
+import { runArtifact } from "../store/tables.ts";
+import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
+import { getVersion } from "./find.ts";
+import type { ArtifactVersion } from "./schema.ts";
+
+/** Notes that a run uses a version: lineage. */
+export function useArtifact(
+  collector: Collector,
+  run: string,
+  id: number,
+  version: number,
+): Promise<ArtifactVersion> {
+  return inArtifactTurn(collector, async () => {
+    await getRow(collector, run);
+    const { kind, name, used_by } = await getVersion(collector, id, version);
+    if (!used_by.includes(run)) {
+      const time = collector.now();
+      await appendArtifactEntry(collector, "artifact.used", run, { kind, name, version, time }, [
+        collector.db
+          .insert(runArtifact)
+          .values({ run, artifact: id, version, role: "input", time })
+          .onConflictDoNothing()
+          .toSQL(),
+      ]);
+    }
+    return getVersion(collector, id, version);
+  });
+}

@@ -1,0 +1,166 @@
+/**
+ * What is done to a blob's bytes, in small synchronous jobs. They run in a worker (blob-worker.ts): hashing 8 MiB would hold
+ * the event loop for 6 ms, and an fsync for as long as the disk likes.
+ */
+import { createHash } from "node:crypto";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { CHUNK_BYTES } from "./schema.ts";
+
+export type BlobJob =
+  /** Makes the file that a blob is put together in, or opens it again. Answer: indexes of the chunks that are not in it yet. */
+  | { kind: "open"; path: string; size: number; chunks: string[] }
+  /** Checks and writes a chunk. */
+  | { kind: "chunk"; path: string; index: number; sha256: string; bytes: Uint8Array }
+  /** Copies a chunk that another blob has, if it is still what it was. Answer: whether it was. */
+  | {
+      kind: "copy";
+      path: string;
+      index: number;
+      sha256: string;
+      from: string;
+      position: number;
+      length: number;
+    }
+  /** Checks the whole, makes it durable and gives it its name. */
+  | { kind: "commit"; path: string; target: string; sha256: string; size: number }
+  /** Digest of what lies there. */
+  | { kind: "digest"; path: string };
+
+export type BlobAnswer =
+  | { ok: true; missing?: number[]; copied?: boolean; sha256?: string; size?: number }
+  /** "mismatch": the bytes are not what the digest says; "gone": there is no such file; "lost": the worker ended over it. */
+  | { ok: false; code: "mismatch" | "gone" | "disk-full" | "lost" | "failed"; message: string };
+
+const NEW = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+const digestOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+export function runBlobJob(job: BlobJob): BlobAnswer {
+  try {
+    return perform(job);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return { ok: false, code: "gone", message };
+    if (code === "ENOSPC" || code === "EDQUOT") return { ok: false, code: "disk-full", message };
+    return { ok: false, code: "failed", message: String(message) };
+  }
+}
+
+function perform(job: BlobJob): BlobAnswer {
+  switch (job.kind) {
+    case "open":
+      return openIncoming(job.path, job.size, job.chunks);
+    case "chunk":
+      if (digestOf(job.bytes) !== job.sha256)
+        return { ok: false, code: "mismatch", message: `chunk ${job.index} is not what its digest says` };
+      withFile(job.path, constants.O_WRONLY, (fd) => writeAll(fd, job.bytes, job.index * CHUNK_BYTES));
+      return { ok: true };
+    case "copy":
+      return copyChunk(job);
+    case "commit":
+      return commit(job.path, job.target, job.sha256, job.size);
+    case "digest":
+      return withFile(job.path, constants.O_RDONLY, (fd) => ({
+        ok: true,
+        sha256: digestOfFile(fd),
+        size: fstatSync(fd).size,
+      }));
+  }
+}
+
+/** What an earlier try has brought is found by its digests: no note of it could be trusted after a crash. */
+function openIncoming(path: string, size: number, chunks: string[]): BlobAnswer {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  return withFile(path, NEW, (fd) => {
+    const isNew = fstatSync(fd).size === 0;
+    // Sparse: the chunks come in any order.
+    ftruncateSync(fd, size);
+    if (isNew) return { ok: true, missing: chunks.map((_, index) => index) };
+    const buffer = new Uint8Array(CHUNK_BYTES);
+    const missing: number[] = [];
+    chunks.forEach((sha256, index) => {
+      const bytes = readAt(
+        fd,
+        buffer,
+        index * CHUNK_BYTES,
+        Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES),
+      );
+      if (digestOf(bytes) !== sha256) missing.push(index);
+    });
+    return { ok: true, missing };
+  });
+}
+
+function copyChunk({ path, index, sha256, from, position, length }: BlobJob & { kind: "copy" }): BlobAnswer {
+  const bytes = withFile(from, constants.O_RDONLY, (fd) =>
+    readAt(fd, new Uint8Array(length), position * CHUNK_BYTES, length),
+  );
+  if (bytes.length !== length || digestOf(bytes) !== sha256) return { ok: true, copied: false };
+  withFile(path, constants.O_WRONLY, (fd) => writeAll(fd, bytes, index * CHUNK_BYTES));
+  return { ok: true, copied: true };
+}
+
+function commit(path: string, target: string, sha256: string, size: number): BlobAnswer {
+  const found = withFile(path, constants.O_RDWR, (fd) => {
+    const digest = fstatSync(fd).size === size ? digestOfFile(fd) : "";
+    if (digest === sha256) fsyncSync(fd);
+    return digest;
+  });
+  if (found !== sha256) {
+    // Each chunk was what it should be: it is the sender's own digest that is wrong, and no chunk sent again would mend it.
+    rmSync(path, { force: true });
+    return { ok: false, code: "mismatch", message: "the whole is not what its digest says" };
+  }
+  const folder = dirname(target);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  renameSync(path, target);
+  // Else a power loss can take the name back, and the folder's own.
+  for (const each of [folder, dirname(folder)]) withFile(each, constants.O_RDONLY, fsyncSync);
+  return { ok: true };
+}
+
+function withFile<T>(path: string, flags: number, use: (fd: number) => T): T {
+  const fd = openSync(path, flags | constants.O_NOFOLLOW, 0o600);
+  try {
+    return use(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array, at: number): void {
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done, bytes.length - done, at + done);
+}
+
+function readAt(fd: number, buffer: Uint8Array, at: number, length: number): Uint8Array {
+  let done = 0;
+  while (done < length) {
+    const count = readSync(fd, buffer, done, length - done, at + done);
+    if (count === 0) break;
+    done += count;
+  }
+  return buffer.subarray(0, done);
+}
+
+function digestOfFile(fd: number): string {
+  const hash = createHash("sha256");
+  const buffer = new Uint8Array(1024 * 1024);
+  for (let at = 0; ;) {
+    const bytes = readAt(fd, buffer, at, buffer.length);
+    if (bytes.length === 0) return hash.digest("hex");
+    hash.update(bytes);
+    at += bytes.length;
+  }
+}

@@ -1,0 +1,312 @@
+import { createHash } from "node:crypto";
+import { createReadStream, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { CollectorError } from "../error.ts";
+import { bytesOf } from "../store/chunk-table.ts";
+import { diskFull } from "../store/journal.ts";
+import type { Connection } from "../store/open.ts";
+import { blobPath, incomingPath } from "./path.ts";
+import { CHUNK_BYTES, SMALL_BYTES, type OpenUpload, type Upload } from "./schema.ts";
+import { createBlobWorker } from "./worker.ts";
+
+/** What nothing refers to stays so long: its upload may be done, and what will refer to it under way. */
+const KEEP_MS = 24 * 3600 * 1000;
+/** Uploads that nobody has touched for so long are given up. */
+const KEEP_INCOMING_MS = 7 * 24 * 3600 * 1000;
+/** Rows of one turn of collecting. */
+const BATCH = 200;
+
+/** Files by their content. The only one who knows where bytes lie. */
+export interface Blobs {
+  has(sha256: string): boolean;
+  /** Bytes of a blob; undefined where it is not here. */
+  size(sha256: string): number | undefined;
+  /** Those of these that are not here. The others stay for a day at least. */
+  missing(sha256: readonly string[]): string[];
+  /** Keeps small files, all or none: one commit for them all. */
+  putSmall(files: readonly { sha256: string; bytes: Uint8Array }[]): void;
+  /** Begins an upload, or takes it up where it broke off; chunks that any blob has are taken from there. */
+  open(sha256: string, upload: OpenUpload): Promise<Upload>;
+  /** A chunk, in any order, any number of times. Takes the bytes over. */
+  putChunk(sha256: string, index: number, bytes: Uint8Array): Promise<void>;
+  /** All chunks were sent: checks the whole and keeps it for good. */
+  commit(sha256: string): Promise<void>;
+  /** Its bytes from `start` to before `end`. */
+  read(sha256: string, start?: number, end?: number): ReadableStream<Uint8Array>;
+  /** Deletes what nothing refers to; resolves with the number of blobs. */
+  collect(): Promise<number>;
+  /** Digests of blobs that are not what they should be, or are not there. */
+  verify(onProgress?: (done: number, total: number) => void): Promise<string[]>;
+  /** Bytes of files, those under way included. */
+  usedBytes(): number;
+  close(): void;
+}
+
+interface Incoming {
+  size: number;
+  chunks: string[];
+  missing: Set<number>;
+  /** Opened by two clients at once, it is looked through once. */
+  opened: Promise<void>;
+  committed: Promise<void> | undefined;
+}
+
+export interface BlobsOptions {
+  now: () => number;
+  /** A worker failed; its work is done on the event loop from then on. */
+  onWorkerLost: (error: unknown) => void;
+}
+
+export function createBlobs(
+  connection: Connection,
+  dataDir: string,
+  { now, onWorkerLost }: BlobsOptions,
+): Blobs {
+  const folder = join(dataDir, "blobs");
+  mkdirSync(join(folder, "incoming"), { recursive: true, mode: 0o700 });
+  const worker = createBlobWorker(onWorkerLost);
+  const incoming = new Map<string, Incoming>();
+
+  const begin = connection.prepare("BEGIN IMMEDIATE");
+  const commit = connection.prepare("COMMIT");
+  const rollback = connection.prepare("ROLLBACK");
+  const selectSize = connection.prepare("SELECT size FROM blob WHERE sha256 = ?").raw(true);
+  const selectData = connection.prepare("SELECT data FROM blob WHERE sha256 = ?").raw(true);
+  const touch = connection.prepare("UPDATE blob SET touched = max(touched, ?) WHERE sha256 = ?");
+  const insert = connection.prepare(
+    "INSERT INTO blob (sha256, size, touched, data) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET touched = excluded.touched",
+  );
+  const insertChunk = connection.prepare(
+    "INSERT OR IGNORE INTO blob_chunk (sha256, blob, position) VALUES (?, ?, ?)",
+  );
+  const selectChunk = connection
+    .prepare("SELECT blob, position FROM blob_chunk WHERE sha256 = ? LIMIT 1")
+    .raw(true);
+  const selectUnused = connection
+    .prepare(
+      `SELECT sha256, data IS NULL FROM blob WHERE touched < ?
+       AND NOT EXISTS (SELECT 1 FROM artifact_file WHERE artifact_file.sha256 = blob.sha256) LIMIT ${BATCH}`,
+    )
+    .raw(true);
+  const remove = connection.prepare("DELETE FROM blob WHERE sha256 = ?");
+  const selectFiles = connection.prepare("SELECT sha256, size FROM blob WHERE data IS NULL").raw(true);
+  const selectSmall = connection
+    .prepare("SELECT sha256, data FROM blob WHERE data IS NOT NULL AND sha256 > ? ORDER BY sha256 LIMIT 500")
+    .raw(true);
+  const sumFiles = connection.prepare("SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL").raw(true);
+  let fileBytes = (sumFiles.get() as [number])[0];
+
+  function transaction(write: () => void): void {
+    begin.run();
+    try {
+      write();
+      commit.run();
+    } catch (error) {
+      if (connection.inTransaction) rollback.run();
+      if ((error as { code?: string }).code === "SQLITE_FULL") throw diskFull(error);
+      throw error;
+    }
+  }
+
+  const sizeOf = (sha256: string) => (selectSize.get(sha256) as [number] | undefined)?.[0];
+
+  function missing(digests: readonly string[]): string[] {
+    const absent: string[] = [];
+    transaction(() => {
+      const time = now();
+      for (const sha256 of digests) if (touch.run(time, sha256).changes === 0) absent.push(sha256);
+    });
+    return absent;
+  }
+
+  function putSmall(files: readonly { sha256: string; bytes: Uint8Array }[]): void {
+    for (const { sha256, bytes } of files)
+      if (bytes.length > SMALL_BYTES)
+        throw new CollectorError("too-large", `${sha256} is larger than ${SMALL_BYTES} bytes.`, {
+          hint: "Send it as an upload of its own.",
+        });
+      else if (createHash("sha256").update(bytes).digest("hex") !== sha256)
+        throw new CollectorError("invalid", `The bytes of ${sha256} do not fit their digest.`, {
+          hint: "The file may have changed while it was read: send it anew.",
+        });
+    transaction(() => {
+      const time = now();
+      for (const { sha256, bytes } of files) insert.run(sha256, bytes.length, time, bytes);
+    });
+  }
+
+  async function open(sha256: string, { size, chunks }: OpenUpload): Promise<Upload> {
+    if (missing([sha256]).length === 0) return { complete: true, missing: [] };
+    let upload = incoming.get(sha256);
+    if (upload && (upload.size !== size || upload.chunks.join() !== chunks.join()))
+      throw new CollectorError("conflict", "Another upload under this digest names other chunks.", {
+        hint: "One of the two digests is wrong: compute it anew.",
+      });
+    if (!upload) {
+      upload = { size, chunks, missing: new Set(), opened: Promise.resolve(), committed: undefined };
+      incoming.set(sha256, upload);
+      upload.opened = begins(sha256, upload).catch((error: unknown) => {
+        incoming.delete(sha256);
+        throw error;
+      });
+    }
+    await upload.opened;
+    return { complete: false, missing: [...upload.missing] };
+  }
+
+  async function begins(sha256: string, upload: Incoming): Promise<void> {
+    const { size, chunks } = upload;
+    const path = incomingPath(folder, sha256);
+    const { missing } = await worker.run({ kind: "open", path, size, chunks });
+    upload.missing = new Set(missing);
+    for (const index of upload.missing) {
+      const digest = chunks[index]!;
+      const found = selectChunk.get(digest) as [string, number] | undefined;
+      if (!found) continue;
+      const length = Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES);
+      const from = blobPath(folder, found[0]);
+      const copied = await worker
+        .run({ kind: "copy", path, index, sha256: digest, from, position: found[1], length })
+        // It was deleted meanwhile: then it is sent.
+        .catch(() => undefined);
+      if (copied?.copied) upload.missing.delete(index);
+    }
+  }
+
+  function uploadOf(sha256: string): Incoming {
+    const upload = incoming.get(sha256);
+    if (upload) return upload;
+    throw new CollectorError("not-found", "That upload is not open.", {
+      hint: "Open it first, with its size and the digests of its chunks; after a restart of the collector, open it again.",
+    });
+  }
+
+  async function putChunk(sha256: string, index: number, bytes: Uint8Array): Promise<void> {
+    if (sizeOf(sha256) !== undefined) return;
+    const upload = uploadOf(sha256);
+    await upload.opened;
+    const digest = upload.chunks[index];
+    if (digest === undefined)
+      throw new CollectorError(
+        "invalid",
+        `There is no chunk ${index}: the upload has ${upload.chunks.length}.`,
+        {
+          hint: "Chunks are counted from 0.",
+        },
+      );
+    const length = Math.min(CHUNK_BYTES, upload.size - index * CHUNK_BYTES);
+    if (bytes.length !== length)
+      throw new CollectorError(
+        "invalid",
+        `Chunk ${index} has ${bytes.length} bytes and should have ${length}.`,
+        {
+          hint: `All chunks but the last have ${CHUNK_BYTES} bytes.`,
+        },
+      );
+    if (!upload.missing.has(index)) return;
+    await worker.run({ kind: "chunk", path: incomingPath(folder, sha256), index, sha256: digest, bytes });
+    upload.missing.delete(index);
+  }
+
+  async function commitUpload(sha256: string): Promise<void> {
+    if (sizeOf(sha256) !== undefined) return;
+    const upload = uploadOf(sha256);
+    await upload.opened;
+    if (upload.missing.size > 0)
+      throw new CollectorError("conflict", `${upload.missing.size} chunks are missing.`, {
+        hint: "Send them, then ask again.",
+        details: { missing: [...upload.missing].slice(0, 1000) },
+      });
+    upload.committed ??= finish(sha256, upload).finally(() => incoming.delete(sha256));
+    await upload.committed;
+  }
+
+  async function finish(sha256: string, { size, chunks }: Incoming): Promise<void> {
+    const target = blobPath(folder, sha256);
+    await worker.run({ kind: "commit", path: incomingPath(folder, sha256), target, sha256, size });
+    // The file first: a row without it would be a promise that nobody can keep.
+    transaction(() => {
+      insert.run(sha256, size, now(), null);
+      if (chunks.length > 1) chunks.forEach((chunk, position) => insertChunk.run(chunk, sha256, position));
+    });
+    fileBytes += size;
+  }
+
+  function read(sha256: string, start = 0, end = Infinity): ReadableStream<Uint8Array> {
+    const row = selectData.get(sha256) as [Uint8Array | ArrayBuffer | null] | undefined;
+    if (!row)
+      throw new CollectorError("not-found", "Those bytes are not here.", { hint: "They were deleted." });
+    if (row[0] !== null) return new Blob([bytesOf(row[0]).slice(start, end)]).stream();
+    // Opened now: who deletes it in the middle takes the name, not the bytes.
+    const stream = createReadStream(blobPath(folder, sha256), {
+      start,
+      ...(end < Infinity && { end: end - 1 }),
+      highWaterMark: 256 * 1024,
+    });
+    return Readable.toWeb(stream) as unknown as ReadableStream<Uint8Array>;
+  }
+
+  async function collect(): Promise<number> {
+    let count = 0;
+    for (;;) {
+      const unused = selectUnused.all(now() - KEEP_MS) as [string, number][];
+      if (unused.length === 0) break;
+      // The row first: a file without a row is only space, and is found below.
+      transaction(() => unused.forEach(([sha256]) => remove.run(sha256)));
+      for (const [sha256, isFile] of unused) {
+        if (isFile) rmSync(blobPath(folder, sha256), { force: true });
+        count++;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    giveUpIncoming();
+    fileBytes = (sumFiles.get() as [number])[0];
+    return count;
+  }
+
+  function giveUpIncoming(): void {
+    const dir = join(folder, "incoming");
+    for (const name of readdirSync(dir)) {
+      if (incoming.has(name)) continue;
+      const found = statSync(join(dir, name), { throwIfNoEntry: false });
+      if (found && found.mtimeMs < now() - KEEP_INCOMING_MS) rmSync(join(dir, name), { force: true });
+    }
+  }
+
+  async function verify(onProgress: (done: number, total: number) => void = () => {}): Promise<string[]> {
+    const bad: string[] = [];
+    const files = selectFiles.all() as [string, number][];
+    let done = 0;
+    for (const [sha256, size] of files) {
+      const found = await worker
+        .run({ kind: "digest", path: blobPath(folder, sha256) })
+        .catch(() => undefined);
+      if (found?.sha256 !== sha256 || found.size !== size) if (sizeOf(sha256) !== undefined) bad.push(sha256);
+      onProgress(++done, files.length);
+    }
+    for (let after = ""; ;) {
+      const rows = selectSmall.all(after) as [string, Uint8Array | ArrayBuffer][];
+      if (rows.length === 0) return bad;
+      for (const [sha256, data] of rows)
+        if (createHash("sha256").update(bytesOf(data)).digest("hex") !== sha256) bad.push(sha256);
+      after = rows.at(-1)![0];
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  return {
+    has: (sha256) => sizeOf(sha256) !== undefined,
+    size: sizeOf,
+    missing,
+    putSmall,
+    open,
+    putChunk,
+    commit: commitUpload,
+    read,
+    collect,
+    verify,
+    usedBytes: () => fileBytes,
+    close: () => worker.close(),
+  };
+}

@@ -1,0 +1,35 @@
+import { z } from "zod";
+
+/** Pieces of a file, the last one shorter. Digest, transfer and resumption go by them. */
+export const CHUNK_BYTES = 8 * 1024 * 1024;
+/** Files up to here travel many in a request and lie in the database: each as a file of its own would cost an fsync. */
+export const SMALL_BYTES = 64 * 1024;
+/** 5 TB. */
+export const MAX_FILE_BYTES = 640_000 * CHUNK_BYTES;
+
+/** Checked before it becomes part of a path, wherever it comes from. */
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits");
+
+/** POST /api/v1/blobs/missing: which of these are not here yet. */
+export const QueryMissing = z.object({ sha256: z.array(Sha256).max(10_000) }).meta({ id: "QueryMissing" });
+export const Missing = z.object({ missing: z.array(z.string()) }).meta({ id: "Missing" });
+
+/** POST /api/v1/blobs/{sha256}/upload: opens an upload, or takes it up again. */
+export const OpenUpload = z
+  .object({
+    size: z.int().min(0).max(MAX_FILE_BYTES),
+    /** Digests of its pieces of CHUNK_BYTES, in order; the last one is shorter. */
+    chunks: z.array(Sha256).max(640_000),
+  })
+  .refine(({ size, chunks }) => chunks.length === Math.ceil(size / CHUNK_BYTES), {
+    message: `must name ceil(size / ${CHUNK_BYTES}) chunks`,
+    path: ["chunks"],
+  })
+  .meta({ id: "OpenUpload" });
+export type OpenUpload = z.infer<typeof OpenUpload>;
+
+/** What is still to be sent; complete: nothing, the blob is here. */
+export const Upload = z
+  .object({ complete: z.boolean(), missing: z.array(z.number()) })
+  .meta({ id: "Upload" });
+export type Upload = z.infer<typeof Upload>;
