@@ -92,6 +92,8 @@ async function build(name: string, outfile: string): Promise<void> {
       },
       // Half of what a start computes is parsing: 0.12 s of processor time with it, 0.23 s without.
       bytecode: true,
+      // A command maps its own code only: 8 MB less for `version`, 4 for the reader of GPUs.
+      splitting: true,
       format: "esm",
       // Names stay and the map is inside, so that a stack trace speaks of the source.
       minify: { whitespace: true, syntax: true, identifiers: false },
