@@ -36,6 +36,7 @@ export const Config = z
     hardware: z.boolean(),
     gpu: z.enum(["auto", "off"], "wants auto or off").default("auto"),
     cores: z.boolean(),
+    keepSamples: z.coerce.number("wants a number of days").positive().optional(),
   })
   .superRefine(({ tlsCert, tlsKey }, context) => {
     if ((tlsCert === undefined) !== (tlsKey === undefined))
@@ -62,6 +63,7 @@ export interface ConfigFlags {
   "no-hardware"?: boolean | undefined;
   gpu?: string | undefined;
   cores?: boolean | undefined;
+  "keep-samples"?: string | undefined;
 }
 
 /** Flags and environment, checked in one pass. */
@@ -83,6 +85,7 @@ export function readConfig(
     hardware: !(flags["no-hardware"] ?? false),
     gpu: flags.gpu,
     cores: flags.cores ?? false,
+    keepSamples: flags["keep-samples"],
   });
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0]!;

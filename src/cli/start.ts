@@ -17,6 +17,7 @@ import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";
 import { restoreRuns, watchRuns } from "../run/watch.ts";
 import { serve, type Server } from "../runtime.ts";
+import { keepWithin } from "../store/sample-retain.ts";
 import { loadToken, writePrivateFile } from "../token.ts";
 import { VERSION } from "../version.ts";
 import { defineCommand } from "./command.ts";
@@ -59,6 +60,11 @@ export const command = defineCommand({
       help: "read NVIDIA GPUs where there are any (default), or never",
     },
     cores: { type: "boolean", help: "record each processor core, not only all together" },
+    "keep-samples": {
+      type: "string",
+      value: "DAYS",
+      help: "keep readings of the hardware for so long at the most (default: 5 years, ever coarser)",
+    },
     "no-hardware": { type: "boolean", help: "record neither the machine nor its GPUs" },
     "allow-network-fs": { type: "boolean", help: "accept a data folder on NFS, SMB and the like" },
   },
@@ -101,7 +107,7 @@ export async function start(config: Config): Promise<Running> {
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const ending = new AbortController();
 
-  const collector = open(dataDir, (error) => {
+  const collector = open(config, (error) => {
     diagnose(
       `The database can no longer be trusted: ${messageOf(error)}. Start again: what was accepted is kept.`,
     );
@@ -253,10 +259,11 @@ const networkFileSystems: Record<number, string> = {
   0x19830326: "BeeGFS",
 };
 
-function open(dataDir: string, onFatal: (error: unknown) => void): Collector {
+function open({ dataDir, keepSamples }: Config, onFatal: (error: unknown) => void): Collector {
   try {
     return openCollector({
       dataDir,
+      ...(keepSamples !== undefined && { samples: { keepDays: keepWithin(keepSamples) } }),
       onFatal,
       onListenerError: (error) => diagnose(stackOf(error)),
       quota: { ballastBytes: BALLAST_BYTES, onChange: diagnoseQuota },

@@ -7,6 +7,14 @@ const SWEEP_MS = 600_000;
 /** After so many days rows of a tier go, unless told otherwise; what a run read goes at the latest with the run. */
 const KEEP_DAYS: Record<Tier, number> = { 1: 3, 10: 30, 60: 365, 600: 5 * 365 };
 
+/** Nothing longer than so many days; what is kept for less stays so. */
+export const keepWithin = (days: number): Record<Tier, number> => ({
+  1: Math.min(KEEP_DAYS[1], days),
+  10: Math.min(KEEP_DAYS[10], days),
+  60: Math.min(KEEP_DAYS[60], days),
+  600: days,
+});
+
 export interface SampleRetentionOptions {
   /** By seconds between two rows. A tier is kept for as long as the one below it, at the least. */
   keepDays?: Partial<Record<Tier, number>> | undefined;
