@@ -3,7 +3,7 @@ import { cut, widthOf } from "../src/cli/cells.ts";
 import { listText } from "../src/cli/device-list.ts";
 import { renderDevice, type DeviceView } from "../src/cli/device-view.ts";
 import { lookOf } from "../src/cli/screen.ts";
-import { age, bytes, bytesOf, percent } from "../src/cli/units.ts";
+import { age, bytes, bytesOf, percent, wattHours } from "../src/cli/units.ts";
 import { device, gpu, GIB, gpuValues, machineValues, TIME } from "./helpers/device.ts";
 
 const RUN = "483920175526711";
@@ -32,7 +32,7 @@ const usual = samplesOf({
 const view = (more: Partial<DeviceView> = {}): DeviceView => ({
   device: device({ runs: [RUN] }),
   samples: usual,
-  runNames: new Map([[RUN, "swift-otter"]]),
+  runs: new Map([[RUN, { name: "swift-otter", use: undefined }]]),
   now: TIME,
   networkPeak: 10 * MIB,
   ...more,
@@ -57,8 +57,8 @@ GPU  NAME                           UTIL                       MEMORY   TEMP    
   0  H100 80GB HBM3  ██████████░░   83 %  ██████████▊░  71.2/79.6 GiB  64 °C  612/700 W  1980 MHz   2619 MHz  ok
   1  H100 80GB HBM3  ▌░░░░░░░░░░░    4 %  ▌░░░░░░░░░░░   3.0/79.6 GiB  64 °C  612/700 W  1980 MHz   2619 MHz  power cap, thermal
 
-RUN              NAME          CORES    MEMORY  GPU MEMORY  GPUS        READ     WRITTEN  PROCESSES
-483920175526711  swift-otter    12.3  31.0 GiB    73.0 GiB   0,1   977 KiB/s       0 B/s          9
+RUN              NAME          CORES    MEMORY  GPU MEMORY  GPUS        READ     WRITTEN  GPU ENERGY  PROCESSES
+483920175526711  swift-otter    12.3  31.0 GiB    73.0 GiB   0,1   977 KiB/s       0 B/s           -          9
 `,
     );
   });
@@ -80,6 +80,36 @@ GPU             UTIL         MEMORY   TEMP      POWER  STATE
 RUN              NAME          CORES    MEMORY  GPU MEMORY  GPUS  PROCESSES
 483920175526711  swift-otter    12.3  31.0 GiB    73.0 GiB   0,1          9
 `);
+  });
+
+  test("what GPUs did of late, and what a run has used of those that are its own", () => {
+    const trends = new Map([["GPU-0", [0, 0.1, 0.5, 0.9, 1, 1.2, -1]]]);
+    const use = {
+      device: "3f9c1a5b7d2e4f60",
+      name: "node1",
+      from: "",
+      to: null,
+      attribution: null,
+      cpu_seconds: 0,
+      gpus: [0, 1].map((index) => ({
+        uuid: `GPU-${index}`,
+        index,
+        name: "H100",
+        by: "visible" as const,
+        energy: index === 0 ? 4_500_000 : null,
+        hours: 1,
+        peak_memory: null,
+        shared: false,
+      })),
+      note: null,
+    };
+    const runs = new Map([[RUN, { name: "swift-otter", use }]]);
+    const samples = samplesOf({ "GPU-0": gpuValues });
+    const wide = (look: typeof plain) => drawn(view({ trends, runs, samples }), 180, 50, look).split("\n");
+    const gpuRow = (lines: string[]) => lines.find((line) => line.startsWith("  0  H100"))!;
+    expect(gpuRow(wide(plain))).toEndWith(`MHz  ${" ".repeat(23)}▁▂▅▇██▁  ok`);
+    expect(gpuRow(wide({ color: false, unicode: false }))).toEndWith(`MHz  ${" ".repeat(23)}.:+#@@.  ok`);
+    expect(wide(plain).find((line) => line.startsWith(RUN))).toMatch(/ - +0,1 .* 1\.3 kWh/);
   });
 
   test("a machine of which little is known shows what is known, and never a zero", () => {
@@ -209,7 +239,7 @@ No run is live here.
         gpus: Array.from({ length: 16 }, (_, index) => gpu(index)),
         runs: Array.from({ length: 20 }, (_, index) => String(index)),
       }),
-      runNames: new Map([["3", "長い名前のラン 🧭 with an emoji"]]),
+      runs: new Map([["3", { name: "長い名前のラン 🧭 with an emoji", use: undefined }]]),
     });
     for (const look of [plain, { color: true, unicode: true }, { color: false, unicode: false }])
       for (const width of [1, 2, 9, 20, 39, 40, 60, 79, 80, 120, 250])
@@ -236,7 +266,10 @@ No run is live here.
   test("names from elsewhere can't act on the terminal", () => {
     const evil = "a\u001b[2Jb\u001b]0;t\u0007\nc";
     const shown = drawn(
-      view({ device: device({ name: evil, runs: [RUN] }), runNames: new Map([[RUN, evil]]) }),
+      view({
+        device: device({ name: evil, runs: [RUN] }),
+        runs: new Map([[RUN, { name: evil, use: undefined }]]),
+      }),
       200,
     );
     expect(shown).not.toMatch(/\u001b|\u0007/);
@@ -312,6 +345,9 @@ describe("figures", () => {
   f(bytesOf(512 * MIB, 8 * GIB), "0.5/8.0 GiB");
   f(bytesOf(512 * MIB, undefined), "512 MiB");
   f(percent(0.9951), "100 %");
+  f(wattHours(undefined), "-");
+  f(wattHours(1800), "0.5 Wh");
+  f(wattHours(3_600_000), "1.0 kWh");
   f(age(119_400), "119 s");
   f(age(120_000), "2 min");
   f(age(-5), "0 s");

@@ -170,6 +170,7 @@ type Step =
   | { send: string }
   | { resize: [rows: number, columns: number] }
   | { signal: number }
+  | { stopped: true }
   | { say: string };
 
 interface Played {
@@ -257,6 +258,7 @@ describe.skipIf(process.platform === "win32")("device top on a terminal", () => 
       { until: "node1" },
       { send: "\u001a" },
       { until: LEAVE },
+      { stopped: true },
       { signal: 18 },
       { until: ENTER },
       { until: "NVIDIA" },

@@ -191,7 +191,7 @@ async function printOnce({ find, device }: Options): Promise<number> {
     // The name of each run comes after the device: when all are there, or one more second has passed, it is complete.
     onChange() {
       const view = watched.view();
-      if (view && view.device.runs.every((run) => view.runNames.has(run))) stop.abort();
+      if (view && view.device.runs.every((run) => view.runs.has(run))) stop.abort();
     },
   });
   const timer = setTimeout(() => stop.abort(), 2000);

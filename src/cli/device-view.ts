@@ -1,20 +1,28 @@
-import type { Device, Gpu } from "../device/schema.ts";
+import type { Device, Gpu, RunDevice } from "../device/schema.ts";
 import { throttleNames, type ThrottleReason } from "../sample/reading.ts";
 import { CGROUP, MACHINE, subjectOfRun } from "../sample/subject.ts";
 import { oneLine } from "./cells.ts";
-import { bar, table, toLine, type Column, type Look, type Span, type Style } from "./frame.ts";
+import { bar, table, toLine, trend, type Column, type Look, type Span, type Style } from "./frame.ts";
 import { localTime } from "./text.ts";
-import { age, bytes, bytesASecond, bytesOf, percent, tenths, whole } from "./units.ts";
+import { age, bytes, bytesASecond, bytesOf, percent, tenths, wattHours, whole } from "./units.ts";
 
 type Values = Readonly<Record<string, number>>;
+
+export interface KnownRun {
+  name: string;
+  /** What it has used of this device so far. */
+  use: RunDevice | undefined;
+}
 
 /** All that a picture of a device shows. */
 export interface DeviceView {
   device: Device;
   /** The newest sample of each subject, however old; times are ms since the epoch. */
   samples: ReadonlyMap<string, { time: number; values: Values }>;
-  /** Names of runs by their id, as far as they are known. */
-  runNames: ReadonlyMap<string, string>;
+  /** What is known of runs, by their id. */
+  runs: ReadonlyMap<string, KnownRun>;
+  /** How busy each GPU was of late, second by second, the newest last. */
+  trends?: ReadonlyMap<string, readonly number[]> | undefined;
   /** Now, by the collector's clock. */
   now: number;
   /** Most bytes a second that went over the network of late; undefined: not known yet. */
@@ -38,6 +46,7 @@ const OLD_MS = 60_000;
 /** Lines. */
 const LOW = 16;
 const EVENT_MS = 60_000;
+export const TREND_SECONDS = 30;
 
 /** The device as lines, none wider and no more than there is room for. */
 export function renderDevice(view: DeviceView, { width, height }: Size, look: Look): string[] {
@@ -265,6 +274,15 @@ function gpuLines(view: DeviceView, width: number, look: Look): Lines {
       right: true,
       cells: cells((values) => whole(values["gpu.clock.memory"], "MHz")),
     },
+    ...(view.trends
+      ? [
+          {
+            title: `LAST ${TREND_SECONDS} S`,
+            rank: 9,
+            cells: cells((_, gpu) => trend(view.trends?.get(gpu.uuid) ?? [], TREND_SECONDS, look)),
+          },
+        ]
+      : []),
     { title: "STATE", rank: 3, most: 16, cells: cells((values, gpu) => gpuState(view, gpu, values)) },
   ];
   return [...lines, [], ...table(columns, width, look)];
@@ -354,14 +372,14 @@ const wordByStatus: Record<Exclude<Device["gpu_reader"]["status"], "ok">, string
 };
 
 function runLines(view: DeviceView, width: number, look: Look): Lines {
-  const { device, runNames } = view;
+  const { device, runs } = view;
   if (device.runs.length === 0) return [[], [dim("No run is live here.")]];
   const rows = device.runs.map((id) => ({ id, values: valuesOf(view, subjectOfRun(id)) }));
   const cells = (cell: (values: Values, id: string) => string): Span[][] =>
     rows.map(({ id, values }) => [{ text: cell(values, id) }]);
   const columns: Column[] = [
     { title: "RUN", rank: 0, cells: cells((_, id) => id) },
-    { title: "NAME", rank: 2, cells: cells((_, id) => oneLine(runNames.get(id) ?? "-")) },
+    { title: "NAME", rank: 2, cells: cells((_, id) => oneLine(runs.get(id)?.name ?? "-")) },
     { title: "CORES", rank: 0, right: true, least: 6, cells: cells((values) => tenths(values["run.cpu"])) },
     {
       title: "MEMORY",
@@ -371,7 +389,12 @@ function runLines(view: DeviceView, width: number, look: Look): Lines {
       cells: cells((values) => bytes(values["run.memory.pss"] ?? values["run.memory.rss"])),
     },
     { title: "GPU MEMORY", rank: 1, right: true, cells: cells((values) => bytes(gpuMemory(values))) },
-    { title: "GPUS", rank: 3, right: true, cells: cells((values) => gpusOf(values, device.gpus)) },
+    {
+      title: "GPUS",
+      rank: 3,
+      right: true,
+      cells: cells((values, id) => gpusOf(values, runs.get(id), device.gpus)),
+    },
     {
       title: "READ",
       rank: 5,
@@ -385,6 +408,13 @@ function runLines(view: DeviceView, width: number, look: Look): Lines {
       right: true,
       least: 10,
       cells: cells((values) => bytesASecond(values["run.disk.write"])),
+    },
+    {
+      title: "GPU ENERGY",
+      rank: 6,
+      right: true,
+      least: 10,
+      cells: cells((_, id) => wattHours(energyOf(runs.get(id)))),
     },
     { title: "PROCESSES", rank: 4, right: true, cells: cells((values) => count(values["run.processes"])) },
   ];
@@ -400,12 +430,19 @@ function gpuMemory(values: Values): number | undefined {
   return parts.length > 0 ? parts.reduce((sum, [, value]) => sum + value, 0) : undefined;
 }
 
-/** The GPUs on which it has memory, by their numbers: "0,1,4". */
-function gpusOf(values: Values, gpus: Gpu[]): string {
+/** The GPUs that are its own or on which it has memory, by their numbers: "0,1,4". */
+function gpusOf(values: Values, run: KnownRun | undefined, gpus: Gpu[]): string {
+  const own = new Set(run?.use?.gpus.map(({ uuid }) => uuid));
   const numbers = inOrder(gpus)
-    .filter(({ uuid }) => known(values[GPU_MEMORY + uuid]))
+    .filter(({ uuid }) => own.has(uuid) || known(values[GPU_MEMORY + uuid]))
     .map((gpu) => gpuNumber(gpu, gpus));
   return numbers.length > 0 ? numbers.join(",") : "-";
+}
+
+/** What its GPUs took since it began. */
+function energyOf(run: KnownRun | undefined): number | undefined {
+  const joules = (run?.use?.gpus ?? []).flatMap(({ energy }) => (energy === null ? [] : [energy]));
+  return joules.length > 0 ? joules.reduce((sum, energy) => sum + energy, 0) : undefined;
 }
 
 /** Both where both fit; else the GPUs first, and each says how much of it is not shown. */

@@ -1,18 +1,21 @@
 import type { Connection } from "../client/typescript/connection.ts";
 import { eventsOf } from "../client/typescript/events.ts";
 import { request, requestJson } from "../client/typescript/http.ts";
-import type { Device } from "../device/schema.ts";
+import type { Device, RunDevice } from "../device/schema.ts";
 import { CollectorError } from "../error.ts";
 import type { Run } from "../run/schema.ts";
 import type { LiveSamples } from "../sample/latest.ts";
 import type { DeviceEvent } from "../sample/schema.ts";
 import { MACHINE, runOfSubject } from "../sample/subject.ts";
 import { ANSWER_WITHIN_MS, runPath } from "./connect.ts";
-import { networkRate, type DeviceView } from "./device-view.ts";
+import { networkRate, TREND_SECONDS, type DeviceView, type KnownRun } from "./device-view.ts";
 
 /** The collector pings every ten seconds, and sends samples every second. */
 const SILENCE_MS = 15_000;
 const PEAK_SECONDS = 60;
+/** How often it is asked what each run has used so far; and of so many runs. */
+const ASK_RUNS_MS = 10_000;
+const MAX_RUNS = 50;
 
 /** What is known of a device, kept up to date by what the collector sends. */
 export interface WatchedDevice {
@@ -39,7 +42,9 @@ export function watchDevice({ find, device: id, onChange, signal, patience }: Wa
 } {
   let device: Device | undefined;
   const samples = new Map<string, { time: number; values: Readonly<Record<string, number>> }>();
-  const runNames = new Map<string, string>();
+  const runs = new Map<string, KnownRun>();
+  const trends = new Map<string, number[]>();
+  let askedAt = -Infinity;
   const rates: number[] = [];
   /** The collector's clock less ours. */
   let skew = 0;
@@ -58,12 +63,16 @@ export function watchDevice({ find, device: id, onChange, signal, patience }: Wa
         })),
       );
       forgetRuns(device.runs);
-      void nameRuns(connection, device.runs);
+      void askRuns(
+        connection,
+        device.runs.filter((run) => !runs.has(run)),
+      );
       onChange("state");
     }
     if (name === "samples") {
       take((JSON.parse(data) as LiveSamples).samples);
       onChange("samples");
+      if (device && performance.now() - askedAt > ASK_RUNS_MS) void askRuns(connection, device.runs);
     }
     if (name === "event") {
       const { time, text } = JSON.parse(data) as DeviceEvent;
@@ -79,6 +88,11 @@ export function watchDevice({ find, device: id, onChange, signal, patience }: Wa
       if (before?.time === time) continue;
       samples.set(subject, { time, values });
       if (subject === MACHINE) rates.push(networkRate(values));
+      const busy = values["gpu.utilization"];
+      if (busy !== undefined) {
+        const trend = [...(trends.get(subject) ?? []), busy];
+        trends.set(subject, trend.slice(-TREND_SECONDS));
+      }
     }
     if (rates.length > PEAK_SECONDS) rates.splice(0, rates.length - PEAK_SECONDS);
   }
@@ -86,15 +100,26 @@ export function watchDevice({ find, device: id, onChange, signal, patience }: Wa
   function forgetRuns(live: string[]): void {
     for (const subject of samples.keys()) {
       const run = runOfSubject(subject);
-      if (run !== undefined && !live.includes(run)) samples.delete(subject);
+      if (run === undefined || live.includes(run)) continue;
+      samples.delete(subject);
+      runs.delete(run);
     }
   }
 
-  async function nameRuns(connection: Connection, live: string[]): Promise<void> {
-    for (const run of live.filter((run) => !runNames.has(run))) {
+  async function askRuns(connection: Connection, wanted: string[]): Promise<void> {
+    askedAt = performance.now();
+    for (const run of wanted.slice(0, MAX_RUNS)) {
       try {
-        const { name } = await requestJson<Run>(connection, runPath(run), { signal });
-        runNames.set(run, name);
+        const name =
+          runs.get(run)?.name ?? (await requestJson<Run>(connection, runPath(run), { signal })).name;
+        const { devices } = await requestJson<{ devices: RunDevice[] }>(
+          connection,
+          runPath(run, "/devices"),
+          {
+            signal,
+          },
+        );
+        runs.set(run, { name, use: devices.find((use) => use.device === id) });
         onChange("state");
       } catch {
         // It is shown without.
@@ -142,7 +167,8 @@ export function watchDevice({ find, device: id, onChange, signal, patience }: Wa
         device && {
           device,
           samples,
-          runNames,
+          runs,
+          trends,
           now: Date.now() + skew,
           networkPeak: rates.length > 1 ? Math.max(...rates) : undefined,
           lostFor: lostAt === undefined ? undefined : Date.now() - lostAt,

@@ -63,6 +63,17 @@ export function bar(share: number | undefined, width: number, { unicode }: Look)
   return [{ text, style }, empty(width - text.length)];
 }
 
+const heights = { unicode: " ▁▂▃▄▅▆▇█", ascii: " .:-=+*#@" };
+
+/** Shares over time, the newest on the right; what is not known yet is empty. */
+export function trend(shares: readonly number[], width: number, { unicode }: Look): Span[] {
+  const steps = unicode ? heights.unicode : heights.ascii;
+  const marks = shares
+    .slice(-width)
+    .map((share) => steps[1 + Math.round(Math.max(0, Math.min(1, share)) * (steps.length - 2))]);
+  return [{ text: marks.join("").padStart(width), style: "good" }];
+}
+
 export interface Column {
   title: string;
   /** What goes first where there is too little room: the highest. 0 always stays. */

@@ -38,6 +38,13 @@ export function whole(value: number | undefined, unit: string, of?: number): str
 
 export const tenths = (value: number | undefined) => (value === undefined ? "-" : value.toFixed(1));
 
+/** Of joules, in the unit of who pays for them. */
+export function wattHours(joules: number | undefined): string {
+  if (joules === undefined) return "-";
+  const hours = joules / 3600;
+  return hours < 999.5 ? `${hours.toFixed(hours < 99.95 ? 1 : 0)} Wh` : `${(hours / 1000).toFixed(1)} kWh`;
+}
+
 /** "12 s", "3 min", "5 h", "2 d". */
 export function age(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));

@@ -1,10 +1,10 @@
 """
 Runs a command on a terminal of its own and plays a script to it, read from stdin as JSON:
 {"argv": [...], "size": [rows, columns], "steps": [{"until": TEXT} | {"send": TEXT} | {"resize": [rows, columns]} |
-{"signal": N} | {"say": TEXT}, ...]}
-`until` waits for text in what came since the last step that waited; `say` prints a line, so that the caller may do something,
-and waits for a line on stdin. Prints at last {"output", "code", "restored"}: all that came, the exit code, and whether the
-terminal's settings are as they were.
+{"signal": N} | {"stopped": true} | {"say": TEXT}, ...]}
+`until` waits for text in what came since the last step that waited; `stopped` until the command has stopped itself; `say`
+prints a line, so that the caller may do something, and waits for a line on stdin. Prints at last {"output", "code",
+"restored"}: all that came, the exit code, and whether the terminal's settings are as they were.
 """
 
 import fcntl
@@ -70,6 +70,8 @@ for step in script["steps"]:
         set_size(main, step["resize"])
     elif "signal" in step:
         os.kill(pid, step["signal"])
+    elif "stopped" in step:
+        os.waitpid(pid, os.WUNTRACED)
     elif "say" in step:
         print(step["say"], flush=True)
         sys.stdin.readline()
