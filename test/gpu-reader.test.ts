@@ -1,4 +1,10 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ReaderMessage } from "../src/machine/gpu/message.ts";
+import type { Device, Nvml } from "../src/machine/gpu/nvml.ts";
+import { createReader } from "../src/machine/gpu/reader.ts";
 import type { SuperviseOptions } from "../src/machine/gpu/supervisor.ts";
 import { uuidOf, watchGpus, type WatchedGpus } from "./helpers/gpus.ts";
 import { noCompiler, scenario, type MockOptions, type Scenario } from "./helpers/nvml.ts";
@@ -448,4 +454,118 @@ describe.skipIf(noCompiler)("the driver", () => {
     told!.set("gpus 1");
     expect((await next("status")).reader).toMatchObject({ status: "ok", reason: null });
   });
+});
+
+/** A folder with the kernel's word on the GPUs of the scenario: whether the power of each is managed, and it sleeps. */
+function kernel() {
+  const root = mkdtempSync(join(tmpdir(), "binnacle-pci-"));
+  return {
+    root,
+    set(gpu: number, status: "active" | "suspended") {
+      const folder = join(root, `sys/bus/pci/devices/0000:1${gpu}:00.0`);
+      mkdirSync(join(folder, "power"), { recursive: true });
+      const files = { vendor: "0x10de", class: "0x030000", "power/control": "auto" };
+      for (const [name, text] of Object.entries({ ...files, "power/runtime_status": status })) {
+        // At once: it may be read at any time.
+        writeFileSync(join(folder, `${name}.new`), `${text}\n`);
+        renameSync(join(folder, `${name}.new`), join(folder, name));
+      }
+    },
+    remove: () => rmSync(root, { recursive: true }),
+  };
+}
+
+describe.skipIf(noCompiler)("a GPU that sleeps to save power", () => {
+  test("is not touched, and its gap says why; it is read again when something wakes it", async () => {
+    const { root, set, remove } = kernel();
+    for (const gpu of [0, 1]) set(gpu, "active");
+    const { next, values, source } = watch(["gpus 2"], { args: ["--root", root] });
+    await values(0);
+    set(0, "suspended");
+    expect(await next("state")).toMatchObject({ uuid: uuidOf(0), reading: "gpu", state: "transient" });
+    expect(source.gpus()[0]!.states["gpu"]?.reason).toContain("suspended");
+    // A call to it would be heard: it fails in a way that is told.
+    told!.set("gpus 2", "gpu0 fail nvmlDeviceGetTemperatureV 27", "gpu0 fail nvmlDeviceGetTemperature 27");
+    const seen = [await next("samples"), await next("samples"), await next("samples")];
+    for (const { gpus } of seen) expect(gpus.map(({ uuid }) => uuid)).toEqual([uuidOf(1)]);
+    told!.set("gpus 2");
+    // The library looks at its scenario each 50 ms.
+    const changed = Date.now();
+    await next("samples", ({ time }) => time > changed + 100);
+    set(0, "active");
+    expect(await next("state")).toMatchObject({ uuid: uuidOf(0), reading: "gpu", state: "ok" });
+    await values(0);
+    expect(gpus!.messages.filter(({ kind }) => kind === "state")).toHaveLength(2);
+    remove();
+  });
+
+  test("from the start is left out of the list until it is awake", async () => {
+    const { root, set, remove } = kernel();
+    set(0, "suspended");
+    set(1, "active");
+    const { next } = watch(["gpus 2"], { args: ["--root", root], second: 20 });
+    expect((await next("inventory")).gpus.map(({ uuid }) => uuid)).toEqual([uuidOf(1)]);
+    set(0, "active");
+    expect((await next("inventory")).gpus.map(({ uuid }) => uuid)).toEqual([uuidOf(0), uuidOf(1)]);
+    await next("samples", ({ gpus }) => gpus.length === 2);
+    remove();
+  });
+
+  test("does not even have the library initialised when there is no other", async () => {
+    const { root, set, remove } = kernel();
+    set(0, "suspended");
+    const { next, source } = watch(["gpus 1", "init 999"], { args: ["--root", root], second: 50 });
+    expect((await next("inventory")).gpus).toEqual([]);
+    expect(source.reader()).toMatchObject({ status: "ok", reason: expect.stringContaining("suspended") });
+    told!.set("gpus 1");
+    set(0, "active");
+    expect((await next("inventory")).gpus).toHaveLength(1);
+    await next("samples");
+    remove();
+  });
+});
+
+test("a clock that is set back an hour delays nothing", () => {
+  const missing = { code: 13, value: undefined };
+  let lists = 0;
+  const fake: Partial<Nvml> = {
+    init: () => 0,
+    deviceGetCount: () => ({ code: 0, value: 1 }),
+    deviceGetHandleByIndex: () => ({ code: 0, value: 1n as Device }),
+    deviceGetUUID: () => ({ code: 0, value: "GPU-1" }),
+    deviceGetTemperature: () => ({ code: 0, value: 50 }),
+    deviceGetEnforcedPowerLimit: () => ({ code: 0, value: 300_000 }),
+    deviceGetComputeRunningProcesses: () => (lists++, { code: 0, value: [] }),
+    path: "",
+  };
+  const nvml = new Proxy(fake, { get: (all, name) => Reflect.get(all, name) ?? (() => missing) }) as Nvml;
+  let wall = 1_700_000_000_000;
+  let at = 0;
+  const messages: ReaderMessage[] = [];
+  const reader = createReader({
+    nvml,
+    send: (message) => messages.push(message),
+    beat: () => {},
+    root: "/nonexistent",
+    now: () => wall,
+    monotonic: () => at,
+  });
+  expect(reader.start()).toBe("on");
+  const tick = (seconds: number) => {
+    for (let second = 0; second < seconds; second++) {
+      wall += 1000;
+      at += 1000;
+      expect(reader.tick()).toBe("on");
+    }
+  };
+  tick(5);
+  wall -= 3_600_000;
+  const before = lists;
+  tick(60);
+  expect(lists - before).toBe(12);
+  const samples = messages.filter((message) => message.kind === "samples");
+  expect(samples).toHaveLength(66);
+  expect(samples.at(-1)!.gpus).toEqual([
+    { uuid: "GPU-1", values: { "gpu.temperature": 50, "gpu.power.limit": 300 } },
+  ]);
 });

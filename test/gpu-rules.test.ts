@@ -24,7 +24,13 @@ import {
   statusOfInit,
   verdictOf,
 } from "../src/machine/gpu/status.ts";
-import { isSuspended, kernelAddress, maySuspend, pciGpus } from "../src/machine/gpu/suspended.ts";
+import {
+  isSuspended,
+  kernelAddress,
+  libraryAddress,
+  maySuspend,
+  pciGpus,
+} from "../src/machine/gpu/suspended.ts";
 import { createThrottle, throttleBits } from "../src/machine/gpu/throttle.ts";
 import { throttleNames, throttleReasons } from "../src/sample/reading.ts";
 import { xidName } from "../src/machine/gpu/xid.ts";
@@ -316,6 +322,7 @@ test("the kernel knows which NVIDIA GPUs sleep", () => {
     add("0000:3b:00.0", { vendor: "0x10de", class: "0x030200", ...awake });
     expect(pciGpus(root)).toEqual(["0000:01:00.0", "0000:3b:00.0"]);
     expect(kernelAddress("00000000:3B:00.0")).toBe("0000:3b:00.0");
+    expect(libraryAddress("0000:3b:00.0")).toBe("00000000:3B:00.0");
     expect(kernelAddress("00010000:3B:00.0")).toBe("10000:3b:00.0");
     expect([isSuspended("0000:01:00.0", root), maySuspend("0000:01:00.0", root)]).toEqual([true, true]);
     expect([isSuspended("0000:3b:00.0", root), maySuspend("0000:3b:00.0", root)]).toEqual([false, false]);

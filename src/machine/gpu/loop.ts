@@ -28,9 +28,12 @@ export async function runReader({ open, second, root }: LoopOptions): Promise<nu
   process.stdin.resume();
 
   beat();
-  const { nvml, reason } = await open();
+  const opened = await open();
+  const { nvml } = opened;
   if (!nvml) {
-    send({ kind: "status", time: Date.now(), reader: statusOf("absent", reason, absent(true).advice) });
+    const { found, reason, advice } = opened;
+    const reader = statusOf(found ? "failed" : "absent", reason, found ? advice : absent(true).advice);
+    send({ kind: "status", time: Date.now(), reader });
     out.flush();
     return 0;
   }
@@ -49,6 +52,8 @@ export async function runReader({ open, second, root }: LoopOptions): Promise<nu
     function onSecond(): void {
       // The pipe is full: what was read now could only pile up.
       if (!out.flush()) return wait();
+      // Somebody set the clock back: it would be an hour, or a year, until it is due.
+      due = Math.min(due, nextTick(Date.now(), reader.every() * second));
       if (Date.now() + second / 20 < due) beat();
       else {
         if (reader.tick() === "end") return end();

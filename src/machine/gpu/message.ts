@@ -18,11 +18,14 @@ export type ReaderMessage =
   | { kind: "inventory"; time: number; reader: GpuReader; gpus: Gpu[] }
   /** Initialisation failed, or the library is gone; the reader ends itself after this if it can't go on. */
   | { kind: "status"; time: number; reader: GpuReader }
-  /** One tick. `time` is from before the first call; readings that could not be read are absent. `took`: ms. */
+  /**
+   * One tick. `time` is from before the first call; readings that could not be read are absent, those that are read less
+   * often are repeated until their next turn, and never beyond. `took`: ms.
+   */
   | { kind: "samples"; time: number; took: number; gpus: { uuid: string; values: Record<string, number> }[] }
   /** All processes on a GPU at this time; sent every few seconds. */
   | { kind: "processes"; time: number; uuid: string; processes: GpuProcess[] }
-  /** A reading's state changed. */
+  /** A reading's state changed. `reading` is "gpu.processes" for the list of processes, and "gpu" for all of a GPU that sleeps. */
   | { kind: "state"; time: number; uuid: string; reading: string; state: ReadingState; reason: string }
   | { kind: "lost" | "back"; time: number; uuid: string; reason: string }
   | { kind: "xid"; time: number; uuid: string; xid: number }

@@ -47,8 +47,8 @@ export interface Meter {
   readonly facts: Gpu;
   readonly device: Device;
   readonly states: States;
-  /** `now`: ms since the epoch; `at`: ms on a clock that nobody sets. */
-  read(now: number, at: number): Reading;
+  /** `at`: ms on a clock that nobody sets. */
+  read(at: number): Reading;
   /** ms before a tick at which `lead` is to be called; undefined where it need not be. */
   leadMs(): number | undefined;
   /** Narrow counters wrap more often than once a second: their rate is that of the last moment before the tick. */
@@ -92,14 +92,15 @@ export function createMeter(options: MeterOptions): Meter {
   /** Readings that are repeated until their next turn. */
   let held: Record<string, number> = {};
   const heldBy = { processes: new Set<string>(), slow: new Set<string>() };
-  let slowTurn = 0;
-  let processTurn = 0;
+  let slowTurn = -Infinity;
+  let processTurn = -Infinity;
   let listed = -Infinity;
   let listTook = 0;
   let memoryThen: number | undefined;
 
   // What one tick finds out; fields of it rather than arguments of every call.
   let values: Record<string, number> = {};
+  /** On the clock that nobody sets, as all times here. */
   let now = 0;
   let lost: number | undefined;
   let verdict: Verdict = "on";
@@ -273,9 +274,9 @@ export function createMeter(options: MeterOptions): Meter {
     facts,
     device,
     states,
-    read(wall, at) {
+    read(at) {
       values = {};
-      now = wall;
+      now = at;
       lost = undefined;
       verdict = "on";
       answers = unknown = 0;

@@ -12,7 +12,7 @@ import { instanceGpu, instancesOf, isDivided, sameInstances, type Instance } fro
 import { EventType, type Device, type Nvml } from "./nvml.ts";
 import { FULL_PACE, LONG_TICK_MS, nextTurn, paceAfter, tiers } from "./schedule.ts";
 import { noGpu, statusOf, statusOfInit, type Verdict, type Versions } from "./status.ts";
-import { isSuspended, kernelAddress, maySuspend, pciGpus } from "./suspended.ts";
+import { isSuspended, kernelAddress, libraryAddress, maySuspend, pciGpus } from "./suspended.ts";
 
 export interface ReaderOptions {
   nvml: Nvml;
@@ -84,9 +84,11 @@ export function createReader(options: ReaderOptions): Reader {
   /** GPUs of the driver's list that gave no handle, with its answer. */
   let silent = new Map<number, number>();
   let listedGpus = 0;
+  /** Addresses of GPUs that slept when the others were found. */
+  let leftAsleep: string[] = [];
   let isRunning = false;
   let initialisedAt = -Infinity;
-  let inventoryTurn = 0;
+  let inventoryTurn: number | undefined;
   let sleepTurn = 0;
   let pace = FULL_PACE;
   /** Those whose states the collector has; of the others the inventory tells. */
@@ -104,7 +106,7 @@ export function createReader(options: ReaderOptions): Reader {
       return "on";
     }
     const code = nvml.init();
-    initialisedAt = now();
+    initialisedAt = monotonic();
     if (code !== Code.SUCCESS) return endWith(failedInit(code));
     isRunning = true;
     readVersions();
@@ -144,6 +146,7 @@ export function createReader(options: ReaderOptions): Reader {
   function findGpus(asleep: string[]): number | undefined {
     closeAll();
     silent = new Map();
+    leftAsleep = asleep;
     const count = nvml.deviceGetCount();
     if (count.value === undefined) return count.code;
     listedGpus = count.value;
@@ -152,7 +155,7 @@ export function createReader(options: ReaderOptions): Reader {
     const awake = asleep.length > 0 ? pciGpus(root).filter((address) => !asleep.includes(address)) : [];
     for (const [index, address] of awake.entries()) {
       beat();
-      const { value } = nvml.deviceGetHandleByPciBusId(address);
+      const { value } = nvml.deviceGetHandleByPciBusId(libraryAddress(address));
       if (value !== undefined) found.push({ device: value, index });
     }
     for (let index = 0; asleep.length === 0 && index < listedGpus; index++) {
@@ -244,10 +247,10 @@ export function createReader(options: ReaderOptions): Reader {
     if (!isRunning) return sleepOn();
     const time = now();
     const began = monotonic();
-    if (time >= inventoryTurn) {
-      const isFirst = inventoryTurn === 0;
-      inventoryTurn = nextTurn(time, tiers.inventory, 0, second);
-      const why = isFirst ? undefined : takeStock();
+    inventoryTurn ??= began + tiers.inventory * second;
+    if (began >= inventoryTurn) {
+      inventoryTurn = began + tiers.inventory * second;
+      const why = takeStock();
       if (why !== undefined) return restart(why);
     }
     tellEvents();
@@ -258,7 +261,7 @@ export function createReader(options: ReaderOptions): Reader {
     for (const unit of units()) {
       const { uuid } = unit.meter.facts;
       if (unit.lost || isAsleep(unit)) continue;
-      const read = unit.meter.read(time, monotonic());
+      const read = unit.meter.read(monotonic());
       if (read.lost !== undefined) lose(unit, read.lost);
       if (Object.keys(read.values).length > 0) samples.push({ uuid, values: read.values });
       if (read.processes) lists.push({ kind: "processes", time, uuid, processes: read.processes });
@@ -281,7 +284,7 @@ export function createReader(options: ReaderOptions): Reader {
   }
 
   function initialiseOnce(): Step {
-    if (now() - initialisedAt < 60 * second)
+    if (monotonic() - initialisedAt < 60 * second)
       return restart("The driver forgets that its library was initialised.");
     return start();
   }
@@ -361,6 +364,7 @@ export function createReader(options: ReaderOptions): Reader {
         return `GPU ${index} answers again.`;
       silent.set(index, code);
     }
+    for (const address of leftAsleep.filter((address) => !isSuspended(address, root))) welcome(address);
     for (const board of boards) {
       if (!board.unit.lost && !isAsleep(board.unit)) renewInstances(board);
       for (const unit of [board.unit, ...board.instanceUnits]) {
@@ -371,6 +375,18 @@ export function createReader(options: ReaderOptions): Reader {
       }
     }
     return undefined;
+  }
+
+  /** A GPU that slept is awake. */
+  function welcome(address: string): void {
+    leftAsleep = leftAsleep.filter((other) => other !== address);
+    const { value: device } = nvml.deviceGetHandleByPciBusId(libraryAddress(address));
+    const board = device && openBoard(device, boards.length, boards.length, boards.length + 1);
+    if (!board) return;
+    boards.push(board);
+    boards.sort((a, b) => a.unit.meter.facts.index - b.unit.meter.facts.index);
+    listen();
+    inventoryDue = true;
   }
 
   function findAgain(board: Board, unit: Unit): boolean {
@@ -419,8 +435,9 @@ export function createReader(options: ReaderOptions): Reader {
   /** All GPUs sleep: a look from time to time whether one woke up. */
   function sleepOn(): Step {
     beat();
-    if (now() < sleepTurn) return "on";
-    sleepTurn = nextTurn(now(), SLEEP_LOOK, 0, second);
+    const at = monotonic();
+    if (at < sleepTurn) return "on";
+    sleepTurn = nextTurn(at, SLEEP_LOOK, 0, second);
     return sleeping().length === pciGpus(root).length ? "on" : start();
   }
 

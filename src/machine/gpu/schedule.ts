@@ -1,4 +1,7 @@
-/** When the reader reads what. All times are ms since the epoch; `second` is how long one is, so that tests need not wait. */
+/**
+ * When the reader reads what. Ticks are on the wall clock, so that machines align; turns are on a clock that nobody sets, so
+ * that none is an hour away when somebody sets the other. All in ms; `second` is how long one is, so that tests need not wait.
+ */
 
 /** A timer may fire a little early: then the tick it was set for is the one meant. */
 const EARLY = 0.05;

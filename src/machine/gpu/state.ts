@@ -8,7 +8,7 @@ export interface Health {
   code: number;
   /** Transient failures in a row. */
   failures: number;
-  /** Not to be asked before, ms since the epoch; Infinity: not until the library is initialised anew. */
+  /** Not to be asked before, ms on a clock that nobody sets; Infinity: not until the library is initialised anew. */
   retryAt: number;
 }
 

@@ -36,6 +36,12 @@ export function kernelAddress(busId: string): string {
   return [Number.parseInt(domain!, 16).toString(16).padStart(4, "0"), ...rest].join(":");
 }
 
+/** The other way round. */
+export function libraryAddress(address: string): string {
+  const [domain, ...rest] = address.toUpperCase().split(":");
+  return [domain!.padStart(8, "0"), ...rest].join(":");
+}
+
 export const isSuspended = (address: string, root = "/"): boolean =>
   textOf(join(devicesFolder(root), address, "power/runtime_status")) === "suspended";
 
