@@ -261,6 +261,10 @@ function findV1(groupsOf: (controller: string) => string[], text: ReadText): Fou
         account: at(root, account),
         memory: at(root, memoryGroup),
         io: at(root, ours(ioGroups)),
+        // A kill is counted where the process was, and not in the groups above.
+        kills: memoryGroups
+          .slice(0, memoryGroups.indexOf(memoryGroup ?? "") + 1)
+          .map((group) => join(root, group)),
       });
     },
   };
@@ -268,7 +272,9 @@ function findV1(groupsOf: (controller: string) => string[], text: ReadText): Fou
 
 const at = (root: string, group: string | undefined) => (group === undefined ? undefined : join(root, group));
 
-function openV1(group: Record<"cpu" | "account" | "memory" | "io", string | undefined>): Reader {
+function openV1(
+  group: Record<"cpu" | "account" | "memory" | "io", string | undefined> & { kills: string[] },
+): Reader {
   const open = (folder: string | undefined, name: string) =>
     // What a controller that is not mounted would say is absent like a file.
     new KernelFile(join(folder ?? "/nonexistent", name), { isOneRecord: true });
@@ -276,11 +282,11 @@ function openV1(group: Record<"cpu" | "account" | "memory" | "io", string | unde
   const cpu = open(group.cpu, "cpu.stat");
   const current = open(group.memory, "memory.usage_in_bytes");
   const stat = open(group.memory, "memory.stat");
-  const oom = open(group.memory, "memory.oom_control");
+  const ooms = group.kills.map((folder) => open(folder, "memory.oom_control"));
   const bytesFile = open(group.io, "blkio.throttle.io_service_bytes_recursive");
   const operationsFile = open(group.io, "blkio.throttle.io_serviced_recursive");
   return {
-    files: [usage, cpu, current, stat, oom, bytesFile, operationsFile],
+    files: [usage, cpu, current, stat, ...ooms, bytesFile, operationsFile],
     read({ isCounted }) {
       const cpuStat = flat(cpu);
       const memoryUsed = single(current);
@@ -293,7 +299,7 @@ function openV1(group: Record<"cpu" | "account" | "memory" | "io", string | unde
         throttledSeconds: seconds(cpuStat?.get("throttled_time"), 1e9),
         memoryUsed,
         memoryWorkingSet: workingSet(memoryUsed, field(stat, TOTAL_INACTIVE_FILE)),
-        oomKills: flat(oom)?.get("oom_kill"),
+        oomKills: sum(ooms.map((oom) => flat(oom)?.get("oom_kill"))),
         readBytes: transferred?.read,
         writtenBytes: transferred?.write,
         reads: operations?.read,
@@ -301,6 +307,12 @@ function openV1(group: Record<"cpu" | "account" | "memory" | "io", string | unde
       });
     },
   };
+}
+
+/** Of those that are known; undefined where none is. */
+function sum(values: (number | undefined)[]): number | undefined {
+  const known = values.filter((value) => value !== undefined);
+  return known.length > 0 ? known.reduce((total, value) => total + value, 0) : undefined;
 }
 
 function flat(file: KernelFile): Map<string, number> | undefined {
