@@ -32,6 +32,8 @@ export interface Gauge {
   text: string;
   /** 0 to 1; undefined: there is nothing to fill. */
   share: number | undefined;
+  /** Near its end is near trouble; a processor that is busy is none. */
+  scarce?: boolean;
 }
 
 const share = (value: number | undefined, whole: number | null | undefined) =>
@@ -63,6 +65,7 @@ export function machineGauges(device: Device): Gauge[] {
       label: "Memory",
       text: ofWhole(values["memory.used"], total),
       share: share(values["memory.used"], total),
+      scarce: true,
     },
   ];
   const limit = container["memory.total"];
@@ -71,6 +74,7 @@ export function machineGauges(device: Device): Gauge[] {
       label: "Container",
       text: ofWhole(container["memory.used"], limit),
       share: share(container["memory.used"], limit),
+      scarce: true,
     });
   const disk = flow(values, "disk.read", "disk.write", ["read", "written"]);
   if (disk !== undefined) gauges.push({ label: "Disks", text: disk, share: undefined });
@@ -89,7 +93,7 @@ export function gpuGauges(device: Device, gpu: Gpu): Gauge[] {
   const temperature = values["gpu.temperature"];
   const gauges: Gauge[] = [
     { label: "Use", text: use === undefined ? "—" : formatReading("ratio", use), share: use },
-    { label: "Memory", text: ofWhole(used, total), share: share(used, total) },
+    { label: "Memory", text: ofWhole(used, total), share: share(used, total), scarce: true },
   ];
   if (power !== undefined)
     gauges.push({
@@ -102,6 +106,7 @@ export function gpuGauges(device: Device, gpu: Gpu): Gauge[] {
       label: "Temperature",
       text: formatReading("°C", temperature),
       share: share(temperature, gpu.slowdown_temperature),
+      scarce: true,
     });
   return gauges;
 }

@@ -90,6 +90,34 @@ const titles: Record<string, string> = {
   "gpu.throttle": "Clocks held down",
 };
 
+/** In a legend below its heading a reading needs fewer words than on its own. */
+const shortTitles: Record<string, string> = {
+  "cpu.iowait": "Waiting for disks",
+  "cpu.steal": "Stolen",
+  "memory.used": "Used",
+  "memory.working_set": "Working set",
+  "swap.used": "Used",
+  "network.errors": "Errors",
+  "network.drops": "Drops",
+  "infiniband.receive": "Received",
+  "infiniband.transmit": "Sent",
+  "load.1": "1 min",
+  "load.5": "5 min",
+  "load.15": "15 min",
+  "pressure.cpu": "For a processor",
+  "pressure.memory": "For memory",
+  "pressure.io": "For I/O",
+  "pressure.memory.full": "For memory",
+  "pressure.io.full": "For I/O",
+  "run.cpu": "Cores in use",
+  "run.memory.rss": "Resident (RSS)",
+  "run.memory.pss": "Shared pages divided (PSS)",
+  "run.disk.read": "Read",
+  "run.disk.write": "Written",
+  "run.threads": "Threads",
+  "run.processes": "Processes",
+};
+
 /** The order of charts within their section; others follow as they come. */
 const order = [
   "run.cpu",
@@ -172,7 +200,7 @@ export function chartsOf(series: readonly SeriesName[], gpus: readonly Gpu[]): H
         (draft = {
           chart: reading.chart,
           id,
-          title: apart ? `${title} by ${reading.part ?? "part"}` : title,
+          title: apart ? `${title}, each ${reading.part ?? "part"}` : title,
           section,
           series: [],
         }),
@@ -180,10 +208,33 @@ export function chartsOf(series: readonly SeriesName[], gpus: readonly Gpu[]): H
     }
     draft.series.push(name);
   }
+  // The only disk is all disks: one chart of it is enough.
+  for (const [id, { series: parts, chart }] of drafts)
+    if (id.endsWith("@") && new Set(parts.map(({ part }) => part)).size === 1)
+      if (drafts.get(chart)?.series.some(({ reading }) => reading === parts[0]!.reading)) drafts.delete(id);
   const charts = [...drafts.values()].map((draft) => finish(draft, gpus));
   return charts
     .filter((chart) => chart !== undefined)
     .sort((a, b) => sections.indexOf(a.section) - sections.indexOf(b.section) || placeOf(a) - placeOf(b));
+}
+
+const essential = ["gpu.utilization", "gpu.memory.used", "gpu.power", "gpu.temperature"];
+
+/** A GPU that is lost has no values, and yet its lines: their gap is what there is to see. */
+export function withLost(
+  series: readonly SeriesName[],
+  gpus: readonly Gpu[],
+  shown: readonly string[],
+): SeriesName[] {
+  const present = new Set(series.map(({ subject }) => subject));
+  const lost = gpus.filter(({ uuid, lost }) => lost && shown.includes(uuid) && !present.has(uuid));
+  if (lost.length === 0) return [...series];
+  const others = series.filter(({ subject }) => shown.includes(subject)).map(({ reading }) => reading);
+  const readings = new Set(others.length > 0 ? others : essential);
+  return [
+    ...series,
+    ...lost.flatMap(({ uuid }) => [...readings].map((reading) => ({ subject: uuid, reading, part: null }))),
+  ];
 }
 
 const sections: Section[] = ["run", "gpu", "machine"];
@@ -298,7 +349,7 @@ function labelOf(
   const gpu = gpuOf(name, gpus);
   if (gpu) return `${gpuLabel(gpu)} ${shortName(gpu.name)}`;
   if (section === "gpu") return name.subject;
-  const what = readingOf(name.reading)!.title;
+  const what = shortTitles[name.reading] ?? readingOf(name.reading)!.title;
   const both = new Set(all.map(({ subject }) => subject)).size > 1;
   const whose = name.subject === CGROUP ? "container" : both ? "host" : "";
   const words = name.part === null ? (several || whose === "" ? what : "") : name.part;

@@ -1,6 +1,6 @@
 /** The values of a chart's lines over one common time axis: put together from an answer, grown by live samples. Pure. */
 import { keyOf, type ReadingName } from "../sample/reading.ts";
-import type { Sample, SamplePage } from "../sample/schema.ts";
+import type { Sample, SamplePage, SampleSeries } from "../sample/schema.ts";
 import type { HardwareChart, Line } from "./hardware-charts.ts";
 import { keyOfSeries } from "./hardware-charts.ts";
 
@@ -30,14 +30,25 @@ export const emptyTable = (): Table => ({ times: [], step: 1000, columns: new Ma
 export function tableOf(chart: HardwareChart, page: SamplePage): Table {
   const byKey = new Map(page.series.map((series) => [keyOfSeries(series), series]));
   const columns = new Map<string, Column>();
-  for (const { key } of [...chart.lines, ...chart.limits]) {
+  for (const { key } of chart.limits) if (byKey.has(key)) columns.set(key, columnFrom(byKey.get(key)!));
+  // A line without values has its hole to show.
+  for (const { key } of chart.lines) {
     const series = byKey.get(key);
-    if (!series) continue;
-    const { mean } = series;
-    columns.set(key, { mean: [...mean], min: [...(series.min ?? mean)], max: [...(series.max ?? mean)] });
+    columns.set(key, series ? columnFrom(series) : emptyColumn(page.times.length));
   }
   return { times: [...page.times], step: page.step, columns, queried: page.times.length };
 }
+
+const columnFrom = ({ mean, min, max }: SampleSeries): Column => ({
+  mean: [...mean],
+  min: [...(min ?? mean)],
+  max: [...(max ?? mean)],
+});
+
+const emptyColumn = (length: number): Column => {
+  const empty = () => Array.from({ length }, (): Value => null);
+  return { mean: empty(), min: empty(), max: empty() };
+};
 
 /** Adds what one tick brought. False where it holds nothing for this chart, or is older than what is there. */
 export function appendSamples(table: Table, chart: HardwareChart, samples: readonly Sample[]): boolean {
@@ -79,8 +90,7 @@ function rowAt(table: Table, time: number): number | undefined {
 function columnOf(table: Table, key: string): Column {
   let column = table.columns.get(key);
   if (!column) {
-    const empty = () => table.times.map((): Value => null);
-    table.columns.set(key, (column = { mean: empty(), min: empty(), max: empty() }));
+    table.columns.set(key, (column = emptyColumn(table.times.length)));
   }
   return column;
 }
@@ -222,8 +232,7 @@ export function drawnOf(
     const last = present.at(-1);
     if (first === undefined || last === undefined) holes.push({ from: window.from, to: window.to });
     else {
-      if (times[first]! - window.from > tolerance + step)
-        holes.unshift({ from: window.from, to: times[first]! });
+      if (times[first]! - window.from > tolerance) holes.unshift({ from: window.from, to: times[first]! });
       const end = times[last]! + (last < queried ? step : 0);
       if (window.to - end > Math.max(tolerance, window.patience)) holes.push({ from: end, to: window.to });
     }

@@ -46,10 +46,14 @@ function sparkOf(key: string): (number | null)[] {
   return spark;
 }
 
-function put(key: string, time: number, value: number | null | undefined): void {
-  const place = SPARK_LENGTH - 1 - (lastSlot - slotOf(time));
-  if (value === null || value === undefined || place < 0 || place >= SPARK_LENGTH) return;
-  sparkOf(key)[place] = value;
+/** A value holds for a bucket, which may be wider than a slot. */
+function put(key: string, time: number, value: number | null | undefined, width = 1): void {
+  if (value === null || value === undefined) return;
+  const spark = sparkOf(key);
+  for (let slot = slotOf(time); slot <= slotOf(time + width - 1); slot++) {
+    const place = SPARK_LENGTH - 1 - (lastSlot - slot);
+    if (place >= 0 && place < SPARK_LENGTH) spark[place] = value;
+  }
 }
 
 /** What has no value in a slot leaves a hole there. */
@@ -73,7 +77,7 @@ async function loadSparks(device: Device): Promise<void> {
   });
   moveOn();
   for (const { subject, mean } of page.series)
-    page.times.forEach((time, i) => put(sparkKey(device.id, subject), time, mean[i]));
+    page.times.forEach((time, i) => put(sparkKey(device.id, subject), time, mean[i], page.step));
   update({});
 }
 

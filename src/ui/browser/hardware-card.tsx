@@ -109,8 +109,8 @@ function Card({ chart, subjects, source, window, facts, onZoom, onReset }: CardP
         </button>
       </figcaption>
       <div class="plot" ref={host} role="img" aria-label={describe(chart, state)} />
-      <ul class="legend num" aria-label={`Lines of ${chart.title}`}>
-        {chart.lines.map((line) => (
+      <ul class="legend num" data-section={chart.section} aria-label={`Lines of ${chart.title}`}>
+        {(chart.shape === "spans" ? [] : chart.lines).map((line) => (
           <li key={line.key} data-color={line.color} data-dashed={line.dashed ? "true" : undefined}>
             <button
               type="button"
@@ -143,8 +143,8 @@ function legendValue(
   reading: ChartReading | undefined,
   state: ChartState | undefined,
 ): string {
-  if (chart.shape === "spans") return "";
   if (!reading) {
+    if (state?.silent.has(key)) return "—";
     const last = state?.summaries.get(key)?.last;
     return last === null || last === undefined ? "" : show(chart, last);
   }

@@ -4,7 +4,7 @@ import type { LiveSamples } from "../../sample/latest.ts";
 import type { DeviceEvent, DeviceEventPage } from "../../sample/schema.ts";
 import { CGROUP, MACHINE, runOfSubject, subjectOfRun } from "../../sample/subject.ts";
 import { serverNow } from "../components/time.tsx";
-import { chartsOf, keyOfSeries, type HardwareChart, type Section } from "../hardware-charts.ts";
+import { chartsOf, keyOfSeries, withLost, type HardwareChart, type Section } from "../hardware-charts.ts";
 import type { GapFacts } from "../hardware-gaps.ts";
 import { windowOf, type HardwareView, type Life, type Window } from "../hardware-view.ts";
 import { shownCharts } from "./hardware-card.tsx";
@@ -176,7 +176,7 @@ export class HardwareData {
       const series = page.series.filter(({ mean }) => mean.some((value) => value !== null));
       this.known = new Set(series.map(keyOfSeries));
       this.update({
-        charts: keepSame(this.state.charts, chartsOf(series, this.gpus)),
+        charts: keepSame(this.state.charts, chartsOf(withLost(series, this.gpus, this.shownGpus), this.gpus)),
         subjects: keepSubjects(this.state.subjects, subjects),
         events: [...happened.states, ...happened.events].filter((event) => this.concerns(event)),
         more: happened.more,

@@ -86,7 +86,8 @@ export function lookOf(
     const ink = seriesInks.get(line.key)!.full;
     const edge: uPlot.Series = {
       show: show && spread.has(line.key),
-      stroke: inks.series(line, alpha + 0.1),
+      // Of many lines the outlines would be a thicket.
+      stroke: chart.lines.length > 3 ? "transparent" : inks.series(line, alpha + 0.1),
       width: 1,
       points: { show: false },
     };

@@ -45,6 +45,8 @@ export interface ChartReading {
 }
 
 export interface ChartState {
+  /** Lines that have no value at the end of the window: their last one is history. */
+  silent: ReadonlySet<string>;
   summaries: Map<string, Summary>;
   gaps: Gap[];
 }
@@ -212,7 +214,9 @@ export class SampleChart {
     this.plot.show(rowsOf(chart, this.drawn, window), window, signature, (color) =>
       lookOf(chart, this.hidden, spread, () => this.around, color),
     );
+    const ends = ({ to }: { to: number }) => to >= window.to;
     events.onState({
+      silent: new Set([...holes].filter(([, list]) => list.some(ends)).map(([key]) => key)),
       summaries: new Map(chart.lines.map(({ key }) => [key, summaryOf(this.columns.get(key))])),
       gaps,
     });

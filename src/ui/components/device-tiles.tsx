@@ -127,8 +127,8 @@ const GpuTile = ({ device, gpu, sparks }: { device: Device; gpu: Gpu; sparks: Sp
 
 const Gauges = ({ gauges }: { gauges: Gauge[] }) => (
   <dl class="gauges num">
-    {gauges.map(({ label, text, share }) => (
-      <div key={label} data-full={share !== undefined && share >= 0.9 ? "true" : undefined}>
+    {gauges.map(({ label, text, share, scarce }) => (
+      <div key={label} data-full={scarce && share !== undefined && share >= 0.9 ? "true" : undefined}>
         <dt>{label}</dt>
         <dd>{text}</dd>
         {share !== undefined && (

@@ -27,20 +27,28 @@ export const EventTable = ({ events, gpus, more, onShow }: EventTableProps) => {
         <p class="faint">Nothing out of the ordinary.</p>
       ) : (
         <div class="table-wrap">
-          <table class="small-table">
+          <table class="small-table" role="table">
             <caption class="unseen">Events in time order</caption>
-            <thead>
-              <tr>
-                <th scope="col">Time</th>
-                <th scope="col">Event</th>
-                <th scope="col">Where</th>
-                <th scope="col">What</th>
+            <thead role="rowgroup">
+              <tr role="row">
+                <th scope="col" role="columnheader">
+                  Time
+                </th>
+                <th scope="col" role="columnheader">
+                  Event
+                </th>
+                <th scope="col" role="columnheader">
+                  Where
+                </th>
+                <th scope="col" role="columnheader">
+                  What
+                </th>
               </tr>
             </thead>
-            <tbody>
+            <tbody role="rowgroup">
               {shown.map((event) => (
-                <tr key={event.id}>
-                  <td class="num">
+                <tr key={event.id} role="row">
+                  <td class="num" role="cell">
                     {onShow ? (
                       <button
                         class="link"
@@ -54,13 +62,15 @@ export const EventTable = ({ events, gpus, more, onShow }: EventTableProps) => {
                       formatTime(Date.parse(event.time))
                     )}
                   </td>
-                  <td>
+                  <td role="cell">
                     <span class="severity" data-severity={severityOf[event.kind]}>
                       {eventWord(event)}
                     </span>
                   </td>
-                  <td>{subjectLabel(event.subject, gpus)}</td>
-                  <td class="what">{event.text}</td>
+                  <td role="cell">{subjectLabel(event.subject, gpus)}</td>
+                  <td class="what" role="cell">
+                    {event.text}
+                  </td>
                 </tr>
               ))}
             </tbody>

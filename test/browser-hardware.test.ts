@@ -1,0 +1,522 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import type { Page } from "playwright-core";
+import { registerDevice } from "../src/device/register.ts";
+import { recordUse } from "../src/device/use.ts";
+import { recordEvents } from "../src/sample/event.ts";
+import type { NewDeviceEvent } from "../src/sample/schema.ts";
+import { noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
+import { facts, gpu } from "./helpers/device.ts";
+import { createReadings, eightGpus, seedTraining, type Training } from "./helpers/hardware.ts";
+
+setDefaultTimeout(60_000);
+
+const MIN = 60_000;
+const NODE = "00112233445566aa";
+
+let dashboard: Dashboard;
+let now = 0;
+let training: Training;
+let run: string;
+
+const lostGpu = gpu(3, {
+  lost: true,
+  states: { "gpu.utilization": { state: "lost", reason: "It has fallen off the bus." } },
+});
+
+const events = (): NewDeviceEvent[] => [
+  { subject: "", time: now - 40 * MIN, kind: "sampling.ended", text: "Recording ended with the collector" },
+  { subject: "", time: now - 36 * MIN, kind: "sampling.began", text: "Recording began" },
+  {
+    subject: "GPU-1",
+    time: now - 30 * MIN,
+    kind: "throttle.began",
+    text: "GPU 1: clocks are held down (software power cap)",
+    detail: { reasons: 4 },
+  },
+  {
+    subject: "GPU-1",
+    time: now - 22 * MIN,
+    kind: "throttle.ended",
+    text: "GPU 1: clocks are no longer held down",
+    detail: { reasons: 0 },
+  },
+  {
+    subject: `run/${run}`,
+    time: now - 18 * MIN,
+    kind: "memory.oom_kill",
+    text: "A process of the run was killed for want of memory",
+  },
+  {
+    subject: "GPU-3",
+    time: now - 12 * MIN,
+    kind: "gpu.xid",
+    text: "GPU 3: Xid 79, it has fallen off the bus",
+    detail: { xid: 79 },
+  },
+  { subject: "GPU-3", time: now - 12 * MIN + 800, kind: "gpu.lost", text: "GPU 3 is lost: Xid 79" },
+  { subject: "GPU-7", time: now - 5 * MIN, kind: "gpu.xid", text: "GPU 7: Xid 13", detail: { xid: 13 } },
+];
+
+beforeAll(async () => {
+  if (noBrowser) return;
+  dashboard = await openDashboard();
+  const { collector } = dashboard.server;
+  now = Math.floor(Date.now() / 1000) * 1000;
+  ({ id: run } = await dashboard.api("/runs", {
+    body: {
+      name: "brisk-heron",
+      project: "llm",
+      started: now - 60 * MIN,
+      writer: { client: "w", device: "node1" },
+    },
+  }));
+  const known = { ...eightGpus(), container: true };
+  known.gpus[3] = lostGpu;
+  training = {
+    facts: known,
+    from: now - 60 * MIN,
+    to: now,
+    run,
+    own: [0, 1, 2, 3],
+    live: true,
+    container: true,
+    silences: [{ from: now - 40 * MIN, to: now - 36 * MIN }],
+    lost: { gpu: 3, from: now - 12 * MIN, to: Infinity },
+  };
+  const device = await seedTraining(collector, training);
+  await recordEvents(collector, device, events());
+}, 120_000);
+afterAll(async () => dashboard?.close(), 60_000);
+
+const when = test.skipIf(noBrowser);
+
+const path = (id = run) => `/runs/${id}/hardware`;
+const card = (page: Page, chart: string) => page.locator(`[data-chart="${chart}"]`);
+const label = (page: Page, chart: string) => card(page, chart).locator(".plot").getAttribute("aria-label");
+const drawn = (page: Page, chart: string) =>
+  page.waitForFunction(
+    (id) =>
+      document
+        .querySelector(`[data-chart="${id}"] .plot`)
+        ?.getAttribute("aria-label")
+        ?.includes("on average"),
+    chart,
+  );
+const show = async (page: Page, chart: string) => {
+  await card(page, chart).scrollIntoViewIfNeeded();
+  await drawn(page, chart);
+};
+const legend = (page: Page, chart: string) => card(page, chart).locator(".legend li").allTextContents();
+
+/** How many pixels of a chart have a colour of the style sheet. */
+const inked = (page: Page, chart: string, name: string) =>
+  card(page, chart)
+    .locator("canvas")
+    .evaluate((canvas: HTMLCanvasElement, variable: string) => {
+      const probe = document.createElement("span");
+      probe.style.color = `var(${variable})`;
+      document.body.append(probe);
+      const [r, g, b] = getComputedStyle(probe).color.match(/\d+/g)!.map(Number) as [number, number, number];
+      probe.remove();
+      const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4)
+        if (
+          Math.abs(data[i]! - r) + Math.abs(data[i + 1]! - g) + Math.abs(data[i + 2]! - b) < 30 &&
+          data[i + 3]! > 200
+        )
+          count++;
+      return count;
+    }, name);
+
+when("a run shows its own GPUs, its machine and what it used; the tab has a key and an address", async () => {
+  const page = await dashboard.open(`/runs/${run}`);
+  await page.waitForSelector('#live[data-state="live"]');
+  await page.keyboard.press("4");
+  await page.waitForURL(/\/hardware$/);
+  await drawn(page, "run.cpu");
+  expect(await page.locator(".device-facts dd").allTextContents()).toEqual([
+    "node1 in a container",
+    "AMD EPYC 7763, 64 cores",
+    "252 GiB",
+    "4 × H100 80GB HBM3 (0–3)",
+    "2.4 kWh (8640 kJ)",
+    "4.00 h",
+    "11 h 12 min",
+    "its own control group",
+  ]);
+  expect(await page.locator(".chart-group h2").allTextContents()).toEqual([
+    "Run6",
+    "GPU metrics20",
+    "Machine metrics14",
+  ]);
+  await show(page, "gpu.utilization");
+  expect((await legend(page, "gpu.utilization")).map((text) => text.slice(0, 5))).toEqual([
+    "GPU 0",
+    "GPU 1",
+    "GPU 2",
+    "GPU 3",
+  ]);
+  await page.getByRole("button", { name: "All GPUs 8" }).click();
+  await page.waitForFunction(
+    () => document.querySelectorAll('[data-chart="gpu.utilization"] .legend li').length === 8,
+  );
+  await page.waitForFunction(() => location.search === "?gpus=all");
+  await page.getByRole("button", { name: "GPU 5 H100 80GB HBM3" }).first().click();
+  await page.waitForFunction(
+    () => document.querySelectorAll('[data-chart="gpu.utilization"] .legend li').length === 7,
+  );
+  await page.reload();
+  await show(page, "gpu.utilization");
+  expect((await legend(page, "gpu.utilization")).length).toBe(7);
+  await page.context().close();
+});
+
+when("charts in sight ask together, once a section; the others do not ask", async () => {
+  const page = await dashboard.open("/");
+  const asked: URL[] = [];
+  page.on("request", (request) => {
+    if (request.url().includes("/samples?")) asked.push(new URL(request.url()));
+  });
+  await page.goto(dashboard.url + path());
+  await drawn(page, "gpu.power");
+  // Which charts there are, then the run's, the GPUs'.
+  expect(asked.length).toBe(3);
+  expect(asked[0]!.searchParams.get("points")).toBe("1");
+  expect(asked.slice(1).map((url) => url.searchParams.get("subjects"))).toEqual([
+    `run/${run}`,
+    "GPU-0,GPU-1,GPU-2,GPU-3",
+  ]);
+  expect(await page.locator(".plot canvas").count()).toBeLessThan(20);
+  await show(page, "cpu");
+  expect(asked.filter((url) => url.searchParams.get("subjects") === "machine,cgroup").length).toBe(1);
+  await page.context().close();
+});
+
+when("axes have units and fixed ends, a container is told from its host", async () => {
+  const page = await dashboard.open(path());
+  await show(page, "memory");
+  expect(await legend(page, "memory")).toEqual([
+    expect.stringMatching(/^Used, host\d+ GiB$/),
+    expect.stringMatching(/^Used, container\d+(\.\d)? GiB$/),
+    expect.stringMatching(/^Working set, container\d+(\.\d)? GiB$/),
+  ]);
+  expect(await card(page, "memory").locator(".legend [data-dashed]").count()).toBe(2);
+  expect(await legend(page, "cpu")).toEqual([
+    expect.stringMatching(/^Host[\d.]+ %$/),
+    expect.stringMatching(/^Container[\d.]+ %$/),
+  ]);
+  expect(await label(page, "memory")).toContain("Used, host: ");
+  await page.context().close();
+});
+
+when("a gap is drawn, and says why: under the crosshair, and in a list", async () => {
+  const page = await dashboard.open(path());
+  await show(page, "gpu.power");
+  const over = (await card(page, "gpu.power").locator(".u-over").boundingBox())!;
+  const at = (minutes: number) => over.x + over.width * ((60 - minutes) / 60);
+  await page.mouse.move(at(38), over.y + 80);
+  await page.waitForSelector(
+    '[data-chart="gpu.power"] .reading:has-text("Recording ended with the collector")',
+  );
+  expect(await legend(page, "gpu.power")).toEqual(["GPU 0—", "GPU 1—", "GPU 2—", "GPU 3—"]);
+  await page.mouse.move(at(6), over.y + 80);
+  await page.waitForSelector('[data-chart="gpu.power"] .reading:has-text("GPU 3 is lost: Xid 79")');
+  expect((await legend(page, "gpu.power")).at(-1)).toBe("GPU 3—");
+  await page.mouse.move(5, 5);
+  // Its last value is history, and not shown as the present.
+  expect((await legend(page, "gpu.power")).at(-1)).toBe("GPU 3—");
+  await page.getByRole("button", { name: "GPU power as a table" }).click();
+  expect(await card(page, "gpu.power").locator(".gaps li").allTextContents()).toEqual([
+    expect.stringMatching(
+      /, 3 min 5\d s: Recording ended with the collector$|, 4 min 0\d s: Recording ended/,
+    ),
+    expect.stringMatching(/, 1[12] min .* GPU 3: GPU 3 is lost: Xid 79$/),
+  ]);
+  expect(await card(page, "gpu.power").locator("tbody th").allTextContents()).toEqual(
+    [0, 1, 2, 3].map((index) => `GPU ${index} H100 80GB HBM3`),
+  );
+  await screenshot(page, "hardware-gap");
+  await page.context().close();
+});
+
+when("a GPU that was lost for all of the window still has its line, with a gap", async () => {
+  const page = await dashboard.open(`${path()}?last=5`);
+  await show(page, "gpu.temperature");
+  expect((await legend(page, "gpu.temperature")).at(-1)).toBe("GPU 3—");
+  expect(await label(page, "gpu.temperature")).toContain("GPU 3 H100 80GB HBM3: no values");
+  await page.getByRole("button", { name: "GPU temperature as a table" }).click();
+  expect(await card(page, "gpu.temperature").locator(".gaps").textContent()).toContain(
+    "GPU 3 is lost: Xid 79",
+  );
+  await page.context().close();
+});
+
+when(
+  "events stand on the charts and in a list in time order; other GPUs' are no concern of this run",
+  async () => {
+    const page = await dashboard.open(path());
+    await show(page, "gpu.power");
+    expect(await inked(page, "gpu.power", "--bad")).toBeGreaterThan(50);
+    expect(await page.locator(".events .severity").allTextContents()).toEqual([
+      "Sampling ended",
+      "Sampling began",
+      "Throttling began",
+      "Throttling ended",
+      "Out of memory",
+      "Xid 79",
+      "GPU lost",
+    ]);
+    await page.locator(".events .link").nth(2).click();
+    await page.waitForSelector("#reset-zoom");
+    const from = Number(
+      new URL(
+        await page.evaluate(async () => {
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          return location.href;
+        }),
+      ).searchParams.get("from"),
+    );
+    expect(from).toBe(now - 32 * MIN);
+    await page.context().close();
+  },
+);
+
+when("a drag zooms all charts, the crosshair is shared, Escape goes back; ranges are buttons", async () => {
+  const page = await dashboard.open(path());
+  await drawn(page, "run.memory");
+  const over = (await card(page, "run.cpu").locator(".u-over").boundingBox())!;
+  await page.mouse.move(over.x + over.width * 0.5, over.y + 60);
+  await page.waitForFunction(
+    () => (document.querySelector('[data-chart="run.memory"] .reading')?.textContent ?? "") !== "",
+  );
+  await page.mouse.move(over.x + over.width * 0.1, over.y + 60);
+  await page.mouse.down();
+  await page.mouse.move(over.x + over.width * 0.2, over.y + 60);
+  await page.mouse.move(over.x + over.width * 0.3, over.y + 60);
+  await Promise.all([
+    page.waitForRequest(
+      (request) => request.url().includes("run.memory.rss") && request.url().includes("from="),
+    ),
+    page.mouse.up(),
+  ]);
+  await page.waitForSelector("#reset-zoom");
+  await page.waitForFunction(() => location.search.includes("from="));
+  const params = new URL(page.url()).searchParams;
+  const minutes = (Number(params.get("to")) - Number(params.get("from"))) / MIN;
+  expect(minutes).toBeGreaterThan(10);
+  expect(minutes).toBeLessThan(14);
+  await page.keyboard.press("Escape");
+  await page.waitForFunction(() => location.search === "");
+  await page.getByRole("button", { name: "Last 15 min" }).click();
+  await page.waitForFunction(() => location.search === "?last=15");
+  await drawn(page, "run.cpu");
+  expect(await page.getByRole("button", { name: "Last 15 min" }).getAttribute("aria-pressed")).toBe("true");
+  await page.context().close();
+});
+
+when("a line is left out by its name in the legend, and the axis no longer follows it", async () => {
+  const page = await dashboard.open(path());
+  await drawn(page, "run.memory");
+  const before = await inked(page, "run.memory", "--series-1");
+  await card(page, "run.memory").getByRole("button", { name: "Resident" }).click();
+  await page.waitForTimeout(200);
+  expect(before).toBeGreaterThan(100);
+  expect(await inked(page, "run.memory", "--series-1")).toBe(0);
+  expect(await inked(page, "run.memory", "--series-2")).toBeGreaterThan(100);
+  await page.context().close();
+});
+
+when("charts grow live, without asking; a hidden tab closes its stream and catches up", async () => {
+  const page = await dashboard.open(`${path()}?last=5`);
+  await drawn(page, "run.cpu");
+  const { collector } = dashboard.server;
+  const put = (threads: number) =>
+    collector.latest.put(
+      collector.device,
+      createReadings(training)(Date.now()).map((sample) =>
+        sample.subject.startsWith("run/")
+          ? { ...sample, values: { ...sample.values, "run.threads": threads } }
+          : sample,
+      ),
+    );
+  await show(page, "run.threads");
+  let asked = 0;
+  page.on("request", (request) => {
+    if (request.url().includes("run.threads")) asked++;
+  });
+  await page.waitForTimeout(500);
+  put(345);
+  await page.waitForFunction(
+    () => document.querySelector('[data-chart="run.threads"] .legend li')?.textContent === "Threads345",
+  );
+  expect(asked).toBe(0);
+  await recordEvents(collector, collector.device, [
+    { subject: `run/${run}`, time: Date.now(), kind: "memory.oom_kill", text: "Killed just now" },
+  ]);
+  await page.waitForSelector(".events td:has-text('Killed just now')");
+  const setHidden = (hidden: boolean) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  await setHidden(true);
+  await page.waitForSelector('#live[data-state="paused"]', { timeout: 10_000 });
+  put(999);
+  await page.waitForTimeout(400);
+  expect(await legend(page, "run.threads")).toEqual(["Threads345"]);
+  const again = page.waitForRequest((request) => request.url().includes("/samples?"));
+  await setHidden(false);
+  await again;
+  await page.context().close();
+});
+
+when("several machines: one is chosen, by its name and in the address", async () => {
+  const { collector } = dashboard.server;
+  const { id } = await dashboard.api("/runs", { body: { name: "two nodes", project: "llm" } });
+  const life = { run: id, from: now - 10 * MIN, to: now - 2 * MIN };
+  for (const device of [collector.device, NODE]) {
+    if (device === NODE)
+      await seedTraining(collector, {
+        device,
+        facts: facts({ name: "node2", gpus: [] }),
+        from: life.from,
+        to: life.to,
+        every: 5000,
+        run: id,
+      });
+    else
+      await recordUse(collector, device, {
+        ...life,
+        from: life.from - MIN,
+        attribution: "environment",
+        cpuSeconds: 12,
+        gpus: {},
+        note: "CUDA_VISIBLE_DEVICES names a GPU that this machine does not have.",
+      });
+  }
+  const page = await dashboard.open(path(id));
+  await page.waitForSelector("text=CUDA_VISIBLE_DEVICES names a GPU");
+  await page.waitForSelector("text=No GPU is known to be the run’s");
+  await page.selectOption("#device", { label: "node2" });
+  await page.waitForSelector(".device-facts:has-text('node2')");
+  await drawn(page, "run.cpu");
+  await page.waitForFunction((node) => location.search === `?device=${node}`, NODE);
+  expect(await page.locator("[data-chart^='gpu.']").count()).toBe(0);
+  await page.context().close();
+});
+
+when("GPUs that can't be read are said to be so, with what to do", async () => {
+  const { collector } = dashboard.server;
+  const { id } = await dashboard.api("/runs", { body: { name: "mismatched", project: "llm" } });
+  const device = "00112233445566bb";
+  const gpuReader = {
+    ...facts().gpu_reader,
+    status: "mismatch" as const,
+    reason: "The library is 550.90, the kernel module 550.54.",
+    advice: "Reboot the machine, or reload the nvidia modules.",
+  };
+  await seedTraining(collector, {
+    device,
+    facts: facts({ name: "node3", gpus: [], gpu_reader: gpuReader }),
+    from: now - 5 * MIN,
+    to: now,
+    run: id,
+  });
+  const page = await dashboard.open(path(id));
+  const notice = page.locator('[aria-label="GPU metrics"] .notice');
+  await notice.waitFor();
+  expect(await notice.textContent()).toBe(
+    "The library is 550.90, the kernel module 550.54. Reboot the machine, or reload the nvidia modules.",
+  );
+  await page.context().close();
+});
+
+when("where nothing was recorded the tab says why, and fills itself", async () => {
+  const { collector } = dashboard.server;
+  const { id } = await dashboard.api("/runs", {
+    body: { name: "elsewhere", project: "llm", writer: { client: "w", device: "node9" } },
+  });
+  const page = await dashboard.open(path(id));
+  await page.waitForSelector("h2:has-text('The run is on another machine')");
+  await screenshot(page, "hardware-none");
+  await recordUse(collector, collector.device, {
+    run: id,
+    from: now - 5 * MIN,
+    to: null,
+    attribution: "descendants",
+    cpuSeconds: 1,
+    gpus: {},
+    note: null,
+  });
+  await drawn(page, "cpu");
+  await page.goto(`${dashboard.url}${path(id)}?from=1000&to=9000`);
+  await page.getByRole("button", { name: "Show the whole run" }).click();
+  await drawn(page, "cpu");
+  await page.context().close();
+});
+
+when("hardware that is off is said to be off", async () => {
+  const other = await openDashboard();
+  const { id } = await other.api("/runs", { body: { name: "plain", project: "p" } });
+  const page = await other.open(path(id));
+  await page.waitForSelector("h2:has-text('This collector records no hardware')");
+  await page.goto(`${other.url}/devices`);
+  await page.waitForSelector("h2:has-text('No machine yet')");
+  await other.close();
+});
+
+when("names from outside stay text", async () => {
+  const { collector } = dashboard.server;
+  const evil = `<img src=x onerror="window.pwned=1">`;
+  const device = "00112233445566cc";
+  const { id } = await dashboard.api("/runs", { body: { name: "evil", project: "p" } });
+  const known = facts({ name: evil, processor: evil, gpus: [gpu(0, { name: evil })] });
+  await seedTraining(collector, { device, facts: known, from: now - 5 * MIN, to: now, run: id });
+  await registerDevice(collector, device, known);
+  await recordEvents(collector, device, [
+    { subject: "", time: now - MIN, kind: "memory.oom_kill", text: evil },
+    { subject: "GPU-0", time: now - MIN, kind: "gpu.xid", text: evil, detail: { xid: evil } },
+  ]);
+  const page = await dashboard.open(path(id));
+  await show(page, "gpu.power");
+  expect(await page.locator(".events .what").allTextContents()).toEqual([evil, evil]);
+  await page.goto(`${dashboard.url}/devices`);
+  await page.waitForSelector(".gpu-tile");
+  expect(await page.evaluate(() => "pwned" in window)).toBe(false);
+  expect(await page.locator("main img").count()).toBe(0);
+  await page.context().close();
+});
+
+const desk = { width: 1360, height: 850 };
+const phone = { width: 390, height: 844 };
+
+when(
+  "pictures, by day, by night and on a phone; nothing sticks out to the side, no control is nameless",
+  async () => {
+    for (const [size, viewport] of Object.entries({ desk, phone }))
+      for (const colorScheme of ["light", "dark"] as const) {
+        const page = await dashboard.open(path(), { colorScheme, viewport });
+        await drawn(page, "run.cpu");
+        await page.waitForTimeout(400);
+        const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+        expect(width!, `hardware on a ${size}`).toBeLessThanOrEqual(room!);
+        await screenshot(page, `hardware-${size}-${colorScheme}`);
+        await show(page, "gpu.utilization");
+        await page.waitForTimeout(400);
+        await screenshot(page, `hardware-gpus-${size}-${colorScheme}`);
+        expect(await page.locator("h1").count()).toBe(1);
+        const nameless = await page.evaluate(() =>
+          [...document.querySelectorAll("button, input, select, a")]
+            .filter((element) => {
+              const labels = (element as HTMLInputElement).labels;
+              const text = element.textContent?.trim() || element.getAttribute("aria-label") || "";
+              return !text && !(labels && labels.length > 0);
+            })
+            .map((element) => element.outerHTML),
+        );
+        expect(nameless).toEqual([]);
+        await page.context().close();
+      }
+  },
+);
