@@ -6,6 +6,7 @@
  * All calls are made by one thread, and each may block for as long as the driver likes.
  */
 
+import { CollectorError } from "../../error.ts";
 import { useAddons } from "./addons.ts";
 import { libraryCandidates } from "./library.ts";
 
@@ -246,10 +247,16 @@ export interface OpenOptions {
   onCall?: ((symbol: string, microseconds: number) => void) | undefined;
 }
 
-/** `nvml` is absent where there is no library, or none that loads; `reason` says which. */
+/** `nvml` is absent where there is no library, or none that loads: `found`. */
 export type Opened =
   | { readonly nvml: Nvml; readonly reason: null }
-  | { readonly nvml: undefined; readonly reason: string; readonly found: boolean };
+  | {
+      readonly nvml: undefined;
+      readonly found: boolean;
+      readonly reason: string;
+      /** What a person can do about one that does not load. */
+      readonly advice: string | null;
+    };
 
 /** Looks for the library and loads it, and with it all that calling it needs; nothing of that is loaded before. */
 export async function openNvml({ path, addons, onCall }: OpenOptions = {}): Promise<Opened> {
@@ -263,20 +270,35 @@ export async function openNvml({ path, addons, onCall }: OpenOptions = {}): Prom
         chosen === undefined
           ? "NVIDIA's library (libnvidia-ml.so.1) is not on this machine."
           : `There is no NVIDIA library at ${chosen}; BINNACLE_NVML takes an absolute path.`,
+      advice: null,
     };
   if (addons !== undefined) useAddons(addons);
-  let reason = "";
+  let bindNvml: typeof import("./binding.ts").bindNvml;
   try {
-    const { bindNvml } = await import("./binding.ts");
-    for (const candidate of candidates)
-      try {
-        return { nvml: bindNvml(candidate, onCall), reason: null };
-      } catch (error) {
-        // Of another architecture, or for another C library.
-        reason ||= `Can't load ${candidate}: ${(error as Error).message}`;
-      }
+    ({ bindNvml } = await import("./binding.ts"));
   } catch (error) {
-    reason = (error as Error).message;
+    return { nvml: undefined, found: true, reason: (error as Error).message, advice: adviceOn(error) };
   }
-  return { nvml: undefined, found: true, reason };
+  const reasons: string[] = [];
+  for (const candidate of candidates)
+    try {
+      return { nvml: bindNvml(candidate, onCall), reason: null };
+    } catch (error) {
+      // Of another architecture, or for another C library.
+      reasons.push(`Can't load ${candidate}: ${(error as Error).message}`);
+    }
+  return {
+    nvml: undefined,
+    found: true,
+    reason: reasons[0]!,
+    advice: "It has to be of this machine's architecture and C library: install the driver's package for it.",
+  };
 }
+
+/** The one library that the addon needs and a small container may lack. */
+const adviceOn = (error: unknown): string | null =>
+  (error as Error).message.includes("libstdc++")
+    ? "Install libstdc++ (Debian and Ubuntu: libstdc++6; Alpine: libstdc++)."
+    : error instanceof CollectorError
+      ? (error.hint ?? null)
+      : null;
