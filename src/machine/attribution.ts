@@ -117,6 +117,8 @@ export function createAttribution({
   /** By pid the run that a process's environment names, where it names one. */
   let markByPid = new Map<number, { start: number; run: string | undefined }>();
   let marksDue = 0;
+  /** Processes that descend from nobody, until somebody new comes: most of a host's, and not worked out every second. */
+  let strangers = new WeakSet<Process>();
 
   function resolve(writer: WriterProcess, since: number): Root | undefined {
     const { pid, role } = writer;
@@ -157,6 +159,7 @@ export function createAttribution({
       // A writer that is done may go on as a process, with something else.
       for (const [client, { pid }] of old.rootByClient) if (!roots.has(client)) old.members.delete(pid);
       old.rootByClient = roots;
+      strangers = new WeakSet();
       return true;
     }
     // All that `launch` starts is the run's from its first instruction, however late we come to know of it.
@@ -178,6 +181,7 @@ export function createAttribution({
       pssDue: monotonic() + 3000,
     };
     trackedByRun.set(run, tracked);
+    strangers = new WeakSet();
     // One that is there already counts from where it stands.
     findCgroup(tracked, true);
     lookAt([tracked]);
@@ -264,16 +268,23 @@ export function createAttribution({
     function ownersOf(pid: number): ReadonlySet<string> {
       const known = owners.get(pid);
       if (known) return known;
-      owners.set(pid, NOBODY);
       const found = processes.get(pid);
-      if (!found || pid === self || descendsFromSelf(found, processes)) return NOBODY;
+      if (!found || strangers.has(found)) return NOBODY;
+      owners.set(pid, NOBODY);
+      if (pid === self || descendsFromSelf(found, processes)) return NOBODY;
       const inherited = found.parent === 0 ? NOBODY : passedOn(found.parent);
       const own = named.get(pid) ?? (inherited.size === 0 ? kept.get(pid) : undefined);
       const all = own ? (inherited.size === 0 ? own : new Set([...own, ...inherited])) : inherited;
       owners.set(pid, all);
       return all;
     }
+    for (const pid of named.keys()) strangers.delete(processes.get(pid)!);
     for (const pid of processes.keys()) ownersOf(pid);
+    for (const [pid, runs] of owners)
+      if (runs.size === 0) {
+        if (!launched.has(pid)) strangers.add(processes.get(pid)!);
+        owners.delete(pid);
+      }
     return owners;
   }
 
@@ -302,6 +313,7 @@ export function createAttribution({
       marks.set(pid, { start, run: named });
     }
     markByPid = marks;
+    strangers = new WeakSet();
   }
 
   function account(
@@ -328,8 +340,9 @@ export function createAttribution({
       const counts = inCgroup ? "none" : "waited";
       launches.set(pid, { start, parent: 0, own: 0, waited: found.childrenCpu, counts });
     }
-    for (const [pid, found] of processes) {
-      if (!owners.get(pid)?.has(run)) continue;
+    for (const [pid, runs] of owners) {
+      const found = processes.get(pid)!;
+      if (!runs.has(run)) continue;
       const { start, parent } = found;
       pids.add(pid);
       cpu.set(pid, {
