@@ -191,6 +191,15 @@ describe("a query", () => {
     await expect(query(store, { from: 2000, to: 1000 })).rejects.toMatchObject({ code: "invalid" });
   });
 
+  test("for more than an answer can hold is refused", async () => {
+    const store = create();
+    const values = Object.fromEntries(numbers(0, 500).map((i) => [`cpu.core.utilization@${i}`, 1]));
+    await append(store, sample(0, values));
+    const wide = query(store, { from: BEGIN - 5e9, points: 5000 });
+    await expect(wide).rejects.toMatchObject({ code: "too-large" });
+    expect((await query(store, { from: BEGIN - 5e9, points: 500 })).series).toHaveLength(500);
+  });
+
   test("lets others have their turn", async () => {
     const store = create();
     for (let block = 0; block < 15; block++) {
@@ -279,6 +288,20 @@ describe("retention", () => {
     pass(4 * DAY_MS);
     await store.collector.samples.expire();
     expect(chunks(store)).toHaveLength(3);
+  });
+
+  test("what is still being read is kept, however short a time was asked for", async () => {
+    const store = aging({ 1: 0.001, 10: 0.001, 60: 0.001, 600: 0.001 });
+    await append(store, ...seconds(0, 300));
+    await store.collector.samples.finish();
+    pass(300_000);
+    await store.collector.samples.expire();
+    await append(store, ...seconds(300, 400));
+    expect(await means(store)).toEqual(numbers(0, 400));
+    await store.collector.samples.finish();
+    pass(4_000_000);
+    await store.collector.samples.expire();
+    expect(chunks(store)).toEqual([]);
   });
 
   test("a tier is kept as long as a finer one, and events as long as the last", async () => {

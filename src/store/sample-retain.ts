@@ -4,6 +4,8 @@ import type { SampleTable } from "./sample-table.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 const SWEEP_MS = 600_000;
+/** What is still being read must not expire, however short a time was asked for. */
+const MIN_KEEP_MS = 3_600_000;
 /** After so many days rows of a tier go, unless told otherwise; what a run read goes at the latest with the run. */
 const KEEP_DAYS: Record<Tier, number> = { 1: 3, 10: 30, 60: 365, 600: 5 * 365 };
 
@@ -53,14 +55,14 @@ export function createSampleRetention(
   async function expire(): Promise<void> {
     const time = Math.min(now(), offset + monotonic());
     let any = false;
-    let keep = 0;
+    let keep = MIN_KEEP_MS;
     try {
       for (const tier of TIERS) {
-        keep = Math.max(keep, keepDays?.[tier] ?? KEEP_DAYS[tier]);
-        const before = time - keep * DAY_MS;
+        keep = Math.max(keep, DAY_MS * (keepDays?.[tier] ?? KEEP_DAYS[tier]));
+        const before = time - keep;
         any = (await repeat(() => table.removeOld(tier, before))) || any;
       }
-      const before = time - keep * DAY_MS;
+      const before = time - keep;
       await repeat(() => removeEvents.run(before).changes > 0);
     } catch (error) {
       // A full disk can't even delete: the next sweep tries again.

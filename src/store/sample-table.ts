@@ -30,9 +30,7 @@ export function createSampleTable(connection: Connection) {
     `SELECT start FROM sample_chunk WHERE ${where} AND start BETWEEN ? AND ? ORDER BY start`,
   );
   const selectOpen = raw("SELECT device, subject, start FROM sample_chunk WHERE open = 1");
-  const selectNextSubject = raw(
-    "SELECT min(subject) FROM sample_chunk WHERE device = ? AND subject > ? AND subject IS NOT NULL",
-  );
+  const selectNextSubject = raw("SELECT min(subject) FROM sample_chunk WHERE device = ? AND subject > ?");
   const selectFirstSubject = raw("SELECT min(subject) FROM sample_chunk WHERE device = ?");
   const removeSubject = connection.prepare(
     "DELETE FROM sample_chunk WHERE rowid IN (SELECT rowid FROM sample_chunk WHERE subject = ? LIMIT 64)",

@@ -56,39 +56,93 @@ export function createGpu(seed: number): (second: number) => Record<string, numb
   };
 }
 
+/** A machine of 16 processors with two disks and a network, as noisy as such a one is. */
+export function createMachine(seed: number): (second: number) => Record<string, number> {
+  const random = createRandom(seed);
+  const normal = () => random() + random() + random() + random() - 2;
+  const share = (mean: number) => Math.min(1, Math.max(0, mean + 0.1 * normal()));
+  const rate = (mean: number) => Math.max(0, mean * (1 + 0.5 * normal()));
+  let load = 9;
+  return (second) => {
+    load += 0.02 * (9 + 3 * normal() - load);
+    const values: Record<string, number> = {
+      "cpu.utilization": share(0.55),
+      "cpu.user": share(0.4),
+      "cpu.system": share(0.1),
+      "cpu.iowait": share(0.02),
+      "cpu.steal": 0,
+      "load.1": load,
+      "load.5": load * 0.95,
+      "load.15": load * 0.9,
+      "memory.used": 2 ** 30 * 180 + 4096 * Math.round(20_000 * normal()),
+      "memory.total": 2 ** 38,
+      "memory.cached": 2 ** 35 + 4096 * (second % 100_000),
+      "memory.shared": 2 ** 33,
+      "swap.used": 0,
+      "swap.total": 2 ** 33,
+      "pressure.cpu": share(0.05),
+      "pressure.memory": 0,
+      "pressure.io": share(0.01),
+      "network.receive": rate(4e7),
+      "network.transmit": rate(2e7),
+      "network.receive@eth0": rate(4e7),
+      "network.transmit@eth0": rate(2e7),
+    };
+    for (let core = 0; core < 16; core++) values[`cpu.core.utilization@${core}`] = share(0.55);
+    for (const disk of ["nvme0n1", "nvme1n1"]) {
+      values[`disk.read@${disk}`] = rate(3e8);
+      values[`disk.write@${disk}`] = second % 40 < 4 ? rate(5e8) : 0;
+      values[`disk.read_operations@${disk}`] = rate(2000);
+      values[`disk.write_operations@${disk}`] = second % 40 < 4 ? rate(3000) : 0;
+      values[`disk.utilization@${disk}`] = share(0.4);
+    }
+    if (second % 30 === 0)
+      for (const mount of ["/", "/data"]) {
+        values[`filesystem.used@${mount}`] = 2 ** 40 + 4096 * second * 100;
+        values[`filesystem.total@${mount}`] = 2 ** 42;
+      }
+    return values;
+  };
+}
+
+type Reader = (second: number) => Record<string, number>;
+
 interface Filled {
   dataDir: string;
   points: number;
-  seconds: number;
 }
 
-/** `seconds` of so many GPUs, in chunks of every tier, and the process that wrote them ended. */
-async function fill(seconds: number, gpus: number, keep?: (key: string) => boolean): Promise<Filled> {
+/** `seconds` of each, in chunks of every tier, and the process that wrote them ended. */
+async function fill(seconds: number, readers: Record<string, Reader>): Promise<Filled> {
   const dataDir = mkdtempSync(join(tmpdir(), "binnacle-samples-"));
   const collector = open(dataDir);
-  const readers = Array.from({ length: gpus }, (_, gpu) => createGpu(gpu + 1));
   const jitter = createRandom(99);
   let points = 0;
   for (let from = 0; from < seconds; from += BLOCK_SECONDS) {
     const samples: Sample[] = [];
     for (let second = from; second < Math.min(seconds, from + BLOCK_SECONDS); second++) {
       const time = BEGIN + 1000 * second + Math.floor(4 * jitter());
-      readers.forEach((read, gpu) => {
-        const all = Object.entries(read(second));
-        const values = Object.fromEntries(keep ? all.filter(([key]) => keep(key)) : all);
+      for (const [subject, read] of Object.entries(readers)) {
+        const values = read(second);
         points += Object.keys(values).length;
-        samples.push({ subject: subjectOf(gpu), time, values });
-      });
+        samples.push({ subject, time, values });
+      }
     }
     await appendSamples(collector, DEVICE, samples);
     await collector.samples.finish();
   }
   await collector.tidy(60_000);
   await collector.close();
-  return { dataDir, points, seconds };
+  return { dataDir, points };
 }
 
-const subjectOf = (gpu: number) => `GPU-00000000-0000-0000-0000-00000000000${gpu}`;
+const gpus = (count: number): Record<string, Reader> =>
+  Object.fromEntries(
+    Array.from({ length: count }, (_, gpu) => [
+      `GPU-00000000-0000-0000-0000-00000000000${gpu}`,
+      createGpu(gpu + 1),
+    ]),
+  );
 
 function open(dataDir: string): Collector {
   return openCollector({
@@ -104,18 +158,17 @@ const sizeOf = (dataDir: string) =>
     .filter((name) => name.startsWith("binnacle.db"))
     .reduce((sum, name) => sum + statSync(join(dataDir, name)).size, 0);
 
-/** Bytes a point in the file, all tiers with it, over the twenty readings of a GPU, and of the noisiest one alone. */
+/** Bytes a point in the file, all tiers with it: over the readings of GPUs, and of a machine. */
 export async function sampleBytes({ million }: Options): Promise<Figures> {
-  const empty = await fill(0, 0);
+  const empty = await fill(0, {});
   const figures: Figures = {};
-  for (const [name, keep, readings] of [
-    ["all", undefined, READINGS],
-    ["power", (key: string) => key === "gpu.power", 1],
-    ["rates", (key: string) => key.startsWith("gpu.nvlink."), 2],
+  for (const [name, readers, readings] of [
+    ["gpu", gpus(4), 4 * READINGS],
+    ["machine", { "": createMachine(5) }, 47],
   ] as const) {
-    const gpus = 4;
-    const seconds = Math.ceil(million / readings / gpus / BLOCK_SECONDS) * BLOCK_SECONDS;
-    const { dataDir, points } = await fill(seconds, gpus, keep);
+    // Whole chunks of the second tier: the last one of each is never full.
+    const seconds = Math.max(1, Math.round(million / readings / 6000)) * 6000;
+    const { dataDir, points } = await fill(seconds, readers);
     figures[name] = (sizeOf(dataDir) - sizeOf(empty.dataDir)) / points;
     rmSync(dataDir, { recursive: true, force: true });
   }
@@ -125,10 +178,9 @@ export async function sampleBytes({ million }: Options): Promise<Figures> {
 
 /** A week of eight GPUs on a chart, from the file and as JSON: the first time after a start, and then. */
 export async function sampleWeek({ million }: Options): Promise<Figures> {
-  const gpus = 8;
   // A tenth of a week where everything is to be quick.
   const seconds = million < 1_000_000 ? 60_600 : 7 * 86_400;
-  const { dataDir } = await fill(seconds, gpus);
+  const { dataDir } = await fill(seconds, gpus(8));
   try {
     const collector = open(dataDir);
     const from = BEGIN;
@@ -137,7 +189,7 @@ export async function sampleWeek({ million }: Options): Promise<Figures> {
       const begun = performance.now();
       const page = await querySamples(collector, DEVICE, { from, to, points });
       const json = JSON.stringify(page);
-      if (page.series.length !== gpus * READINGS) throw new Error(`${page.series.length} series`);
+      if (page.series.length !== 8 * READINGS) throw new Error(`${page.series.length} series`);
       return { ms: performance.now() - begun, bytes: json.length };
     };
     const first = await ask(500);
