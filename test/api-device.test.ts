@@ -389,4 +389,13 @@ describe("who may read", () => {
       expect(await status(tokens.ofRun("7"))).toBe(403);
       expect(await status(null)).toBe(401);
     });
+
+  test("a run's own token reads where it lives, and not where others do", async () => {
+    await at.json("/api/v1/runs", { body: { id: "7" } });
+    await at.json("/api/v1/runs", { body: { id: "8" } });
+    const token = at.trust.tokens.ofRun("7");
+    const status = async (path: string) => (await at.request(path, { token })).status;
+    expect(await status("/api/v1/runs/7/devices")).toBe(200);
+    expect(await status("/api/v1/runs/8/devices")).toBe(403);
+  });
 });
