@@ -26,6 +26,13 @@ test("the same source serves on Deno: a metric is kept, over a restart too", asy
     expect(await health.json()).toMatchObject({ status: "ok" });
     expect(await postAndRead(first, "100000000000003", [1, 0.5, 0.25])).toEqual([1, 0.5, 0.25]);
     expect((await first.request("/api/v1/openapi.json")).status).toBe(200);
+    // It samples there, too.
+    for (let values; values === undefined; await Bun.sleep(100)) {
+      const { devices } = (await (await first.request("/api/v1/devices")).json()) as {
+        devices: { latest: Record<string, { values: Record<string, number> }> }[];
+      };
+      values = devices[0]?.latest[""]?.values["memory.used"];
+    }
     // The pages are JSX, which the two runtimes compile by themselves.
     const page = await first.request("/runs/100000000000003");
     expect(await page.text()).toContain("<!DOCTYPE html>");
