@@ -143,7 +143,7 @@ when("a run shows its own GPUs, its machine and what it used; the tab has a key 
     "2.4 kWh (8640 kJ)",
     "4.00 h",
     "11 h 12 min",
-    "its own control group",
+    "their own control group",
   ]);
   expect(await page.locator(".chart-group h2").allTextContents()).toEqual([
     "Run6",

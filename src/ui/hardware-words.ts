@@ -58,8 +58,8 @@ export function whyNothing({ run, devices, uses, narrow }: NothingFacts): Nothin
 }
 
 export const attributionWords: Record<NonNullable<RunDevice["attribution"]>, string> = {
-  cgroup: "its own control group",
-  descendants: "descent from its first process",
+  cgroup: "their own control group",
+  descendants: "descent from the first",
   environment: "an environment variable",
 };
 

@@ -78,7 +78,7 @@ function Card({ chart, subjects, source, window, facts, onZoom, onReset }: CardP
     drawing.current?.hide(next);
   };
   return (
-    <figure class={wide ? "card chart-card wide" : "card chart-card"} data-chart={chart.id}>
+    <figure class={`card chart-card${wide ? " wide" : ""}${table ? " tabled" : ""}`} data-chart={chart.id}>
       <figcaption>
         <h3 title={chart.title}>{chart.title}</h3>
         <span class="reading num" aria-hidden="true" title={reading?.note ?? ""}>

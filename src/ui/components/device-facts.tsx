@@ -81,7 +81,7 @@ export const DeviceFacts = ({ device, use, linked = false }: DeviceFactsProps) =
         {use && use.gpus.length > 0 && <Fact label="GPU-hours">{hoursText(hours)}</Fact>}
         {use && <Fact label="Processor time">{formatDuration(use.cpu_seconds * 1000)}</Fact>}
         {use && use.attribution !== null && (
-          <Fact label="Its processes are told by">{attributionWords[use.attribution]}</Fact>
+          <Fact label="Processes told by">{attributionWords[use.attribution]}</Fact>
         )}
         {!use && (
           <Fact label="System">
