@@ -398,6 +398,19 @@ describe.skipIf(noCompiler)("the driver", () => {
       expect(diagnostics).toEqual([expect.any(String), "GPUs: they are read again."]);
     });
 
+  test("whose library does not load is told so, with what to do", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "binnacle-nvml-"));
+    const library = join(folder, "libnvidia-ml.so.1");
+    writeFileSync(library, "no library");
+    const { next } = watch([], { env: { BINNACLE_NVML: library } });
+    expect((await next("status")).reader).toMatchObject({
+      status: "failed",
+      reason: expect.stringContaining(library),
+      advice: expect.stringContaining("architecture"),
+    });
+    rmSync(folder, { recursive: true });
+  });
+
   test("without a GPU is told so", async () => {
     const { next } = watch(["gpus 0"]);
     expect((await next("status")).reader).toMatchObject({ status: "no_gpu", driver: "550.54.15" });
