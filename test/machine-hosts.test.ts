@@ -231,6 +231,18 @@ test("of volumes on an encryption on a mirror only the disks at the bottom count
   expect(reading.fileSystems!.find(({ mount }) => mount === "/srv")!.readOnly).toBe(true);
 });
 
+test("a network block device is told once it is connected", () => {
+  const { root, machine } = open("stacked");
+  mkdirSync(join(root, "sys/block/nbd0/slaves"), { recursive: true });
+  writeFileSync(join(root, "sys/block/nbd0/size"), "0\n");
+  set(root, "proc/diskstats", (before) => `${before}43 0 nbd0 0 0 0 0 0 0 0 0 0 0 0\n`);
+  expect(machine.read()!.disks!.map(({ name }) => name)).not.toContain("nbd0");
+  set(root, "sys/block/nbd0/size", "2097152\n");
+  const later = createMachine({ root });
+  closers.push(() => later.close());
+  expect(counted(later.read()!.disks)).toContain("nbd0");
+});
+
 test("where we may run on fewer processors than there are, that is a limit", () => {
   const reading = open("stacked").read();
   expect(reading.cgroup).toMatchObject({ container: false, cpuLimit: 2, cpuSeconds: 120 });
@@ -242,13 +254,26 @@ test("a source that can't be read costs only itself, and says why", () => {
   set(root, "proc/loadavg", "garbage\n");
   rmSync(join(root, "proc/meminfo"));
   mkdirSync(join(root, "proc/meminfo"));
+  rmSync(join(root, "proc/self/cgroup"));
+  mkdirSync(join(root, "proc/self/cgroup"));
   const reading = read();
-  expect(Object.keys(reading.failed).sort()).toEqual(["load", "memory"]);
+  expect(Object.keys(reading.failed).sort()).toEqual(["cgroup", "load", "memory"]);
+  // Also at a look that does not search for it anew.
+  expect(Object.keys(read().failed).sort()).toEqual(["cgroup", "load", "memory"]);
   expect(reading.failed["load"]).toContain("garbage");
   expect(reading).not.toHaveProperty("memory");
   expect(reading).not.toHaveProperty("load");
   expect(counted(reading.disks)).toHaveLength(3);
   expect(Object.keys(reading.took)).toContain("load");
+});
+
+test("a fact that is kept from us is unknown, and the machine is read all the same", () => {
+  const { root } = open("stacked");
+  rmSync(join(root, "proc/sys/kernel/random/boot_id"));
+  mkdirSync(join(root, "proc/sys/kernel/random/boot_id"));
+  const machine = createMachine({ root });
+  closers.push(() => machine.close());
+  expect(machine.facts()).toMatchObject({ boot: null, name: "store1", cores: 4 });
 });
 
 test("what a machine does not have is absent and no failure", () => {

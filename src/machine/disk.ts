@@ -44,6 +44,8 @@ export class DiskTopology {
     // "cciss/c0d0" is a folder "cciss!c0d0"; partitions have none here.
     const folder = join(this.#sys, name.replaceAll("/", "!"));
     if (!existsSync(folder)) return "none";
+    // A network block device that nobody has connected; there are 16 as soon as there is one.
+    if (readKernelText(join(folder, "size")) === "0") return "none";
     if (notStorage.test(name)) return "other";
     if (readKernelText(join(folder, "hidden")) === "1") return "hidden";
     return hasEntries(join(folder, "slaves")) ? "other" : "whole";

@@ -7,7 +7,14 @@ import { readKernelText } from "./kernel-file.ts";
 export type MachineFacts = Omit<DeviceFacts, "gpu_reader" | "gpus">;
 
 export function readFacts(root: string): Omit<MachineFacts, "cores" | "memory" | "container"> {
-  const text = (path: string) => readKernelText(join(root, path));
+  const text = (path: string) => {
+    try {
+      return readKernelText(join(root, path));
+    } catch {
+      // Kept from us; what is read each second must not fail for a name.
+      return undefined;
+    }
+  };
   const release = text("etc/os-release") ?? text("usr/lib/os-release") ?? "";
   return {
     name: text("proc/sys/kernel/hostname") ?? "",

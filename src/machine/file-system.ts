@@ -33,9 +33,13 @@ const pseudo = new Set(
     "fuse.portal fuse.gvfsd-fuse fuse.snapfuse"
   ).split(" "),
 );
-/** Answered by a server, which may not answer: asked without waiting. */
-const remote =
-  /^(nfs|cifs|smb|ceph|lustre|gpfs|beegfs|panfs|wekafs|afs|9p|virtiofs|glusterfs|ocfs2|gfs2|orangefs|fuse)/;
+/** Answered by this machine alone. All others, also those nobody has heard of, may ask a server, which may not answer. */
+const local = new Set(
+  "ext2 ext3 ext4 xfs btrfs zfs bcachefs f2fs jfs reiserfs vfat msdos exfat ntfs3 hfsplus tmpfs overlay aufs".split(
+    " ",
+  ),
+);
+const isRemote = ({ type }: Mount) => !local.has(type);
 /** What an engine mounts for its containers, hundreds of them, and what the system keeps for itself. */
 const notForPeople = /^\/((run|sys|proc|var\/lib\/(docker|containers|kubelet|containerd))(\/|$)|dev$)/;
 
@@ -134,13 +138,13 @@ export class FileSystems {
     if (text !== this.#text) {
       this.#text = text;
       // Libraries and host files that an engine binds into a container are files, each with a line of its own.
-      this.#mounts = parseMounts(text).filter((mount) => remote.test(mount.type) || this.#isFolder(mount));
+      this.#mounts = parseMounts(text).filter((mount) => isRemote(mount) || this.#isFolder(mount));
       this.#counted = countedMounts(this.#mounts);
       this.#found.clear();
     }
-    this.#queue = this.#mounts.filter((mount) => remote.test(mount.type) && mount !== this.#asking?.mount);
+    this.#queue = this.#mounts.filter((mount) => isRemote(mount) && mount !== this.#asking?.mount);
     for (const mount of this.#mounts)
-      if (!remote.test(mount.type))
+      if (!isRemote(mount))
         this.#keep(
           mount,
           attempt(() => statfsSync(this.#path(mount))),

@@ -61,6 +61,7 @@ function createLinux({
   const fileSystems = new FileSystems(root);
   let ports: PortFiles[] = [];
   let cgroup: CgroupSource | undefined;
+  let cgroupProblem: Error | undefined;
   let lookedAt = -Infinity;
   let isStale = true;
   let last: MachineReading | undefined;
@@ -101,11 +102,15 @@ function createLinux({
         cgroup?.close();
         // Else one that fails would be read on, closed.
         cgroup = undefined;
-        cgroup = findCgroup(
-          { root, pid },
-          { memory: reading.memory?.get("MemTotal"), cores: coresOf(reading) },
-        );
+        cgroupProblem = undefined;
+        try {
+          cgroup = findCgroup({ root, pid }, around(reading));
+        } catch (error) {
+          cgroupProblem = error as Error;
+        }
       }
+      // It stays so until it is looked for again.
+      if (cgroupProblem !== undefined) throw cgroupProblem;
       return cgroup && { cgroup: cgroup.read(around(reading)) };
     },
   };
