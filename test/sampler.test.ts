@@ -207,6 +207,28 @@ describe.skipIf(noLinux)("the machine", () => {
       for (const { values } of samples) expect(values["cpu.utilization"] ?? 0).toBeLessThanOrEqual(1);
   });
 
+  test("a process that was killed for memory is told of", async () => {
+    const machine = createMachine();
+    let kills = 0;
+    const { on, live } = sample({
+      machine: {
+        ...machine,
+        read() {
+          const reading = machine.read();
+          const vmstat = new Map(reading?.vmstat).set("oom_kill", kills);
+          return reading && { ...reading, vmstat };
+        },
+      },
+    });
+    await until(() => live.length > 2);
+    kills = 2;
+    const event = await until(async () =>
+      (await eventsOf(on)).find(({ kind }) => kind === "memory.oom_kill"),
+    );
+    expect(event).toMatchObject({ subject: "", detail: { count: 2 } });
+    expect(event.text).toStartWith("2 processes on this machine were killed");
+  });
+
   test("a source that throws is told of, and the others go on", async () => {
     const machine = createMachine();
     let reads = 0;

@@ -89,9 +89,10 @@ export function createRunSampler({
     if (key !== one.visible.key) one.visible = { key, ...visibleTo(look, known) };
     const held = new Set<string>();
     for (const { uuid, index, name } of known) {
-      const own = processesOn(uuid, look.pids, time);
-      if (own.length > 0) {
-        one.gpus.hold({ uuid, index, name }, "process", time);
+      // While the reader is silent its last word holds, as long as the process lives; figures are not repeated.
+      const { own, isFresh } = processesOn(uuid, look.pids, time);
+      if (own.length > 0) one.gpus.hold({ uuid, index, name }, "process", time);
+      if (own.length > 0 && isFresh) {
         let memory: number | null = null;
         for (const process of own) if (process.memory !== null) memory = (memory ?? 0) + process.memory;
         if (memory !== null) {
@@ -106,12 +107,12 @@ export function createRunSampler({
             "run.gpu.utilization",
             Math.min(1, share),
           );
-      } else if (one.visible.uuids.has(uuid)) {
+      } else if (own.length === 0 && one.visible.uuids.has(uuid)) {
         // Since its process started, of which we may have heard a moment later.
         const from = Math.min(time, Math.max(one.since, look.earliest ?? time));
         one.gpus.hold({ uuid, index, name }, "visible", from);
-      } else continue;
-      held.add(uuid);
+      }
+      if (own.length > 0 || one.visible.uuids.has(uuid)) held.add(uuid);
     }
     for (const uuid of one.gpus.held()) if (!held.has(uuid)) one.gpus.release(uuid, time);
     return values;
@@ -128,10 +129,17 @@ export function createRunSampler({
     return { uuids, note };
   }
 
-  function processesOn(uuid: string, pids: ReadonlySet<number>, time: number): GpuProcess[] {
+  function processesOn(
+    uuid: string,
+    pids: ReadonlySet<number>,
+    time: number,
+  ): { own: GpuProcess[]; isFresh: boolean } {
     const list = processesByUuid.get(uuid);
-    if (!list || time - list.time > PROCESSES_FRESH_MS) return [];
-    return list.processes.filter(({ pid }) => pids.has(pid) && isSameProcess(pid));
+    if (!list) return { own: [], isFresh: false };
+    return {
+      own: list.processes.filter(({ pid }) => pids.has(pid) && isSameProcess(pid)),
+      isFresh: time - list.time <= PROCESSES_FRESH_MS,
+    };
   }
 
   function markShared(): void {
