@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { cut, widthOf } from "../src/cli/cells.ts";
 import { listText } from "../src/cli/device-list.ts";
-import { renderDevice, type DeviceView } from "../src/cli/device-view.ts";
+import type { DeviceView } from "../src/cli/device-values.ts";
+import { renderDevice } from "../src/cli/device-view.ts";
 import { lookOf } from "../src/cli/screen.ts";
 import { age, bytes, bytesOf, percent, wattHours } from "../src/cli/units.ts";
 import { device, gpu, GIB, gpuValues, machineValues, TIME } from "./helpers/device.ts";

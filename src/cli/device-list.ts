@@ -3,7 +3,7 @@ import { MACHINE } from "../sample/subject.ts";
 import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
 import { connect } from "./connect.ts";
-import { gpuName, gpuNumber, inOrder, readerNotes } from "./device-view.ts";
+import { gpuName, gpuNumber, inOrder, readerNotes } from "./device-gpus.ts";
 import { listDevices } from "./device-watch.ts";
 import { table, toLine, type Column, type Look } from "./frame.ts";
 import { print, printJson } from "./output.ts";

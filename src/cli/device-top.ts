@@ -1,7 +1,8 @@
 import { connectionFlags, defineCommand } from "./command.ts";
 import { connect } from "./connect.ts";
 import { publicDevice } from "./device-list.ts";
-import { renderDevice, type DeviceView } from "./device-view.ts";
+import type { DeviceView } from "./device-values.ts";
+import { renderDevice } from "./device-view.ts";
 import { findDevice, watchDevice, type WatchedDevice } from "./device-watch.ts";
 import { UsageError } from "./error.ts";
 import { print } from "./output.ts";

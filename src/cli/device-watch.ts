@@ -8,7 +8,8 @@ import type { LiveSamples } from "../sample/latest.ts";
 import type { DeviceEvent } from "../sample/schema.ts";
 import { MACHINE, runOfSubject } from "../sample/subject.ts";
 import { ANSWER_WITHIN_MS, runPath } from "./connect.ts";
-import { networkRate, TREND_SECONDS, type DeviceView, type KnownRun } from "./device-view.ts";
+import { TREND_SECONDS } from "./device-gpus.ts";
+import { networkRate, type DeviceView, type KnownRun } from "./device-values.ts";
 
 /** The collector pings every ten seconds, and sends samples every second. */
 const SILENCE_MS = 15_000;
