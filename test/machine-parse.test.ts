@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -274,13 +274,13 @@ for (const [name, folder, path, groups] of walks)
   test(`the path to the root: ${name}`, () =>
     expect(groupsToRoot({ folder, mount: "/m" }, path)).toEqual(groups));
 
-const lists: [list: string, count: number][] = [
+const cpuLists: [list: string, count: number][] = [
   ["0", 1],
   ["0-3", 4],
   ["0-3,8,10-11\n", 7],
   ["", 0],
 ];
-for (const [list, count] of lists)
+for (const [list, count] of cpuLists)
   test(`${JSON.stringify(list)} are ${count} processors`, () => expect(countList(list)).toBe(count));
 
 test("a group's I/O, of the disks that count", () => {
@@ -322,3 +322,18 @@ test("a file of the kernel is read anew by the same descriptor, to its end, howe
   rmSync(folder, { recursive: true });
   expect(new KernelFile(path).read()).toBeUndefined();
 });
+
+// One read of these gives a page at the most, however much is asked for.
+const lists = ["/proc/crypto", "/proc/kallsyms"].filter((path) => existsSync(path));
+test.skipIf(lists.length === 0)(
+  "a list of the kernel's that is longer than a page is read to its end, twice",
+  () => {
+    const [path] = lists as [string];
+    const whole = readFileSync(path);
+    expect(whole.length).toBeGreaterThan(8192);
+    const file = new KernelFile(path);
+    expect(file.read()!.equals(whole)).toBe(true);
+    expect(file.read()!.equals(whole)).toBe(true);
+    file.close();
+  },
+);
