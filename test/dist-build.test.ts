@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
+import { assertKnownLoader } from "../src/build/koffi.ts";
 import { bindOnFirstOpen } from "../src/build/libsql.ts";
 import { packageFolder } from "../src/build/packages.ts";
 import { loudly, offline, postAndRead, remove, startBinary, temporaryFolder } from "./helpers/binary.ts";
@@ -24,6 +25,20 @@ describe("libSQL's loader in the binary", () => {
   });
 });
 
+describe("koffi's loader in the binary", () => {
+  const read = (file: string) => readFileSync(join(root, "node_modules/koffi/src/koffi", file), "utf8");
+
+  test("is the known one", () => {
+    expect(() => assertKnownLoader(read)).not.toThrow();
+  });
+
+  test.each(["index.js", "src/static.js"])("fails the build if %s differs by one character", (changed) => {
+    expect(() => assertKnownLoader((file) => read(file) + (file === changed ? " " : ""))).toThrow(
+      `${changed} is not the one the build knows`,
+    );
+  });
+});
+
 const addonPackages: Record<string, string> = {
   "linux-x64": "@libsql/linux-x64-gnu",
   "linux-arm64": "@libsql/linux-arm64-gnu",
@@ -31,6 +46,15 @@ const addonPackages: Record<string, string> = {
   "linux-arm64-musl": "@libsql/linux-arm64-musl",
   "darwin-x64": "@libsql/darwin-x64",
   "darwin-arm64": "@libsql/darwin-arm64",
+};
+
+const koffiAddons: Record<string, [name: string, addon: string]> = {
+  "linux-x64": ["@koromix/koffi-linux-x64", "linux_x64/koffi.node"],
+  "linux-arm64": ["@koromix/koffi-linux-arm64", "linux_arm64/koffi.node"],
+  "linux-x64-musl": ["@koromix/koffi-linux-x64", "musl_x64/koffi.node"],
+  "linux-arm64-musl": ["@koromix/koffi-linux-arm64", "musl_arm64/koffi.node"],
+  "darwin-x64": ["@koromix/koffi-darwin-x64", "darwin_x64/koffi.node"],
+  "darwin-arm64": ["@koromix/koffi-darwin-arm64", "darwin_arm64/koffi.node"],
 };
 
 /** Where an executable says what it is for. */
@@ -75,20 +99,29 @@ describe.skipIf(skip)("bun run build --all", () => {
     }
   }, 600_000);
 
-  test("puts each platform's own addon inside, and no other", async () => {
-    const addons = await Promise.all(
-      Object.entries(addonPackages).map(async ([target, name]) => ({
-        target,
-        // Code from its middle, which no two of them share.
-        bytes: readFileSync(join(await packageFolder(name), "index.node")).subarray(2_000_000, 2_004_096),
-      })),
-    );
-    for (const target of Object.keys(kinds)) {
-      const binary = readFileSync(join(folder, `binnacle-${target}`));
-      const inside = addons.filter(({ bytes }) => binary.includes(bytes)).map((addon) => addon.target);
-      expect(inside).toEqual([target]);
+  test("puts each platform's own addons inside, and no other", async () => {
+    const libsql = Object.entries(addonPackages).map(([target, name]) => ({
+      target,
+      name,
+      file: "index.node",
+    }));
+    const koffi = Object.entries(koffiAddons).map(([target, [name, file]]) => ({ target, name, file }));
+    for (const addons of [libsql, koffi]) {
+      const parts = await Promise.all(
+        addons.map(async ({ target, name, file }) => {
+          const bytes = readFileSync(join(await packageFolder(name), file));
+          // Code from its middle, which no two of them share.
+          const middle = Math.floor(bytes.length / 2);
+          return { target, bytes: bytes.subarray(middle, middle + 4096) };
+        }),
+      );
+      for (const target of Object.keys(kinds)) {
+        const binary = readFileSync(join(folder, `binnacle-${target}`));
+        const inside = parts.filter(({ bytes }) => binary.includes(bytes)).map((part) => part.target);
+        expect(inside).toEqual([target]);
+      }
     }
-  });
+  }, 60_000);
 
   const arm = { libraries: "/usr/aarch64-linux-gnu", emulator: Bun.which("qemu-aarch64") };
   const skipArm =
@@ -110,5 +143,23 @@ describe.skipIf(skip)("bun run build --all", () => {
       remove(dataDir);
     },
     120_000,
+  );
+
+  test.skipIf(skipArm)(
+    "calls a library of that platform through the addon",
+    () => {
+      const addons = temporaryFolder();
+      const { stdout } = Bun.spawnSync(
+        [arm.emulator!, ...["-L", arm.libraries, join(folder, "binnacle-linux-arm64"), "gpu-reader"]],
+        // Some library of its own: it has none of the functions, and says so when asked.
+        {
+          env: { BINNACLE_ADDONS: addons, BINNACLE_NVML: join(arm.libraries, "lib/libm.so.6") },
+          stdin: "ignore",
+        },
+      );
+      remove(addons);
+      expect(stdout.toString()).toContain("FUNCTION_NOT_FOUND");
+    },
+    60_000,
   );
 });

@@ -225,8 +225,8 @@ export const expectedVersions: Record<keyof typeof versions, number> = {
 };
 
 /** Throws where a structure lies otherwise than the library writes it: a wrong one would overwrite memory. */
-export function assertLayouts(): void {
-  for (const [name, { size, offsets }] of Object.entries(layouts) as [StructName, Layout][]) {
+export function assertLayouts(expected: Partial<Record<StructName, Layout>> = layouts): void {
+  for (const [name, { size, offsets }] of Object.entries(expected) as [StructName, Layout][]) {
     const struct = structs[name];
     const wrong = [
       ...(koffi.sizeof(struct) === size ? [] : [`is ${koffi.sizeof(struct)} bytes long, not ${size}`]),
