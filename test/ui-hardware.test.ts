@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import type { RunDevice } from "../src/device/schema.ts";
 import type { DeviceEvent, EventKind, Sample, SamplePage } from "../src/sample/schema.ts";
 import {
   freshnessOf,
@@ -10,7 +11,8 @@ import {
   throttleWords,
 } from "../src/ui/device-view.ts";
 import { describeGpus } from "../src/ui/components/device-facts.tsx";
-import { chartsOf, gpuLabel, withLost, type SeriesName } from "../src/ui/hardware-charts.ts";
+import { chartsOf, withLost, withoutEmpty, type SeriesName } from "../src/ui/hardware-charts.ts";
+import { gpuLabel, gpusOf, shownGpus } from "../src/ui/hardware-gpus.ts";
 import {
   eventWord,
   gapsOf,
@@ -188,6 +190,24 @@ describe("which charts there are", () => {
     expect(withLost([], lost, ["GPU-0"])).toEqual([]);
   });
 
+  test("what a machine has none of has no chart; a reading without a value has none either", () => {
+    const of = (reading: string, mean: (number | null)[]) => ({ subject: "", reading, part: null, mean });
+    const none = [of("swap.used", [0]), of("swap.total", [0]), of("load.1", [null]), of("load.5", [0])];
+    expect(withoutEmpty(none).map(({ reading }) => reading)).toEqual(["load.5"]);
+    expect(withoutEmpty([of("swap.used", [0]), of("swap.total", [8])]).length).toBe(2);
+  });
+
+  test("a run's GPUs are its own, and those it had and the machine no longer has", () => {
+    const had = (uuid: string, index: number) => ({ uuid, index, name: "NVIDIA H100" });
+    const use = { gpus: [had("GPU-1", 1), had("GPU-9", 0)] } as unknown as RunDevice;
+    const all = gpusOf(device(), use);
+    expect(all.map(({ uuid }) => uuid)).toEqual(["GPU-0", "GPU-1", "GPU-9"]);
+    expect(shownGpus({ gpus: "run" }, all, use)).toEqual(["GPU-1", "GPU-9"]);
+    expect(shownGpus({ gpus: "run" }, all, undefined)).toEqual(["GPU-0", "GPU-1", "GPU-9"]);
+    expect(shownGpus({ gpus: "all" }, all, use).length).toBe(3);
+    expect(shownGpus({ gpus: ["GPU-9", "GPU-x", "GPU-0"] }, all, use)).toEqual(["GPU-0", "GPU-9"]);
+  });
+
   test("MIG instances are named by profile", () => {
     expect(gpuLabel(gpu(2, { parent: "GPU-x", profile: "1g.10gb", gpu_instance: 7 }))).toBe(
       "GPU 2 · 1g.10gb 7",
@@ -252,6 +272,19 @@ describe("lines break where values are missing, and only there", () => {
     expect(seconds(draw([4, 5], [1, 1]).holes)).toEqual([
       [0, 4],
       [6, 10],
+    ]);
+  });
+
+  test("the first look comes late, the last is a little old: neither is a hole", () => {
+    const table = tableOf(power, page([8, 9, 10], [1, 1, 1]));
+    const drawn = (delay: number, patience: number) =>
+      drawnOf(table, table.columns, power.lines, { from: 0, to: 15 * S, delay, patience });
+    const holes = (delay: number, patience: number) =>
+      seconds(drawn(delay * S, patience * S).lines.get(line!.key)!.holes);
+    expect(holes(30, 5)).toEqual([]);
+    expect(holes(0, 3)).toEqual([
+      [0, 8],
+      [11, 15],
     ]);
   });
 

@@ -1,6 +1,8 @@
 /** Which charts there are for what was recorded, and their lines. Pure. */
-import { readingOf, type Scope, type Unit } from "../sample/reading.ts";
+import { readingOf, readings, type Scope, type Unit } from "../sample/reading.ts";
 import { CGROUP, MACHINE, runOfSubject } from "../sample/subject.ts";
+import { gpuLabel, shortName } from "./hardware-gpus.ts";
+import { boundByLimit, order, shortTitles, titles } from "./hardware-titles.ts";
 import type { Gpu } from "../device/schema.ts";
 
 export type Section = "run" | "gpu" | "machine";
@@ -53,107 +55,7 @@ export const keyOfSeries = ({ subject, reading, part }: SeriesName): string =>
 const MAX_COLORS = 8;
 const MAX_LINES = 16;
 
-/** Limits, and the reading that each of them bounds. */
-const boundByLimit: Record<string, string> = {
-  "memory.total": "memory.used",
-  "swap.total": "swap.used",
-  "filesystem.total": "filesystem.used",
-  "gpu.memory.total": "gpu.memory.used",
-  "gpu.power.limit": "gpu.power",
-  "cpu.limit": "cpu.cores",
-};
-
-/** Headings of charts with more than one reading. */
-const titles: Record<string, string> = {
-  "cpu.modes": "Processor by mode",
-  "cpu.limit": "Cores of the container",
-  load: "Load",
-  memory: "Memory",
-  "memory.parts": "Caches and shared memory",
-  swap: "Swap",
-  disk: "Disks",
-  "disk.operations": "Disk operations",
-  filesystem: "File systems",
-  network: "Network",
-  "network.errors": "Network errors and drops",
-  infiniband: "InfiniBand",
-  pressure: "Pressure: some waited",
-  "pressure.full": "Pressure: all waited",
-  "gpu.memory": "GPU memory",
-  "gpu.power": "GPU power",
-  "run.cpu": "Processor",
-  "run.memory": "Memory",
-  "run.disk": "Disks",
-  "run.threads": "Threads",
-  "run.processes": "Processes",
-  "run.gpu.memory": "GPU memory of the run",
-  "gpu.throttle": "Clocks held down",
-};
-
-/** In a legend below its heading a reading needs fewer words than on its own. */
-const shortTitles: Record<string, string> = {
-  "cpu.iowait": "Waiting for disks",
-  "cpu.steal": "Stolen",
-  "memory.used": "Used",
-  "memory.working_set": "Working set",
-  "swap.used": "Used",
-  "network.errors": "Errors",
-  "network.drops": "Drops",
-  "infiniband.receive": "Received",
-  "infiniband.transmit": "Sent",
-  "load.1": "1 min",
-  "load.5": "5 min",
-  "load.15": "15 min",
-  "pressure.cpu": "For a processor",
-  "pressure.memory": "For memory",
-  "pressure.io": "For I/O",
-  "pressure.memory.full": "For memory",
-  "pressure.io.full": "For I/O",
-  "run.cpu": "Cores in use",
-  "run.memory.rss": "Resident (RSS)",
-  "run.memory.pss": "Shared pages divided (PSS)",
-  "run.disk.read": "Read",
-  "run.disk.write": "Written",
-  "run.threads": "Threads",
-  "run.processes": "Processes",
-};
-
-/** The order of charts within their section; others follow as they come. */
-const order = [
-  "run.cpu",
-  "run.memory",
-  "run.gpu.memory",
-  "run.gpu.utilization",
-  "run.disk",
-  "run.threads",
-  "run.processes",
-  "gpu.utilization",
-  "gpu.memory",
-  "gpu.power",
-  "gpu.temperature",
-  "gpu.sm.active",
-  "gpu.tensor.active",
-  "gpu.dram.active",
-  "gpu.sm.occupancy",
-  "gpu.clock.sm",
-  "gpu.throttle",
-  "cpu",
-  "cpu.modes",
-  "memory",
-  "disk",
-  "network",
-  "pressure",
-  "load",
-  "filesystem",
-];
 const placeByChart = new Map(order.map((chart, i) => [chart, i]));
-
-export const gpuLabel = (gpu: Gpu): string =>
-  gpu.parent === null
-    ? `GPU ${gpu.index}`
-    : `GPU ${gpu.index} · ${gpu.profile ?? "MIG"} ${gpu.gpu_instance ?? ""}`.trimEnd();
-
-export const shortName = (name: string): string => name.replace(/^NVIDIA (GeForce )?/, "");
 
 const scopeOf = (subject: string): Scope =>
   subject === MACHINE
@@ -216,6 +118,21 @@ export function chartsOf(series: readonly SeriesName[], gpus: readonly Gpu[]): H
   return charts
     .filter((chart) => chart !== undefined)
     .sort((a, b) => sections.indexOf(a.section) - sections.indexOf(b.section) || placeOf(a) - placeOf(b));
+}
+
+/** What there is nothing of is not used either: a machine without swap has no chart of it. */
+export function withoutEmpty<T extends SeriesName & { mean: readonly (number | null)[] }>(
+  series: readonly T[],
+): T[] {
+  const nothing = new Set(
+    series
+      .filter(({ reading, mean }) => reading === "swap.total" && mean.every((value) => !value))
+      .map(({ subject }) => `${subject} swap`),
+  );
+  return series.filter(
+    ({ subject, reading, mean }) =>
+      mean.some((value) => value !== null) && !nothing.has(`${subject} ${reading.split(".")[0]}`),
+  );
 }
 
 const essential = ["gpu.utilization", "gpu.memory.used", "gpu.power", "gpu.temperature"];
@@ -331,12 +248,16 @@ function byGpu<T extends SeriesName>(series: readonly T[], gpus: readonly Gpu[])
 
 const natural = new Intl.Collator("en", { numeric: true });
 
-/** The whole before its parts, the machine before its container. */
+const names = Object.keys(readings);
+const rankOf = ({ reading }: SeriesName) => names.indexOf(reading);
+
+/** The machine before its container, the whole before its parts; readings as the catalogue has them. */
 const byPart = <T extends SeriesName>(series: readonly T[]): T[] =>
   series.toSorted(
     (a, b) =>
       Number(a.subject === CGROUP) - Number(b.subject === CGROUP) ||
-      natural.compare(a.part ?? "", b.part ?? ""),
+      natural.compare(a.part ?? "", b.part ?? "") ||
+      rankOf(a) - rankOf(b),
   );
 
 function labelOf(

@@ -2,7 +2,8 @@
 import type { Gpu } from "../device/schema.ts";
 import type { DeviceEvent, EventKind } from "../sample/schema.ts";
 import { CGROUP, MACHINE, runOfSubject } from "../sample/subject.ts";
-import { gpuLabel, type HardwareChart, type Line } from "./hardware-charts.ts";
+import type { HardwareChart, Line } from "./hardware-charts.ts";
+import { gpuLabel } from "./hardware-gpus.ts";
 import type { Hole } from "./hardware-lines.ts";
 
 export interface Gap extends Hole {

@@ -176,8 +176,10 @@ export interface Drawn {
 export interface HoleOptions {
   from: number;
   to: number;
-  /** Silence at the end of a live window, before it counts as a hole. */
+  /** Silence at its end, before that counts as a hole. */
   patience: number;
+  /** The same at its beginning. */
+  delay?: number;
 }
 
 /** Live samples are not stored at once: between what is and what came live there may be so much nobody could know. */
@@ -232,7 +234,8 @@ export function drawnOf(
     const last = present.at(-1);
     if (first === undefined || last === undefined) holes.push({ from: window.from, to: window.to });
     else {
-      if (times[first]! - window.from > tolerance) holes.unshift({ from: window.from, to: times[first]! });
+      if (times[first]! - window.from > Math.max(tolerance, window.delay ?? 0))
+        holes.unshift({ from: window.from, to: times[first]! });
       const end = times[last]! + (last < queried ? step : 0);
       if (window.to - end > Math.max(tolerance, window.patience)) holes.push({ from: end, to: window.to });
     }

@@ -15,6 +15,8 @@ export interface Window {
   to: number;
   /** Its end is the present, and moves on. */
   live: boolean;
+  /** It begins where the life begins: nothing can be there before the first look. */
+  start: boolean;
 }
 
 /** Ranges to choose from, in minutes. */
@@ -67,8 +69,13 @@ const MIN_WINDOW_MS = 10_000;
 
 /** What the charts show. */
 export function windowOf(view: HardwareView, life: Life, now: number): Window {
-  if (view.zoom) return { ...view.zoom, live: false };
+  if (view.zoom) return { ...view.zoom, live: false, start: false };
   const to = Math.max(life.to ?? now, life.from + MIN_WINDOW_MS);
   const from = view.last === undefined ? life.from : Math.max(life.from, to - view.last * 60_000);
-  return { from: Math.min(from, to - MIN_WINDOW_MS), to, live: life.to === null };
+  return {
+    from: Math.min(from, to - MIN_WINDOW_MS),
+    to,
+    live: life.to === null,
+    start: from <= life.from,
+  };
 }

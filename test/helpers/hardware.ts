@@ -1,5 +1,5 @@
 /** Hours of readings of a machine that trains, written through the same verbs as the sampler's. */
-import { eq } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import type { Collector } from "../../src/collector.ts";
 import { registerDevice } from "../../src/device/register.ts";
 import { recordUse } from "../../src/device/use.ts";
@@ -50,7 +50,7 @@ export async function seedTraining(collector: Collector, training: Training): Pr
   await registerDevice(collector, device, known);
   await collector.db
     .update(deviceTable)
-    .set({ firstSeen: from, lastSeen: to })
+    .set({ firstSeen: sql`min(${deviceTable.firstSeen}, ${from})`, lastSeen: to })
     .where(eq(deviceTable.id, device));
   let samples: Sample[] = [];
   for (let time = from; time < to; time += every) {

@@ -4,8 +4,16 @@ import type { LiveSamples } from "../../sample/latest.ts";
 import type { DeviceEvent, DeviceEventPage } from "../../sample/schema.ts";
 import { CGROUP, MACHINE, runOfSubject, subjectOfRun } from "../../sample/subject.ts";
 import { serverNow } from "../components/time.tsx";
-import { chartsOf, keyOfSeries, withLost, type HardwareChart, type Section } from "../hardware-charts.ts";
+import {
+  chartsOf,
+  keyOfSeries,
+  withLost,
+  withoutEmpty,
+  type HardwareChart,
+  type Section,
+} from "../hardware-charts.ts";
 import type { GapFacts } from "../hardware-gaps.ts";
+import { gpusOf, shownGpus } from "../hardware-gpus.ts";
 import { windowOf, type HardwareView, type Life, type Window } from "../hardware-view.ts";
 import { shownCharts } from "./hardware-card.tsx";
 import { isAbort, request } from "./http.ts";
@@ -97,20 +105,13 @@ export class HardwareData {
     return this.seen > Date.parse(known) ? new Date(this.seen).toISOString() : known;
   }
 
-  /** Of the machine, and those of the run that it no longer has. */
   get gpus(): Gpu[] {
-    const known = this.device?.gpus ?? [];
-    const gone = (this.place?.use?.gpus ?? []).filter(({ uuid }) => !known.some((gpu) => gpu.uuid === uuid));
-    return [...known, ...gone.map((gpu) => ({ ...unknownGpu, ...gpu }))];
+    return gpusOf(this.device, this.place?.use);
   }
 
   /** UUIDs of the GPUs that are shown. */
   get shownGpus(): string[] {
-    const all = this.gpus.map(({ uuid }) => uuid);
-    const { gpus } = this.state.view;
-    const own = this.place?.use?.gpus.map(({ uuid }) => uuid);
-    if (gpus === "all" || (gpus === "run" && own === undefined)) return all;
-    return gpus === "run" ? (own ?? []) : all.filter((uuid) => gpus.includes(uuid));
+    return shownGpus(this.state.view, this.gpus, this.place?.use);
   }
 
   readonly window = (): Window => {
@@ -173,8 +174,8 @@ export class HardwareData {
         ),
         request<DeviceEventPage>(`/api/v1/devices/${place.id}/events?${events}`, { signal }),
       ]);
-      const series = page.series.filter(({ mean }) => mean.some((value) => value !== null));
-      this.known = new Set(series.map(keyOfSeries));
+      this.known = new Set(page.series.map(keyOfSeries));
+      const series = withoutEmpty(page.series);
       this.update({
         charts: keepSame(this.state.charts, chartsOf(withLost(series, this.gpus, this.shownGpus), this.gpus)),
         subjects: keepSubjects(this.state.subjects, subjects),
@@ -271,26 +272,6 @@ export class HardwareData {
     for (const chart of shownCharts) chart.update();
   }
 }
-
-const unknownGpu: Omit<Gpu, "uuid" | "index" | "name"> = {
-  vendor: "nvidia",
-  pci: null,
-  minor: null,
-  architecture: null,
-  cores: null,
-  memory: null,
-  power_limit: null,
-  max_clock_sm: null,
-  max_clock_memory: null,
-  slowdown_temperature: null,
-  parent: null,
-  gpu_instance: null,
-  compute_instance: null,
-  profile: null,
-  mig: false,
-  lost: false,
-  states: {},
-};
 
 /** Cards are told by identity: only charts that changed are made anew. */
 function keepSame(before: HardwareChart[] | undefined, now: HardwareChart[]): HardwareChart[] {

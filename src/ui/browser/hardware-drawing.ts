@@ -27,6 +27,8 @@ const severityColors: Record<Severity, string> = {
   info: "--ink-faint",
 };
 const ROW_HEIGHT = 7;
+/** Half of "18:12:20", which stands at the very end of many a live window. */
+const MARGIN = 26;
 
 export function rowsOf(
   chart: HardwareChart,
@@ -100,6 +102,7 @@ export function lookOf(
   }
   return {
     axis: "time",
+    margin: MARGIN,
     yScale: { range: (_plot, _min, max) => [0, topOf(chart, around().top, max)] },
     yAxis: {
       incrs: (_plot, _axis, _from, to) => incrementsOf(chart.unit, to),
@@ -123,10 +126,11 @@ function topOf(chart: HardwareChart, top: number | undefined, max: number | null
 }
 
 /** One lane a line, with a bar for when it was so. */
-function laneLook(chart: HardwareChart): Pick<PlotLook, "axis" | "yScale" | "yAxis" | "series"> {
+function laneLook(chart: HardwareChart): Pick<PlotLook, "axis" | "margin" | "yScale" | "yAxis" | "series"> {
   const { lines } = chart;
   return {
     axis: "time",
+    margin: MARGIN,
     yScale: { range: [0, lines.length] },
     yAxis: {
       splits: lines.map((_, i) => lines.length - i - 0.5),

@@ -2,7 +2,7 @@
 import type { Gpu } from "../../device/schema.ts";
 import { Icon } from "../components/icon.tsx";
 import { formatTime } from "../format.ts";
-import { gpuLabel, shortName } from "../hardware-charts.ts";
+import { gpuLabel, shortName } from "../hardware-gpus.ts";
 import { rangeLabel, type HardwareView } from "../hardware-view.ts";
 
 export interface HardwareToolsProps {

@@ -21,6 +21,8 @@ export type ColorOf = (name: string, alpha?: number) => string;
 
 /** How a chart looks: what is asked for once a build. */
 export interface PlotLook {
+  /** Pixels to the right of the lines, for the last label of the axis. */
+  margin?: number;
   /** "time", "relative", "step" or a metric's name: charts with the same one share their crosshair. */
   axis: string;
   yScale: uPlot.Scale;
@@ -113,7 +115,7 @@ export class Plot {
     const options: uPlot.Options = {
       ...this.size(),
       ms: 1,
-      padding: [10, 14, 0, 0],
+      padding: [10, look.margin ?? 14, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: look.axis === "time", range: (_plot, min, max) => this.rangeX(min, max) },

@@ -27,8 +27,11 @@ const DRAW_MS = 250;
 const REQUERY_MS = 4000;
 /** Samples are stored in pieces of ten seconds: so long after a query the next one has what came before the live ones. */
 const SETTLE_MS = 12_000;
-/** A live line may be silent for so long before it counts as a hole. */
+/** A live line may be silent for so long before it counts as a hole; one that ended, since its last look. */
 const PATIENCE_MS = 20_000;
+const LAST_LOOK_MS = 5000;
+/** Some readings are first taken a while after the run began. */
+const FIRST_LOOK_MS = 30_000;
 
 /** What is under the crosshair, by the key of the line. */
 export interface LineReading {
@@ -190,8 +193,9 @@ export class SampleChart {
     const window = this.options.window();
     const known = facts();
     this.columns = shaped(this.table, chart);
-    const patience = window.live ? PATIENCE_MS : 0;
-    this.drawn = drawnOf(this.table, this.columns, chart.lines, { ...window, patience });
+    const patience = window.live ? PATIENCE_MS : LAST_LOOK_MS;
+    const delay = window.start ? FIRST_LOOK_MS : 0;
+    this.drawn = drawnOf(this.table, this.columns, chart.lines, { ...window, patience, delay });
     const lines = chart.lines.filter(({ key }) => !this.hidden.has(key));
     const holes = new Map([...this.drawn.lines].map(([key, line]) => [key, line.holes]));
     const gaps = chart.shape === "spans" ? [] : gapsOf(chart, holes, known);

@@ -2,7 +2,7 @@
 import type { Child } from "hono/jsx";
 import type { Device, Gpu, RunDevice } from "../../device/schema.ts";
 import { formatDuration, plural } from "../format.ts";
-import { shortName } from "../hardware-charts.ts";
+import { shortName } from "../hardware-gpus.ts";
 import { attributionWords, readerNotice } from "../hardware-words.ts";
 import { formatReading } from "../units.ts";
 

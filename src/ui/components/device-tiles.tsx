@@ -9,7 +9,7 @@ import {
   sparkPath,
   type Gauge,
 } from "../device-view.ts";
-import { gpuLabel, shortName } from "../hardware-charts.ts";
+import { gpuLabel, shortName } from "../hardware-gpus.ts";
 import { plural } from "../format.ts";
 import { GpuNotice } from "./device-facts.tsx";
 
@@ -82,7 +82,10 @@ const DeviceTile = ({
       </header>
       <div class="device-machine">
         <Gauges gauges={machineGauges(device)} />
-        <Spark values={sparks?.get(sparkKey(device.id, ""))} label="Processor, last 5 minutes" />
+        <div>
+          <span class="spark-label faint">Processor, last 5 minutes</span>
+          <Spark values={sparks?.get(sparkKey(device.id, ""))} label="Processor, last 5 minutes" />
+        </div>
       </div>
       <p class="device-runs">
         {device.runs.length === 0 ? (
