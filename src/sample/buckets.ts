@@ -1,6 +1,6 @@
 import { CollectorError } from "../error.ts";
-import { meanOf, type RolledColumn } from "../store/sample-rollup.ts";
-import { splitKey, type ReadingKey } from "./reading.ts";
+import { clampMean, type RolledColumn } from "../store/sample-rollup.ts";
+import { meanRounder, splitKey, type ReadingKey } from "./reading.ts";
 import type { SampleSeries } from "./schema.ts";
 
 /** Buckets of all series together: 32 MB of memory, and as much again as an answer. */
@@ -109,14 +109,23 @@ export class SampleBuckets {
 
   /** Buckets in which nothing was read at all are left out. */
   finish(): { times: number[]; series: SampleSeries[] } {
-    const all = [...this.series.values()];
+    const isUsed = new Uint8Array(this.length);
+    const all: Series[] = [];
+    for (const one of this.series.values()) {
+      let any = false;
+      for (let bucket = 0; bucket < this.length; bucket++)
+        if (one.count[bucket]! > 0) {
+          isUsed[bucket] = 1;
+          any = true;
+        }
+      if (any) all.push(one);
+    }
     const used: number[] = [];
-    for (let bucket = 0; bucket < this.length; bucket++)
-      if (all.some(({ count }) => count[bucket]! > 0)) used.push(bucket);
-    const series = all.flatMap((one) =>
-      one.count.some((count) => count > 0) ? [finishSeries(one, used)] : [],
-    );
-    return { times: used.map((bucket) => (this.first + bucket) * this.step), series };
+    for (let bucket = 0; bucket < this.length; bucket++) if (isUsed[bucket] === 1) used.push(bucket);
+    return {
+      times: used.map((bucket) => (this.first + bucket) * this.step),
+      series: all.map((one) => finishSeries(one, used)),
+    };
   }
 }
 
@@ -125,19 +134,26 @@ export const countBuckets = (from: number, to: number, step: number): number =>
 
 function finishSeries({ subject, key, count, sum, min, max }: Series, used: number[]): SampleSeries {
   const { name, part } = splitKey(key);
+  const round = meanRounder(name);
   const mean: (number | null)[] = [];
+  const low: (number | null)[] = [];
+  const high: (number | null)[] = [];
   let isFlat = true;
   for (const bucket of used) {
-    if (count[bucket] === 0) {
+    const n = count[bucket]!;
+    if (n === 0) {
       mean.push(null);
+      low.push(null);
+      high.push(null);
       continue;
     }
-    mean.push(meanOf(key, min[bucket]!, sum[bucket]! / count[bucket]!, max[bucket]!));
-    isFlat &&= min[bucket] === max[bucket];
+    const least = min[bucket]!;
+    const most = max[bucket]!;
+    mean.push(clampMean(least, round(sum[bucket]! / n), most));
+    low.push(least);
+    high.push(most);
+    isFlat &&= least === most;
   }
   const head = { subject, reading: name, part, mean };
-  if (isFlat) return head;
-  const valuesOf = (column: Float64Array) =>
-    used.map((bucket) => (count[bucket] === 0 ? null : column[bucket]!));
-  return { ...head, min: valuesOf(min), max: valuesOf(max) };
+  return isFlat ? head : { ...head, min: low, max: high };
 }

@@ -334,15 +334,16 @@ export function roundStored(name: string, value: number): number {
   return readingOf(name)?.unit === "B/s" ? roundBits(rounded, RATE_BITS) : rounded;
 }
 
-/** The mean of several kept values: a tenth finer than one of them. */
-export function roundMean(name: string, value: number): number {
+/** Rounds means of several kept values: a tenth finer than one of them. */
+export function meanRounder(name: string): (value: number) => number {
   const reading = readingOf(name);
-  if (!reading || !Number.isFinite(value)) return value;
+  if (!reading) return (value) => value;
   const { resolution, unit } = reading;
-  if (unit === "B/s") return roundBits(Math.round(value), RATE_BITS + 1);
+  if (unit === "B/s") return (value) => roundBits(Math.round(value), RATE_BITS + 1);
   // 4096 bytes in steps of 512: whole bytes of zeros stay.
-  if (resolution > 1) return Math.round(value / (resolution / 8)) * (resolution / 8);
-  return Math.round(value * Math.round(10 / resolution)) / Math.round(10 / resolution);
+  if (resolution > 1) return (value) => Math.round(value / (resolution / 8)) * (resolution / 8);
+  const scale = Math.round(10 / resolution);
+  return (value) => Math.round(value * scale) / scale;
 }
 
 function roundBits(value: number, bits: number): number {

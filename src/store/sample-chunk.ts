@@ -69,7 +69,7 @@ class ChunkWriter {
     if (index < 0) index = this.counts.push(count) - 1;
     this.keys.push(key);
     this.countOfKey.push(index);
-    this.bodies.push(encodeColumns(columns));
+    this.bodies.push(encodeColumns(columns, { shared: columns.length > 1 }));
   }
 
   finish(): Uint8Array {

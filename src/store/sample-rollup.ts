@@ -1,4 +1,4 @@
-import { roundMean, splitKey, type ReadingKey } from "../sample/reading.ts";
+import { meanRounder, splitKey, type ReadingKey } from "../sample/reading.ts";
 import type { SampleRows } from "./sample-block.ts";
 
 /** Seconds between two rows: as they were read, then what is left of older ones. */
@@ -56,8 +56,9 @@ export function rollRows({ times, columns }: SampleRows, tier: Tier): RolledRows
       }
       mean[bucket] = sum / count[bucket]!;
     }
+    const round = meanRounder(splitKey(key).name);
     for (let bucket = 0; bucket < starts.length; bucket++)
-      mean[bucket] = meanOf(key, min[bucket]!, mean[bucket]!, max[bucket]!);
+      mean[bucket] = clampMean(min[bucket]!, round(mean[bucket]!), max[bucket]!);
     rolled.set(key, { count, min, mean, max });
   }
   return { times: Float64Array.from(starts), columns: rolled };
@@ -100,7 +101,7 @@ function createColumn(length: number): RolledColumn {
   };
 }
 
-/** Rounded, and between what it is the mean of. */
-export function meanOf(key: ReadingKey, min: number, mean: number, max: number): number {
-  return min === max ? min : Math.min(max, Math.max(min, roundMean(splitKey(key).name, mean)));
+/** Rounding must not take a mean past what it is the mean of; the mean of one value is that value. */
+export function clampMean(min: number, mean: number, max: number): number {
+  return mean < min ? min : mean > max ? max : mean;
 }
