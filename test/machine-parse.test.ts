@@ -2,14 +2,9 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  countList,
-  groupsToRoot,
-  parseBlkio,
-  parseHierarchies,
-  parseIo,
-  parsePaths,
-} from "../src/machine/cgroup.ts";
+import { countList, groupsToRoot, parseHierarchies, parsePaths } from "../src/machine/cgroup-path.ts";
+import { parseBlkio } from "../src/machine/cgroup-v1.ts";
+import { parseIo } from "../src/machine/cgroup-v2.ts";
 import { parseDisks } from "../src/machine/disk.ts";
 import { parseOsRelease, parseProcessorName } from "../src/machine/facts.ts";
 import { countedMounts, FileSystems, parseMounts } from "../src/machine/file-system.ts";
