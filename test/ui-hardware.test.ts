@@ -596,14 +596,14 @@ describe("tiles", () => {
 
   test("a GPU that is lost, or whose readings can't be read, says why; what it never had is no news", () => {
     const lost = gpu(0, { lost: true, states: { "gpu.power": { state: "lost", reason: "Xid 79" } } });
-    expect(gpuNotes(device(), lost)).toEqual([{ bad: true, text: "Lost: Xid 79" }]);
+    expect(gpuNotes(device(), lost)).toEqual([{ tone: "bad", text: "Lost: Xid 79" }]);
     const denied = gpu(0, {
       states: {
         "gpu.sm.active": { state: "denied", reason: "needs privileges" },
         "gpu.fan": { state: "unsupported", reason: "no fan" },
       },
     });
-    expect(gpuNotes(device(), denied)).toEqual([{ bad: false, text: "needs privileges" }]);
+    expect(gpuNotes(device(), denied)).toEqual([{ tone: "warn", text: "needs privileges" }]);
   });
 
   test("are as old as they are", () => {

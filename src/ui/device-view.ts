@@ -125,7 +125,7 @@ export const throttleWords = (bits: number): string[] =>
   throttleReasons.filter(([bit]) => (bits & bit) !== 0).map(([, words]) => words);
 
 export interface GpuNote {
-  bad: boolean;
+  tone: "bad" | "warn" | "info";
   text: string;
 }
 
@@ -136,11 +136,11 @@ export function gpuNotes(device: Device, gpu: Gpu): GpuNote[] {
   const reasons = [...new Set(states.map(({ reason }) => reason))];
   if (gpu.lost) {
     const reason = states.find(({ state }) => state === "lost")?.reason;
-    notes.push({ bad: true, text: reason ? `Lost: ${reason}` : "Lost: it no longer answers." });
-  } else for (const reason of reasons.slice(0, 2)) notes.push({ bad: false, text: reason });
-  if (gpu.mig) notes.push({ bad: false, text: "MIG is on: it is read through its instances." });
+    notes.push({ tone: "bad", text: reason ? `Lost: ${reason}` : "Lost: it no longer answers." });
+  } else for (const reason of reasons.slice(0, 2)) notes.push({ tone: "warn", text: reason });
+  if (gpu.mig) notes.push({ tone: "info", text: "MIG is on: it is read through its instances." });
   const held = throttleWords(valuesOf(device, gpu.uuid)["gpu.throttle"] ?? 0);
-  if (held.length > 0) notes.push({ bad: false, text: `Clocks held down: ${held.join(", ")}` });
+  if (held.length > 0) notes.push({ tone: "warn", text: `Clocks held down: ${held.join(", ")}` });
   return notes;
 }
 

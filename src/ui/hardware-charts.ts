@@ -173,8 +173,8 @@ function finish(
   const sorted = section === "gpu" || chart.startsWith("run.gpu") ? byGpu(used, gpus) : byPart(used);
   const readingsShown = new Set(sorted.map(({ reading }) => reading)).size;
   const shown = sorted.slice(0, MAX_LINES);
-  const names = new Set(shown.map((name) => gpuOf(name, gpus)?.name));
-  const [common] = names.size === 1 ? names : [];
+  const names = new Set(shown.map((name) => shortName(gpuOf(name, gpus)?.name ?? "")));
+  const common = names.size === 1 ? [...names][0] || undefined : undefined;
   const lines = shown.map((name, i) => {
     const partner = sorted.findIndex(
       (other) => other.subject === MACHINE && other.reading === name.reading && other.part === name.part,
@@ -214,7 +214,7 @@ function finish(
     left: sorted.length - lines.length,
     shape,
     ceiling: ceilingOf(chart, lines, gpus),
-    common: common && shortName(common),
+    common,
     subjects: [...new Set(lines.map(({ subject }) => subject))],
   };
 }

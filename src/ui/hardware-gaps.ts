@@ -22,7 +22,7 @@ export interface Span {
 
 export type Severity = "bad" | "warn" | "good" | "info";
 
-export const severityOf: Record<EventKind, Severity> = {
+const severityByKind: Record<EventKind, Severity> = {
   "sampling.began": "info",
   "sampling.ended": "info",
   "gpu.status": "warn",
@@ -35,6 +35,9 @@ export const severityOf: Record<EventKind, Severity> = {
   "memory.oom_kill": "bad",
   "clock.jumped": "info",
 };
+
+export const severityOf = ({ kind, detail }: Pick<DeviceEvent, "kind" | "detail">): Severity =>
+  kind === "gpu.status" && detail["status"] === "ok" ? "good" : severityByKind[kind];
 
 const words: Record<EventKind, string> = {
   "sampling.began": "Sampling began",
@@ -226,8 +229,7 @@ export function markersOf(chart: HardwareChart, events: readonly DeviceEvent[]):
     })
     .map((event) => ({
       time: timeOf(event),
-      severity:
-        event.kind === "gpu.status" && event.detail["status"] === "ok" ? "good" : severityOf[event.kind],
+      severity: severityOf(event),
       text: `${eventWord(event)}: ${event.text}`,
     }));
 }

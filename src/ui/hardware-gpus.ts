@@ -7,7 +7,9 @@ export const gpuLabel = (gpu: Gpu): string =>
     ? `GPU ${gpu.index}`
     : `GPU ${gpu.index} · ${gpu.profile ?? "MIG"} ${gpu.gpu_instance ?? ""}`.trimEnd();
 
-export const shortName = (name: string): string => name.replace(/^NVIDIA (GeForce )?/, "");
+/** Without the maker, and without the profile of a MIG instance, which its label has. */
+export const shortName = (name: string): string =>
+  name.replace(/^NVIDIA (GeForce )?/, "").replace(/ MIG \S+$/, "");
 
 /** Of the machine, and those of the run that it no longer has. */
 export function gpusOf(device: Device | undefined, use: RunDevice | undefined): Gpu[] {

@@ -6,7 +6,7 @@ import type { HardwareChart, Line } from "../hardware-charts.ts";
 import type { Gap, GapFacts } from "../hardware-gaps.ts";
 import type { Summary } from "../hardware-lines.ts";
 import type { Window } from "../hardware-view.ts";
-import { formatReading } from "../units.ts";
+import { formatReading, formatReadings } from "../units.ts";
 import { SampleChart, type ChartReading, type ChartState, type LineReading } from "./sample-chart.ts";
 import type { SampleSource } from "./sample-source.ts";
 import { observe } from "./visible-charts.ts";
@@ -84,7 +84,7 @@ function Card({ chart, subjects, source, window, facts, onZoom, onReset }: CardP
         <span class="reading num" aria-hidden="true" title={reading?.note ?? ""}>
           {reading && (
             <>
-              <span class="faint">{formatTime(reading.at)}</span>{" "}
+              <span class="faint">{clock(reading.at, window())}</span>{" "}
               {reading.note !== "" && <strong>{reading.note}</strong>}
             </>
           )}
@@ -136,6 +136,10 @@ function Card({ chart, subjects, source, window, facts, onZoom, onReset }: CardP
   );
 }
 
+/** The day is said where there are several. */
+const clock = (time: number, { from, to }: Window): string =>
+  to - from < 86_400_000 ? formatTime(time).slice(11) : formatTime(time).slice(0, 16);
+
 /** Under the crosshair; without one the last value. */
 function legendValue(
   chart: HardwareChart,
@@ -149,11 +153,16 @@ function legendValue(
     return last === null || last === undefined ? "" : show(chart, last);
   }
   const at = reading.lines.get(key);
-  return at?.value === null || !at ? "—" : show(chart, at.value) + bandOf(chart, at);
+  if (!at || at.value === null) return "—";
+  // Beside many others there is room for one number; the table has the rest.
+  return chart.lines.length > 2 ? show(chart, at.value) : show(chart, at.value) + bandOf(chart, at);
 }
 
-const bandOf = (chart: HardwareChart, { min, max }: LineReading) =>
-  min !== null && max !== null && min !== max ? ` (${show(chart, min)} to ${show(chart, max)})` : "";
+function bandOf(chart: HardwareChart, { min, max }: LineReading): string {
+  if (min === null || max === null || min === max) return "";
+  const [low, high] = formatReadings(chart.unit, [min, max]);
+  return ` (${low?.replace(/ \S+$/, "")} to ${high})`;
+}
 
 const show = (chart: HardwareChart, value: number) =>
   chart.id === "gpu.performance_state" ? `P${Math.round(value)}` : formatReading(chart.unit, value);

@@ -87,6 +87,9 @@ onRunChange(() => {
   void loadUse().catch(() => {});
   followUse();
 });
+shortcut(["g"], "This run's GPUs, or all", () =>
+  setView({ gpus: data.state.view.gpus === "run" ? "all" : "run" }),
+);
 shortcut(["r", "Escape"], "Reset the zoom", () => setView({ zoom: undefined }));
 addEventListener("popstate", () => setView(parseHardwareView(new URLSearchParams(location.search))));
 listen({}, () => void loadUse().catch(() => {}));

@@ -120,8 +120,8 @@ const GpuTile = ({ device, gpu, sparks }: { device: Device; gpu: Gpu; sparks: Sp
     </h3>
     <Spark values={sparks?.get(sparkKey(device.id, gpu.uuid))} label="Use, last 5 minutes" />
     <Gauges gauges={gpuGauges(device, gpu)} />
-    {gpuNotes(device, gpu).map(({ bad, text }) => (
-      <p key={text} class={bad ? "gpu-state bad" : "gpu-state"}>
+    {gpuNotes(device, gpu).map(({ tone, text }) => (
+      <p key={text} class="gpu-state" data-tone={tone}>
         {text}
       </p>
     ))}

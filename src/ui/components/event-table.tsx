@@ -63,7 +63,7 @@ export const EventTable = ({ events, gpus, more, onShow }: EventTableProps) => {
                     )}
                   </td>
                   <td role="cell">
-                    <span class="severity" data-severity={severityOf[event.kind]}>
+                    <span class="severity" data-severity={severityOf(event)}>
                       {eventWord(event)}
                     </span>
                   </td>
