@@ -210,14 +210,23 @@ describe.skipIf(noCompiler)("NVIDIA's library", () => {
     expect(nvml.deviceGetCurrentClocksEventReasons(gpu)).toEqual(some(4));
   });
 
-  test("that does not know a structure's version is asked with the older one", async () => {
+  test.each([25, 3, 2])("that refuses a newer structure is asked with the older one: %d", async (code) => {
     const { nvml, gpu } = await open([
-      "fail nvmlDeviceGetMemoryInfo_v2 25",
-      "fail nvmlDeviceGetTemperatureV 25",
+      `fail nvmlDeviceGetMemoryInfo_v2 ${code}`,
+      `fail nvmlDeviceGetTemperatureV ${code}`,
       "gpu0 temperature 61",
     ]);
     expect(nvml.deviceGetMemoryInfo(gpu).value).toMatchObject({ reserved: null });
     expect(nvml.deviceGetTemperature(gpu)).toEqual(some(61));
+  });
+
+  test("that lost the GPU is not asked by other means", async () => {
+    const { nvml, gpu } = await open([
+      "fail nvmlDeviceGetMemoryInfo_v2 15",
+      "fail nvmlDeviceGetTemperatureV 15",
+    ]);
+    expect(nvml.deviceGetMemoryInfo(gpu)).toEqual(failed(Code.GPU_IS_LOST));
+    expect(nvml.deviceGetTemperature(gpu)).toEqual(failed(Code.GPU_IS_LOST));
   });
 
   test.each([9, 12, 18, 999])("that fails to initialise says so: %d", async (code) => {

@@ -179,6 +179,10 @@ function bindState({ device }: Binder) {
   };
 }
 
+/** The library has the newer function, but does not know its structure, or the GPU not the function. */
+const mayKnowOlder = (code: number) =>
+  code === Code.ARGUMENT_VERSION_MISMATCH || code === Code.NOT_SUPPORTED || code === Code.INVALID_ARGUMENT;
+
 function bindMemory({ device, optional, missing }: Binder) {
   const newer = optional("nvmlDeviceGetMemoryInfo_v2", DevicePointer, inOutOf(structs.Memory_v2));
   const older = device("nvmlDeviceGetMemoryInfo", outOf(structs.Memory));
@@ -209,8 +213,8 @@ function bindMemory({ device, optional, missing }: Binder) {
         const memory = { version: versions.Memory_v2, total: 0, reserved: 0, free: 0, used: 0 };
         const code = newer.call(of, memory);
         if (code === 0) return memoryOf(memory.total, memory.reserved, memory.free, memory.used);
-        if (code !== Code.ARGUMENT_VERSION_MISMATCH || older.symbol === undefined) return fail(code);
-        useNewer = false;
+        if (!mayKnowOlder(code) || older.symbol === undefined) return fail(code);
+        if (code === Code.ARGUMENT_VERSION_MISMATCH) useNewer = false;
       }
       const memory = { total: 0, free: 0, used: 0 };
       const code = older.call(of, memory);
@@ -233,8 +237,8 @@ function bindTemperature({ device, optional, missing }: Binder) {
         const temperature = { version: versions.Temperature_v1, sensorType: GPU_SENSOR, temperature: 0 };
         const code = newer.call(of, temperature);
         if (code === 0) return ok(temperature.temperature);
-        if (code !== Code.ARGUMENT_VERSION_MISMATCH || older.symbol === undefined) return fail(code);
-        useNewer = false;
+        if (!mayKnowOlder(code) || older.symbol === undefined) return fail(code);
+        if (code === Code.ARGUMENT_VERSION_MISMATCH) useNewer = false;
       }
       return bySensor(of, GPU_SENSOR);
     },
