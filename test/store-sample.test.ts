@@ -91,7 +91,11 @@ describe("any order of appends, with sealing, stops and starts in between, answe
     buckets: Map<number, number[]>;
   }
 
-  function answer(model: Model, step: number, { from, to, subjects, readings }: QuerySamples): Expected[] {
+  function answer(
+    model: Model,
+    { tier, step }: { tier: number; step: number },
+    { from, to, subjects, readings }: QuerySamples,
+  ): Expected[] {
     const series: Expected[] = [];
     const named = subjects?.map((subject) => (subject === "machine" ? "" : subject));
     for (const [subject, rows] of model) {
@@ -101,8 +105,9 @@ describe("any order of appends, with sealing, stops and starts in between, answe
         const buckets = new Map<number, number[]>();
         for (const [time, values] of rows) {
           const bucket = Math.floor(time / step);
+          const row = Math.floor(time / (1000 * tier));
           if (values[key] === undefined) continue;
-          if (bucket < Math.floor(from! / step) || bucket > Math.floor(to! / step)) continue;
+          if (row < Math.floor(from! / (1000 * tier)) || row > Math.floor(to! / (1000 * tier))) continue;
           buckets.set(bucket * step, [...(buckets.get(bucket * step) ?? []), values[key]]);
         }
         if (buckets.size > 0) series.push({ subject, key, buckets });
@@ -174,9 +179,9 @@ describe("any order of appends, with sealing, stops and starts in between, answe
             for (const { length, ...rest } of questions) {
               const asked = { ...rest, to: rest.from + length } as QuerySamples;
               const page = await query(store, asked);
-              const { step } = resolutionOf(asked.from!, asked.to!, asked.points);
-              expect(page.step).toBe(step);
-              compare(page, answer(model, step, asked), asked);
+              const resolution = resolutionOf(asked.from!, asked.to!, asked.points);
+              expect(page.step).toBe(resolution.step);
+              compare(page, answer(model, resolution, asked), asked);
             }
             expect(store.fatal).toEqual([]);
           } finally {

@@ -22,20 +22,17 @@ export class SampleBuckets {
   private readonly first: number;
   private readonly length: number;
   private readonly step: number;
+  /** ms of the first row that counts, and behind the last. */
+  readonly from: number;
+  readonly to: number;
 
-  constructor(from: number, to: number, step: number) {
+  /** `row`: ms of a stored row; those that `from` and `to` fall into count as a whole. */
+  constructor(from: number, to: number, { step, row }: { step: number; row: number }) {
     this.step = step;
+    this.from = Math.floor(from / row) * row;
+    this.to = (Math.floor(to / row) + 1) * row;
     this.first = Math.floor(from / step);
     this.length = countBuckets(from, to, step);
-  }
-
-  /** ms in which the first bucket begins, and behind the last. */
-  get from(): number {
-    return this.first * this.step;
-  }
-
-  get to(): number {
-    return (this.first + this.length) * this.step;
   }
 
   /** The bucket of each time; -1 where it is in none, or `skips` it. */
@@ -44,9 +41,8 @@ export class SampleBuckets {
     let any = false;
     for (let row = 0; row < times.length; row++) {
       const time = times[row]!;
-      const bucket = Math.floor(time / this.step) - this.first;
-      const isIn = bucket >= 0 && bucket < this.length && !skips(time);
-      buckets[row] = isIn ? bucket : -1;
+      const isIn = time >= this.from && time < this.to && !skips(time);
+      buckets[row] = isIn ? Math.floor(time / this.step) - this.first : -1;
       any ||= isIn;
     }
     return { buckets, any };

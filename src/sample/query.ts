@@ -13,7 +13,17 @@ const COARSER = 1.5;
 /** How long a query may hold the event loop. */
 const SLICE_MS = 8;
 
-/** What a device read in a range of time, in buckets. Where the fine rows have expired, the coarser ones stand in. */
+/** Which of a device's readings are asked for. */
+interface Question {
+  samples: SampleStore;
+  device: string;
+  subjects: Iterable<string>;
+  wants: (key: ReadingKey) => boolean;
+  /** Lets others have their turn once a slice is over. */
+  pause: () => Promise<void> | undefined;
+}
+
+/** What a device read in a range of time, in buckets. Where the fine rows have expired, the coarser ones stand for all. */
 export async function querySamples(
   collector: Collector,
   device: string,
@@ -25,21 +35,34 @@ export async function querySamples(
       hint: "Both are ms since the epoch.",
     });
   const { samples } = collector;
-  const { tier, step } = resolutionOf(from, to, points);
-  const buckets = new SampleBuckets(from, to, step);
   const wanted = readings && new Set(readings);
-  const wants = (key: ReadingKey) => wanted?.has(splitKey(key).name) ?? true;
-  const pause = createPause();
   const named = subjects?.map((subject) => (subject === "machine" ? MACHINE : subject));
-  for (const subject of new Set(named ?? samples.subjects(device)))
-    await gather(samples, device, subject, tier, wants, buckets, pause);
-  return { device, from, to, step, ...buckets.finish() };
+  const question: Question = {
+    samples,
+    device,
+    subjects: new Set(named ?? samples.subjects(device)),
+    wants: (key) => wanted?.has(splitKey(key).name) ?? true,
+    pause: createPause(),
+  };
+  let { tier, step } = resolutionOf(from, to, points);
+  for (;;) {
+    const buckets = new SampleBuckets(from, to, { step, row: 1000 * tier });
+    const coarser = await gatherAll(question, tier, buckets);
+    if (coarser === undefined) return { device, from, to, step, ...buckets.finish() };
+    // Rows of two widths in one chart would look like gaps.
+    ({ tier, step } = resolutionOf(from, to, points, coarser));
+  }
 }
 
 /** The coarsest tier with enough rows, and a bucket of whole rows of it, so that no row stands in two. */
-export function resolutionOf(from: number, to: number, points: number): { tier: Tier; step: number } {
+export function resolutionOf(
+  from: number,
+  to: number,
+  points: number,
+  atLeast: Tier = 1,
+): { tier: Tier; step: number } {
   const width = (to - from) / points;
-  const tier = TIERS.findLast((tier) => tier * 1000 <= COARSER * width) ?? TIERS[0];
+  const tier = TIERS.findLast((tier) => tier <= atLeast || tier * 1000 <= COARSER * width)!;
   const row = tier * 1000;
   let rows = Math.max(1, Math.ceil(width / row));
   // Buckets begin at multiples of their width, so a range can touch one more than it is long.
@@ -47,15 +70,21 @@ export function resolutionOf(from: number, to: number, points: number): { tier: 
   return { tier, step: rows * row };
 }
 
+/** The tier in which the rows are, should they be in a coarser one. */
+async function gatherAll(question: Question, tier: Tier, buckets: SampleBuckets): Promise<Tier | undefined> {
+  for (const subject of question.subjects) {
+    const coarser = await gather(question, subject, tier, buckets);
+    if (coarser !== undefined) return coarser;
+  }
+  return undefined;
+}
+
 async function gather(
-  samples: SampleStore,
-  device: string,
+  { samples, device, wants, pause }: Question,
   subject: string,
   finest: Tier,
-  wants: (key: ReadingKey) => boolean,
   buckets: SampleBuckets,
-  pause: () => Promise<void> | undefined,
-): Promise<void> {
+): Promise<Tier | undefined> {
   // All that says what there is in one tick: blocks that are sealed meanwhile must not count twice.
   const inMemory = new Set<number>();
   for (const block of samples.blocks(device, subject)) {
@@ -76,9 +105,7 @@ async function gather(
   }
   const tiers = TIERS.filter((tier) => tier >= finest).map((tier) => ({
     tier,
-    starts: new Set(
-      samples.starts(device, subject, tier, chunkStart(tier, buckets.from), Math.max(0, buckets.to - 1)),
-    ),
+    starts: new Set(samples.starts(device, subject, tier, chunkStart(tier, buckets.from), buckets.to - 1)),
   }));
   for (const [index, { tier, starts }] of tiers.entries()) {
     const finer = tiers.slice(0, index);
@@ -90,6 +117,7 @@ async function gather(
       if (!chunk) continue;
       const placed = buckets.place(chunk.times(), skips);
       if (!placed.any) continue;
+      if (tier !== finest) return tier;
       chunk.keys.forEach((key, column) => {
         if (!wants(key)) return;
         const count = chunk.count(column);
@@ -98,9 +126,9 @@ async function gather(
       });
     }
   }
+  return undefined;
 }
 
-/** Lets others have their turn once a slice is over. */
 function createPause(): () => Promise<void> | undefined {
   let until = performance.now() + SLICE_MS;
   return () => {

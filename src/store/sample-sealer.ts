@@ -120,6 +120,8 @@ export function createSampleSealer(
   function* chunksOf(block: SampleBlock, whole: boolean): Generator<void, Chunk[], void> {
     const { device, subject, start } = block;
     const rows = block.rows();
+    // Its only row had more readings than there is room for.
+    if (rows.times.length === 0 || rows.columns.size === 0) return [];
     yield;
     const place: ChunkPlace = { device, subject, tier: 1, start };
     const chunks = [{ place, times: rows.times, data: yield* encodeRaw(rows) }];
