@@ -28,47 +28,37 @@ export interface MockOptions {
 
 /** Path of a libnvidia-ml.so.1 that says what a scenario tells it to: see test/fixtures/nvml/mock_nvml.c. Built once. */
 export function mockLibrary({ hide = [] }: MockOptions = {}): string {
-  const variant = createHash("sha256")
-    .update(readFileSync(source))
-    .update(hide.toSorted().join())
-    .digest("hex")
-    .slice(0, 16);
-  const folder = join(cache, variant);
-  const library = join(folder, "libnvidia-ml.so.1");
-  if (existsSync(library)) return library;
+  const code = readFileSync(source, "utf8");
+  return builtOnce([code, ...hide.toSorted()], "libnvidia-ml.so.1", (library) => {
+    const object = builtOnce([code], "mock_nvml.o", (object) =>
+      gcc("-std=gnu11", "-O1", "-Wall", "-Wextra", "-fPIC", "-c", "-o", object, source),
+    );
+    // A name in `local` is no symbol of the library at all.
+    const symbols = `${library}.symbols`;
+    writeFileSync(symbols, `{ global: nvml*; local: ${[...hide, "*"].join("; ")}; };`);
+    gcc("-shared", "-Wl,-soname,libnvidia-ml.so.1", `-Wl,--version-script=${symbols}`, "-o", library, object);
+  });
+}
+
+/** Path of a file made of `sources`, kept beside the modules; test files that run at once don't see it half made. */
+function builtOnce(sources: string[], name: string, make: (path: string) => void): string {
+  const folder = join(cache, createHash("sha256").update(sources.join("\0")).digest("hex").slice(0, 16));
+  if (existsSync(join(folder, name))) return join(folder, name);
   mkdirSync(cache, { recursive: true });
   const temporary = mkdtempSync(join(cache, ".build-"));
   try {
-    // A name in `local` is no symbol of the library at all.
-    const version = join(temporary, "symbols");
-    writeFileSync(version, `{ global: nvml*; local: ${[...hide, "*"].join("; ")}; };`);
-    const { exitCode, stderr } = Bun.spawnSync([
-      "gcc",
-      "-std=gnu11",
-      "-O1",
-      "-Wall",
-      "-Wextra",
-      "-Werror",
-      "-shared",
-      "-fPIC",
-      "-Wl,-soname,libnvidia-ml.so.1",
-      `-Wl,--version-script=${version}`,
-      "-o",
-      join(temporary, "libnvidia-ml.so.1"),
-      source,
-    ]);
-    if (exitCode !== 0) throw new Error(stderr.toString());
-    rmSync(version);
-    try {
-      renameSync(temporary, folder);
-    } catch (error) {
-      // Another test file was faster.
-      if (!existsSync(library)) throw error;
-    }
+    make(join(temporary, name));
+    mkdirSync(folder, { recursive: true });
+    renameSync(join(temporary, name), join(folder, name));
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
-  return library;
+  return join(folder, name);
+}
+
+function gcc(...args: string[]): void {
+  const { exitCode, stderr } = Bun.spawnSync(["gcc", ...args]);
+  if (exitCode !== 0) throw new Error(stderr.toString());
 }
 
 export interface Scenario {
