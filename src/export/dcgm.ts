@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import type { Gpu } from "../device/schema.ts";
 import type { ReadingName } from "../sample/reading.ts";
 import type { PresentValues } from "./present.ts";
-import type { Exposition, Kind, Labels } from "./text.ts";
+import { writeLabels, type Exposition, type Family, type Kind, type Labels } from "./text.ts";
 
 const MIB = 1024 * 1024;
 const PERCENT = 100;
@@ -265,43 +265,47 @@ export interface GpuState {
 }
 
 export function exportGpus(to: Exposition, gpus: readonly GpuState[]): void {
-  for (const { reading, name, kind, help, scale = 1 } of fields) {
+  const all = gpus.map((state) => ({ ...state, series: seriesOf(state) }));
+  const family = (name: string, kind: Kind, help: string): ((value: number, series: Series) => void) => {
     const family = to.family(name, kind, help);
-    for (const state of gpus) {
-      const value = state.values.get(reading);
-      if (value !== undefined) addForRuns(family, tidy(value * scale), state);
+    return (value, series) => series.forEach((labels) => family.add(value, labels));
+  };
+  for (const { reading, name, kind, help, scale = 1 } of fields) {
+    const add = family(name, kind, help);
+    for (const { values, series } of all) {
+      const value = values.get(reading);
+      if (value !== undefined) add(tidy(value * scale), series);
     }
   }
-  const free = to.family("DCGM_FI_DEV_FB_FREE", "gauge", "Framebuffer memory free (in MiB).");
-  const xid = to.family("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered.");
-  for (const state of gpus) {
-    const total = state.values.get("gpu.memory.total");
-    const used = state.values.get("gpu.memory.used");
+  const addFree = family("DCGM_FI_DEV_FB_FREE", "gauge", "Framebuffer memory free (in MiB).");
+  const addXid = family("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered.");
+  for (const { values, xid, series } of all) {
+    const total = values.get("gpu.memory.total");
+    const used = values.get("gpu.memory.used");
     if (total !== undefined && used !== undefined)
-      addForRuns(free, tidy((total - used - (state.values.get("gpu.memory.reserved") ?? 0)) / MIB), state);
-    if (state.xid !== undefined) addForRuns(xid, state.xid, state);
+      addFree(tidy((total - used - (values.get("gpu.memory.reserved") ?? 0)) / MIB), series);
+    if (xid !== undefined) addXid(xid, series);
   }
 }
 
 /** A percentage of 0.29 is 29, not 28.999999999999996. */
 const tidy = (value: number) => Number(value.toPrecision(15));
 
+type Series = Parameters<Family["add"]>[1][];
+
 /**
- * A series for each run that has the GPU, as dcgm-exporter does with its mapping of jobs: each stays unique, and a run is found
- * by its id alone. Whoever adds up over GPUs takes `max by (gpu)` first, as the board does.
+ * One for each run that has the GPU, as dcgm-exporter does with its mapping of jobs: each stays unique, and a run is found by
+ * its id alone. Whoever adds up over GPUs takes `max by (gpu)` first, as the board does.
  */
-function addForRuns(
-  family: { add(value: number, labels: Labels): void },
-  value: number,
-  { gpu, whole, runs }: GpuState,
-): void {
+function seriesOf({ gpu, whole, runs }: GpuState): Series {
   const labels = labelsOf(gpu, whole);
-  if (runs.length === 0) family.add(value, labels);
-  for (const run of runs) family.add(value, { ...labels, hpc_job: run, run_id: run });
+  if (runs.length === 0) return [writeLabels(labels)];
+  return runs.map((run) => writeLabels({ ...labels, hpc_job: run, run_id: run }));
 }
 
 /** Names the GPU an instance is part of, as DCGM does; the instance's own UUID stands beside it. */
 export function labelsOf(gpu: Gpu, whole: Gpu): Labels {
+  const host = hostname();
   return {
     gpu: whole.index,
     UUID: whole.uuid,
@@ -309,8 +313,8 @@ export function labelsOf(gpu: Gpu, whole: Gpu): Labels {
     ...(whole.minor !== null && { device: `nvidia${whole.minor}` }),
     modelName: whole.name,
     // dcgm-exporter wrote the first until 2026, the second since: boards ask for either.
-    Hostname: hostname(),
-    hostname: hostname(),
+    Hostname: host,
+    hostname: host,
     ...(gpu.parent !== null && {
       ...(gpu.profile !== null && { GPU_I_PROFILE: gpu.profile }),
       ...(gpu.gpu_instance !== null && { GPU_I_ID: gpu.gpu_instance }),

@@ -4,7 +4,7 @@ import type { Gpu } from "../device/schema.ts";
 import type { GpuSource } from "../machine/gpu/message.ts";
 import type { MachineReading } from "../machine/reading.ts";
 import type { KernelTables } from "../machine/tables.ts";
-import { countRuns } from "../run/count.ts";
+import { countRuns, type RunCount } from "../run/count.ts";
 import { runOfSubject } from "../sample/schema.ts";
 import { exportGpus, type GpuState } from "./dcgm.ts";
 import { exportMachine, exportTables } from "./node.ts";
@@ -48,10 +48,11 @@ function createExport(collector: Collector, sampled: Sampled | undefined): () =>
   const { now } = collector;
   const gpus = sampled && watchGpus(sampled.gpus);
   const present = sampled && createPresent(collector.latest, sampled.device, now);
+  const runs = rememberCounts(collector);
 
   return async () => {
     const to = createExposition();
-    exportCollector(to, await countRuns(collector), collector.quota.status());
+    exportCollector(to, await runs(), collector.quota.status());
     if (!sampled || !gpus || !present) return to.toString();
 
     const sources: Source[] = [];
@@ -75,6 +76,19 @@ function createExport(collector: Collector, sampled: Sampled | undefined): () =>
     exportGpus(to, states);
     exportRuns(to, runValues(present.subjects(), present.of));
     return to.toString();
+  };
+}
+
+/** Counted anew only after something has happened to a run. */
+function rememberCounts(collector: Collector): () => Promise<RunCount[]> {
+  let counts: Promise<RunCount[]> | undefined;
+  const forget = () => void (counts = undefined);
+  collector.bus.subscribe(({ kind }) => {
+    if (kind.startsWith("run.")) forget();
+  });
+  return () => {
+    if (counts === undefined) (counts = countRuns(collector)).catch(forget);
+    return counts;
   };
 }
 

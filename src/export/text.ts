@@ -5,9 +5,12 @@ export type Kind = "counter" | "gauge" | "untyped";
 
 export type Labels = Readonly<Record<string, string | number>>;
 
+/** Labels as they are written: for who has many values with the same ones. */
+export type WrittenLabels = string & { readonly written: unique symbol };
+
 export interface Family {
   /** A value that is absent is not written: there is no such thing as 0 for it. */
-  add(value: number | undefined, labels?: Labels): void;
+  add(value: number | undefined, labels?: Labels | WrittenLabels): void;
 }
 
 export interface Exposition {
@@ -27,9 +30,9 @@ export function createExposition(): Exposition {
       }
       const { lines } = family;
       return {
-        add(value, labels = {}) {
+        add(value, labels = UNLABELLED) {
           if (value === undefined) return;
-          const key = formatLabels(labels);
+          const key = typeof labels === "string" ? labels : writeLabels(labels);
           // One value for each set of labels: a repetition would cost the whole scrape.
           if (!lines.has(key)) lines.set(key, `${name}${key} ${formatValue(value)}\n`);
         },
@@ -49,12 +52,20 @@ export function createExposition(): Exposition {
 
 const escapeHelp = (text: string) => text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
 
-const escapeLabel = (text: string) => escapeHelp(text).replaceAll('"', '\\"');
+/** Nearly no label has anything to escape. */
+const escapeLabel = (text: string) => (/[\\\n"]/.test(text) ? escapeHelp(text).replaceAll('"', '\\"') : text);
 
-function formatLabels(labels: Labels): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(String(value))}"`);
-  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+export function writeLabels(labels: Labels): WrittenLabels {
+  let pairs = "";
+  for (const name in labels) {
+    const value = labels[name]!;
+    const text = typeof value === "number" ? value : escapeLabel(value);
+    pairs += `${pairs === "" ? "" : ","}${name}="${text}"`;
+  }
+  return (pairs === "" ? "" : `{${pairs}}`) as WrittenLabels;
 }
+
+const UNLABELLED = "" as WrittenLabels;
 
 function formatValue(value: number): string {
   if (Number.isNaN(value)) return "NaN";

@@ -242,7 +242,7 @@ async function measureExporter(
 
 /** What makes a collector that records no hardware. */
 const WITHOUT = ["--no-hardware"];
-const STEPS = 150;
+const STEPS = 300;
 
 /** The example's training step beside a collector that records the hardware, and beside one that does not: in pairs. */
 export async function trainingStep({ repetitions }: Options): Promise<Figures> {
