@@ -93,6 +93,7 @@ export function createSampler({
   let factsDue = 0;
   let isFlushing = false;
   let isTelling = false;
+  let isStarted = false;
   let isClosed = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const glances = new Set<ReturnType<typeof setTimeout>>();
@@ -339,6 +340,7 @@ export function createSampler({
     gpus,
     gpusByRun: () => runs.gpusByRun(),
     start() {
+      isStarted = true;
       reading = machine.read();
       turn = turn.then(begin).catch(onError);
       schedule();
@@ -350,6 +352,7 @@ export function createSampler({
       for (const glance of glances) clearTimeout(glance);
       for (const end of unsubscribe) end();
       tables.close();
+      if (!isStarted) return;
       const time = now();
       publish(runs.look(time));
       saveUses();

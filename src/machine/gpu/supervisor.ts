@@ -327,7 +327,8 @@ export function superviseGpus(options: SuperviseOptions): GpuSource {
     child.unref();
   }
 
-  if (!off) start();
+  // Not at once: who finds its port taken has nothing to say about GPUs.
+  if (!off) startIn(0);
 
   return {
     reader: () => reader,
