@@ -1,3 +1,5 @@
+import { artifactRoutes } from "./api/artifacts.ts";
+import { blobRoutes } from "./api/blobs.ts";
 import { deviceRoutes } from "./api/devices.ts";
 import { documentRoutes } from "./api/document.ts";
 import { heartbeatRoutes } from "./api/heartbeat.ts";
@@ -58,6 +60,8 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", logRoutes(edge));
   app.route("/api/v1", liveRoutes(edge));
   app.route("/api/v1", deviceRoutes(edge));
+  app.route("/api/v1", blobRoutes(edge));
+  app.route("/api/v1", artifactRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
 

@@ -151,6 +151,8 @@ type Scope = "none" | "read" | "write" | "edit" | "manage" | "admin";
 export interface Need {
   scope: Scope;
   run?: string;
+  /** A run's token comes this far: the handler looks what it has to do with that run. */
+  isLookedAt?: boolean;
 }
 
 /** Who may. A run's own token counts for that run alone. */
@@ -168,7 +170,9 @@ export function needOf(method: string, path: string): Need {
   if (isRead && isOpen(path)) return { scope: "none" };
   const match = /^\/api\/v1\/runs\/([^/]+)(?:\/([^/]+))?$/.exec(path);
   if (!match) {
-    if (method === "POST" && path === "/api/v1/runs") return { scope: "write" };
+    if (method === "POST" && path === "/api/v1/runs") return { scope: "write", isLookedAt: true };
+    const need = needOfFiles(method, isRead, path);
+    if (need) return need;
     return { scope: isRead ? "read" : "admin" };
   }
   const [, run = "", action] = match;
@@ -179,9 +183,25 @@ export function needOf(method: string, path: string): Need {
   }
   if (method === "POST") {
     if (action === "records" || action === "logs" || action === "finish") return { scope: "write", run };
+    if (action === "artifacts" || action === "inputs") return { scope: "write", run };
     if (action === "stop") return { scope: "manage", run };
   }
   return { scope: "admin", run };
+}
+
+/** Bytes have no run yet when they come; a run's token may bring them, and read the versions that the run logged or uses. */
+function needOfFiles(method: string, isRead: boolean, path: string): Need | undefined {
+  if (method === "POST" && /^\/api\/v1\/blobs\/(missing|pack|[^/]+\/(upload|commit))$/.test(path))
+    return { scope: "write", isLookedAt: true };
+  if (method === "PUT" && /^\/api\/v1\/blobs\/[^/]+\/chunks\/[^/]+$/.test(path))
+    return { scope: "write", isLookedAt: true };
+  if (method === "POST" && path === "/api/v1/artifacts") return { scope: "write" };
+  const match = /^\/api\/v1\/artifacts\/[^/]+(?:\/versions\/[^/]+(\/[^/]+)?)?$/.exec(path);
+  if (!match) return undefined;
+  if (isRead) return { scope: "read", isLookedAt: path.includes("/versions/") };
+  if (match[1] !== undefined) return undefined;
+  if (method === "PATCH") return { scope: "edit" };
+  return method === "DELETE" ? { scope: "manage" } : undefined;
 }
 
 /** Answered without a token. */
@@ -193,12 +213,11 @@ const isOpen = (path: string) =>
   path === "/python/" ||
   path.startsWith("/python/");
 
-function isEnough(access: Access, { scope, run }: Need): boolean {
+function isEnough(access: Access, { scope, run, isLookedAt = false }: Need): boolean {
   if (scope === "none") return true;
   if (!allowedByScope[scope].includes(access.scope)) return false;
   if (access.scope !== "run") return true;
-  // Creating runs: the id is in the body, and the handler compares it.
-  return run === access.run || (run === undefined && scope === "write");
+  return run === access.run || isLookedAt;
 }
 
 /** Browsers say where a request comes from whenever it may change something: a cookie without that is no browser's. */

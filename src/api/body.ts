@@ -13,8 +13,8 @@ const MAX_READING_BYTES = 8 * MAX_BODY_BYTES;
 const LARGE_BODY_BYTES = 1024 * 1024;
 let reading = 0;
 
-const tooLarge = () =>
-  new CollectorError("too-large", `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`, {
+const tooLarge = (max: number) =>
+  new CollectorError("too-large", `The body is larger than ${max / 1024 / 1024} MiB.`, {
     hint: "Send smaller batches.",
   });
 
@@ -73,23 +73,53 @@ async function readText(request: Request): Promise<string> {
       hint: "Send Content-Type: application/json.",
     });
   const length = headers.get("content-length");
-  if (Number(length ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+  if (Number(length ?? 0) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
   const encoding = (headers.get("content-encoding") ?? "identity").trim().toLowerCase();
   // A length that is given is what the server holds the sender to; without one the worst is assumed.
   const bytes = await withinMemory<ArrayBuffer | Uint8Array>(
     length === null || encoding !== "identity" ? MAX_BODY_BYTES : Number(length),
     () =>
-      encoding !== "identity"
+      (encoding !== "identity"
         ? inflate(request, encoding)
         : length === null
-          ? collect(request.body!)
-          : request.arrayBuffer(),
+          ? collect(request.body!, MAX_BODY_BYTES)
+          : request.arrayBuffer()
+      ).catch(cutShort),
   );
   try {
     return decoder.decode(bytes);
   } catch {
     throw new CollectorError("invalid", "The body is not UTF-8.", { hint: "Encode text as UTF-8." });
   }
+}
+
+/** Bytes as they are, for as long as `use` takes; they count as being read until then. */
+export async function withBytes<T>(
+  request: Request,
+  { type, max }: { type: string; max: number },
+  use: (bytes: Uint8Array) => Promise<T>,
+): Promise<T> {
+  const { headers } = request;
+  const given = headers.get("content-type");
+  if (given === null || given.split(";")[0]!.trim().toLowerCase() !== type)
+    throw new CollectorError("unsupported", `Content-Type ${given ?? "is missing"}; ${type} is taken here.`, {
+      hint: `Send Content-Type: ${type}.`,
+    });
+  const encoding = headers.get("content-encoding") ?? "identity";
+  if (encoding.trim().toLowerCase() !== "identity")
+    throw new CollectorError("unsupported", `Content-Encoding ${encoding} is not taken here.`, {
+      hint: "Send the bytes as they are.",
+    });
+  const length = headers.get("content-length");
+  if (Number(length ?? 0) > max) throw tooLarge(max);
+  return withinMemory(length === null ? max : Number(length), async () =>
+    use(await readBytes(request, length !== null, max).catch(cutShort)),
+  );
+}
+
+async function readBytes(request: Request, isLengthGiven: boolean, max: number): Promise<Uint8Array> {
+  if (request.body === null) return new Uint8Array();
+  return isLengthGiven ? new Uint8Array(await request.arrayBuffer()) : collect(request.body, max);
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -100,13 +130,13 @@ const cutShort = (error: unknown): never => {
   throw new CollectorError("invalid", "The body ended early.", { hint: "Send it again.", cause: error });
 };
 
-async function withinMemory<T>(bytes: number, read: () => Promise<T>): Promise<T> {
-  if (bytes <= LARGE_BODY_BYTES) return read().catch(cutShort);
+async function withinMemory<T>(bytes: number, work: () => Promise<T>): Promise<T> {
+  if (bytes <= LARGE_BODY_BYTES) return work();
   if (reading + bytes > MAX_READING_BYTES)
     throw new CollectorError("busy", "Too many large bodies are being read already.", { hint: "Try again." });
   reading += bytes;
   try {
-    return await read().catch(cutShort);
+    return await work();
   } finally {
     reading -= bytes;
   }
@@ -117,7 +147,7 @@ async function inflate(request: Request, encoding: string): Promise<Uint8Array> 
   const stream = inflaterOf(encoding);
   pipeline(Readable.fromWeb(request.body as never), stream, () => {});
   try {
-    return await collect(stream);
+    return await collect(stream, MAX_BODY_BYTES);
   } catch (error) {
     if (error instanceof CollectorError) throw error;
     throw new CollectorError("invalid", `The body is not valid ${encoding}.`, {
@@ -136,12 +166,12 @@ function inflaterOf(encoding: string): Transform {
   });
 }
 
-async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+async function collect(stream: AsyncIterable<Uint8Array>, max: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.byteLength;
-    if (size > MAX_BODY_BYTES) throw tooLarge();
+    if (size > max) throw tooLarge(max);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks, size);

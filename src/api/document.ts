@@ -40,7 +40,7 @@ function describe(app: App): object {
 function operation(
   method: string,
   path: string,
-  { summary, tags, params, query, body, responses }: Documented,
+  { summary, tags, params, query, body, binary, responses }: Documented,
   schemas: Components,
 ): object {
   // The scope comes from where it is enforced, so that the two cannot differ.
@@ -55,6 +55,12 @@ function operation(
       requestBody: {
         required: true,
         content: { "application/json": { schema: convert(body, "input", schemas) } },
+      },
+    }),
+    ...(binary !== undefined && {
+      requestBody: {
+        required: true,
+        content: { [binary]: { schema: { type: "string", format: "binary" } } },
       },
     }),
     responses: Object.fromEntries(

@@ -40,12 +40,15 @@ export interface DocumentedResponse {
 }
 
 export interface Documented {
-  method: "get" | "post" | "patch" | "delete";
+  method: "get" | "post" | "put" | "patch" | "delete";
   path: string;
   summary: string;
   params?: z.ZodObject;
   query?: z.ZodObject;
+  /** JSON. */
   body?: z.ZodType;
+  /** Content type of a body that is not JSON. */
+  binary?: string;
   responses: Record<string, DocumentedResponse>;
   tags: string[];
 }
@@ -75,6 +78,11 @@ const problem = {
 export const json = (schema: z.ZodType, description: string) => ({
   description,
   content: { "application/json": { schema } },
+});
+
+export const bytes = (type: string, description: string) => ({
+  description,
+  content: { [type]: { schema: z.string() } },
 });
 
 export const RunParams = z.object({ id: RunId });

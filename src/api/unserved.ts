@@ -1,7 +1,7 @@
 import { CollectorError } from "../error.ts";
 import { descriptionOf, type App } from "./route.ts";
 
-const METHODS = ["GET", "POST", "PATCH", "DELETE"];
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /** Why no route has answered: there is nothing at this path, or nothing for this method. */
 export function unserved(app: App, method: string, path: string): CollectorError {

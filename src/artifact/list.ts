@@ -2,9 +2,10 @@ import { and, count, desc, eq, sql } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { artifact as artifactTable, artifactVersion, runArtifact } from "../store/tables.ts";
 import { describeVersions } from "./find.ts";
-import type { Artifact, ArtifactKind, ArtifactVersion } from "./schema.ts";
+import type { Artifact, ArtifactKind, ArtifactVersion, LogArtifact } from "./schema.ts";
 
 export interface ListArtifacts {
+  id?: number | undefined;
   kind?: ArtifactKind | undefined;
   name?: string | undefined;
   /** Part of a name or type, whatever its case. */
@@ -17,7 +18,7 @@ export interface ListArtifacts {
 /** Artifacts with their newest version, the last updated first. */
 export async function listArtifacts(
   collector: Collector,
-  { kind, name, search, limit = 100, after }: ListArtifacts,
+  { id, kind, name, search, limit = 100, after }: ListArtifacts,
 ): Promise<Artifact[]> {
   const { db } = collector;
   const pattern = search === undefined ? undefined : `%${search.replace(/[\\%_]/g, "\\$&")}%`;
@@ -40,6 +41,7 @@ export async function listArtifacts(
     )
     .where(
       and(
+        id === undefined ? undefined : eq(artifactTable.id, id),
         kind && eq(artifactTable.kind, kind),
         name === undefined ? undefined : eq(artifactTable.name, name),
         pattern === undefined
@@ -86,7 +88,9 @@ export async function listVersions(
 export async function listRunArtifacts(
   collector: Collector,
   run: string,
-): Promise<{ role: "output" | "input"; time: string; version: ArtifactVersion }[]> {
+): Promise<
+  { role: "output" | "input"; time: string; origin: LogArtifact["origin"]; version: ArtifactVersion }[]
+> {
   const rows = await collector.db
     .select({ artifact: artifactTable, version: artifactVersion, use: runArtifact })
     .from(runArtifact)
@@ -104,6 +108,7 @@ export async function listRunArtifacts(
   return rows.map(({ use }, index) => ({
     role: use.role,
     time: new Date(use.time).toISOString(),
+    origin: use.origin,
     version: versions[index]!,
   }));
 }

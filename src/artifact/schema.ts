@@ -143,3 +143,91 @@ export const SetVersion = z
   })
   .meta({ id: "SetVersion" });
 export type SetVersion = z.infer<typeof SetVersion>;
+
+/** GET /api/v1/artifacts */
+export const QueryArtifacts = z.object({
+  kind: ArtifactKind.optional(),
+  /** The whole name. */
+  name: z.string().max(250).optional(),
+  /** Part of a name or type, whatever its case. */
+  search: z.string().max(250).optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  /** `next` of the page before. */
+  after: z.coerce.number().int().min(1).optional(),
+});
+export type QueryArtifacts = z.infer<typeof QueryArtifacts>;
+
+export const ArtifactPage = z
+  .object({
+    artifacts: z.array(Artifact),
+    /** Pass as `after` to go on; null on the last page. */
+    next: z.number().nullable(),
+  })
+  .meta({ id: "ArtifactPage" });
+export type ArtifactPage = z.infer<typeof ArtifactPage>;
+
+/** GET /api/v1/artifacts/{id}/versions */
+export const QueryVersions = z.object({
+  /** The one that is called so: for aliases that no path can hold. */
+  alias: z.string().max(100).optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  /** `next` of the page before. */
+  after: z
+    .string()
+    .regex(/^v\d{1,9}$/, "must be a version such as v3")
+    .optional(),
+});
+
+export const VersionPage = z
+  .object({
+    /** The newest first. */
+    versions: z.array(ArtifactVersion),
+    /** Pass as `after` to go on; null on the last page. */
+    next: z.string().nullable(),
+  })
+  .meta({ id: "VersionPage" });
+export type VersionPage = z.infer<typeof VersionPage>;
+
+/** GET …/versions/{v}/files */
+export const QueryFiles = z.object({
+  limit: z.coerce.number().int().min(1).max(10_000).default(1000),
+  /** `next` of the page before. */
+  after: z.string().max(1000).optional(),
+});
+
+export const FilePage = z
+  .object({
+    /** By path. */
+    files: z.array(z.object({ path: z.string(), size: z.number(), sha256: z.string() })),
+    /** Pass as `after` to go on; null on the last page. */
+    next: z.string().nullable(),
+  })
+  .meta({ id: "FilePage" });
+export type FilePage = z.infer<typeof FilePage>;
+
+/** GET …/versions/{v}/file and …/preview: one of its files. */
+export const QueryFile = z.object({ path: z.string().min(1).max(1000) });
+
+/** POST /api/v1/runs/{id}/inputs: what the run uses. */
+export const UseArtifact = z
+  .object({
+    kind: ArtifactKind,
+    name: z.string().min(1).max(250),
+    /** v3, an alias, or latest. */
+    version: z.string().min(1).max(100).default("latest"),
+  })
+  .meta({ id: "UseArtifact" });
+export type UseArtifact = z.infer<typeof UseArtifact>;
+
+/** A version that a run logged or used, with when it did. */
+export const RunArtifact = ArtifactVersion.extend({
+  time: z.string(),
+  origin: Origin,
+}).meta({ id: "RunArtifact" });
+export type RunArtifact = z.infer<typeof RunArtifact>;
+
+/** In the order in which the run did so. */
+export const RunArtifacts = z
+  .object({ run: z.string(), outputs: z.array(RunArtifact), inputs: z.array(RunArtifact) })
+  .meta({ id: "RunArtifacts" });
+export type RunArtifacts = z.infer<typeof RunArtifacts>;

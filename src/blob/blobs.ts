@@ -28,8 +28,8 @@ export interface Blobs {
   putSmall(files: readonly { sha256: string; bytes: Uint8Array }[]): void;
   /** Begins an upload, or takes it up where it broke off; chunks that any blob has are taken from there. */
   open(sha256: string, upload: OpenUpload): Promise<Upload>;
-  /** A chunk, in any order, any number of times. Takes the bytes over. */
-  putChunk(sha256: string, index: number, bytes: Uint8Array): Promise<void>;
+  /** A chunk, in any order, any number of times. Takes the bytes over; `digest`: what its sender says of it. */
+  putChunk(sha256: string, index: number, bytes: Uint8Array, digest?: string): Promise<void>;
   /** All chunks were sent: checks the whole and keeps it for good. */
   commit(sha256: string): Promise<void>;
   /** Its bytes from `start` to before `end`. */
@@ -182,7 +182,7 @@ export function createBlobs(
     });
   }
 
-  async function putChunk(sha256: string, index: number, bytes: Uint8Array): Promise<void> {
+  async function putChunk(sha256: string, index: number, bytes: Uint8Array, sent?: string): Promise<void> {
     if (sizeOf(sha256) !== undefined) return;
     const upload = uploadOf(sha256);
     await upload.opened;
@@ -193,6 +193,14 @@ export function createBlobs(
         `There is no chunk ${index}: the upload has ${upload.chunks.length}.`,
         {
           hint: "Chunks are counted from 0.",
+        },
+      );
+    if (sent !== undefined && sent !== digest)
+      throw new CollectorError(
+        "invalid",
+        `Content-Digest of chunk ${index} is not the digest it was announced with.`,
+        {
+          hint: "The file may have changed while it was read: send it anew.",
         },
       );
     const length = Math.min(CHUNK_BYTES, upload.size - index * CHUNK_BYTES);

@@ -33,3 +33,10 @@ export const Upload = z
   .object({ complete: z.boolean(), missing: z.array(z.number()) })
   .meta({ id: "Upload" });
 export type Upload = z.infer<typeof Upload>;
+
+/** POST /api/v1/blobs/pack: how many are kept now, those that were here already included. */
+export const Stored = z.object({ stored: z.number() }).meta({ id: "Stored" });
+
+/** Of a pack: small files one after another, each as digest (32 bytes), length (32 bits, little endian) and bytes. */
+export const PACK_TYPE = "application/vnd.binnacle.blobs";
+export const MAX_PACK_BYTES = 8 * 1024 * 1024;

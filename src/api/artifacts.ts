@@ -1,0 +1,386 @@
+import { z } from "zod";
+import { deleteArtifact, deleteVersion } from "../artifact/delete.ts";
+import { getArtifactByName, getFile, getVersion, listFiles, resolveVersion } from "../artifact/find.ts";
+import { listArtifacts, listRunArtifacts, listVersions } from "../artifact/list.ts";
+import { logArtifact } from "../artifact/log.ts";
+import { previewFile } from "../artifact/preview.ts";
+import {
+  Artifact,
+  ArtifactPage,
+  ArtifactVersion,
+  FilePage,
+  LogArtifact,
+  LoggedArtifact,
+  QueryArtifacts,
+  QueryFile,
+  QueryFiles,
+  QueryVersions,
+  RunArtifacts,
+  SetVersion,
+  UseArtifact,
+  VersionPage,
+} from "../artifact/schema.ts";
+import { setVersion } from "../artifact/set.ts";
+import { useArtifact } from "../artifact/use.ts";
+import { CollectorError } from "../error.ts";
+import { readBody } from "./body.ts";
+import { download } from "./download.ts";
+import {
+  bytes,
+  createRoutes,
+  json,
+  readQuery,
+  readRunId,
+  route,
+  RunParams,
+  type App,
+  type AppContext,
+  type Edge,
+} from "./route.ts";
+
+const tags = ["artifacts"];
+const Id = z.coerce.number().int().min(1);
+const ArtifactParams = z.object({ id: Id });
+const VersionParams = z.object({
+  id: Id,
+  /** v3, latest, or an alias of ASCII letters; one of others is found by GET …/versions?alias= */
+  v: z.string(),
+});
+const DeleteVersion = z.object({ force: z.enum(["true", "false"]).default("false") });
+const Deleted = z.object({ deleted: z.string() });
+
+export function artifactRoutes({ collector }: Edge): App {
+  const app = createRoutes();
+
+  route(
+    app,
+    {
+      method: "post",
+      path: "/runs/{id}/artifacts",
+      summary: "Log a model or an artifact as a run's: a new version, or the newest if it has the same files",
+      tags,
+      params: RunParams,
+      body: LogArtifact,
+      responses: {
+        200: json(LoggedArtifact, "The version that has these files already"),
+        201: json(LoggedArtifact, "The new version"),
+      },
+    },
+    async (c) => {
+      const run = readRunId(c);
+      const logged = await logArtifact(collector, run, await readBody(c.req.raw, LogArtifact));
+      return c.json(logged, logged.is_new ? 201 : 200);
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "post",
+      path: "/artifacts",
+      summary: "Log a model or an artifact that no run made",
+      tags,
+      body: LogArtifact,
+      responses: {
+        200: json(LoggedArtifact, "The version that has these files already"),
+        201: json(LoggedArtifact, "The new version"),
+      },
+    },
+    async (c) => {
+      const logged = await logArtifact(collector, null, await readBody(c.req.raw, LogArtifact));
+      return c.json(logged, logged.is_new ? 201 : 200);
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "post",
+      path: "/runs/{id}/inputs",
+      summary: "Note that a run uses a version; its token may then read that version",
+      tags,
+      params: RunParams,
+      body: UseArtifact,
+      responses: { 200: json(ArtifactVersion, "The version") },
+    },
+    async (c) => {
+      const run = readRunId(c);
+      const { kind, name, version } = await readBody(c.req.raw, UseArtifact);
+      const { id } = await getArtifactByName(collector, kind, name);
+      return c.json(await useArtifact(collector, run, id, await resolveVersion(collector, id, version)));
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/runs/{id}/artifacts",
+      summary: "The versions that a run logged, and those it used",
+      tags,
+      params: RunParams,
+      responses: { 200: json(RunArtifacts, "Both, in the order in which it did so") },
+    },
+    async (c) => {
+      const run = readRunId(c);
+      const all = (await listRunArtifacts(collector, run)).map(({ role, time, origin, version }) => ({
+        role,
+        shown: { ...version, time, origin },
+      }));
+      const with_ = (role: "output" | "input") =>
+        all.filter((each) => each.role === role).map(({ shown }) => shown);
+      return c.json({ run, outputs: with_("output"), inputs: with_("input") });
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/artifacts",
+      summary: "Models and artifacts with their newest version, the last updated first",
+      tags,
+      query: QueryArtifacts,
+      responses: { 200: json(ArtifactPage, "A page of them") },
+    },
+    async (c) => {
+      const query = readQuery(c, QueryArtifacts);
+      const found = await listArtifacts(collector, { ...query, limit: query.limit + 1 });
+      const { page, last } = pageOf(found, query.limit);
+      return c.json({ artifacts: page, next: last?.id ?? null });
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/artifacts/{id}",
+      summary: "One model or artifact with its newest version",
+      tags,
+      params: ArtifactParams,
+      responses: { 200: json(Artifact, "It") },
+    },
+    async (c) => {
+      const [found] = await listArtifacts(collector, { id: idIn(c) });
+      if (found) return c.json(found);
+      throw new CollectorError("not-found", "There is no such model or artifact.", {
+        hint: "It may have been deleted.",
+      });
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "delete",
+      path: "/artifacts/{id}",
+      summary: "Delete a name with all its versions",
+      tags,
+      params: ArtifactParams,
+      responses: { 200: json(Deleted, "It is gone; bytes that nothing else refers to follow") },
+    },
+    async (c) => {
+      const id = idIn(c);
+      await deleteArtifact(collector, id);
+      return c.json({ deleted: String(id) });
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/artifacts/{id}/versions",
+      summary: "Its versions, the newest first, or the one that an alias leads to",
+      tags,
+      params: ArtifactParams,
+      query: QueryVersions,
+      responses: { 200: json(VersionPage, "A page of them") },
+    },
+    async (c) => {
+      const id = idIn(c);
+      const { alias, limit, after } = readQuery(c, QueryVersions);
+      if (alias !== undefined) {
+        const version = await getVersion(collector, id, await resolveVersion(collector, id, alias));
+        return c.json({ versions: [version], next: null });
+      }
+      const before = after === undefined ? undefined : Number(after.slice(1));
+      const found = await listVersions(collector, id, { limit: limit + 1, ...(before && { before }) });
+      const { page, last } = pageOf(found, limit);
+      return c.json({ versions: page, next: last?.version ?? null });
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/artifacts/{id}/versions/{v}",
+      summary: "One version",
+      tags,
+      params: VersionParams,
+      responses: { 200: json(ArtifactVersion, "The version") },
+    },
+    async (c) => c.json(await versionIn(c)),
+  );
+
+  route(
+    app,
+    {
+      method: "patch",
+      path: "/artifacts/{id}/versions/{v}",
+      summary: "Change its description, metadata or aliases; an alias moves here from where it was",
+      tags,
+      params: VersionParams,
+      body: SetVersion,
+      responses: { 200: json(ArtifactVersion, "The version as it is now") },
+    },
+    async (c) => {
+      const change = await readBody(c.req.raw, SetVersion);
+      const { id, number } = numbersOf(await versionIn(c));
+      return c.json(await setVersion(collector, id, number, change));
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "delete",
+      path: "/artifacts/{id}/versions/{v}",
+      summary: "Delete a version; with force=true one that has an alias too",
+      tags,
+      params: VersionParams,
+      query: DeleteVersion,
+      responses: { 200: json(Deleted, "It is gone, and its number stays taken") },
+    },
+    async (c) => {
+      const { force } = readQuery(c, DeleteVersion);
+      const version = await versionIn(c);
+      const { id, number } = numbersOf(version);
+      await deleteVersion(collector, id, number, { force: force === "true" });
+      return c.json({ deleted: version.version });
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/artifacts/{id}/versions/{v}/files",
+      summary: "The files of a version, by path",
+      tags,
+      params: VersionParams,
+      query: QueryFiles,
+      responses: { 200: json(FilePage, "A page of them") },
+    },
+    async (c) => {
+      const { limit, after } = readQuery(c, QueryFiles);
+      const { id, number } = numbersOf(await versionIn(c));
+      const found = await listFiles(collector, id, number, { limit: limit + 1, ...(after && { after }) });
+      const { page, last } = pageOf(found, limit);
+      return c.json({ files: page, next: last?.path ?? null });
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/artifacts/{id}/versions/{v}/file",
+      summary: "Download a file; Range, If-Range and If-None-Match are understood, the tag is its digest",
+      tags,
+      params: VersionParams,
+      query: QueryFile,
+      responses: {
+        200: bytes("application/octet-stream", "Its bytes"),
+        206: bytes("application/octet-stream", "A part of them"),
+        304: { description: "They are what the tag says" },
+        416: { description: "They end before that range" },
+      },
+    },
+    async (c) => {
+      const { path } = readQuery(c, QueryFile);
+      const { id, number } = numbersOf(await versionIn(c));
+      return download(c.req.raw, collector.blobs, await getFile(collector, id, number, path));
+    },
+  );
+
+  route(
+    app,
+    {
+      method: "get",
+      path: "/artifacts/{id}/versions/{v}/preview",
+      summary: "The beginning of a text, or a picture; of all else nothing is shown",
+      tags,
+      params: VersionParams,
+      query: QueryFile,
+      responses: {
+        200: {
+          description:
+            "Text as text/plain, at most 256 KiB, with how much follows in Binnacle-Cut; pictures whole",
+          content: Object.fromEntries(
+            ["text/plain", "image/png", "image/jpeg", "image/gif", "image/webp"].map((type) => [
+              type,
+              { schema: z.string() },
+            ]),
+          ),
+        },
+      },
+    },
+    async (c) => {
+      const { path } = readQuery(c, QueryFile);
+      const { id, number } = numbersOf(await versionIn(c));
+      const preview = await previewFile(collector, id, number, path);
+      if (preview.kind === "none")
+        throw new CollectorError(
+          "unsupported",
+          "This file is neither text nor a picture that can be shown.",
+          {
+            hint: "Download it.",
+          },
+        );
+      if (preview.kind === "image")
+        return c.body(preview.body, 200, {
+          "content-type": preview.type,
+          "content-length": String(preview.size),
+        });
+      return c.body(preview.text, 200, {
+        "content-type": "text/plain; charset=utf-8",
+        ...(!preview.isWhole && { "binnacle-cut": String(preview.size) }),
+      });
+    },
+  );
+
+  /** The version that the path names. To a run's token there are only those that its run logged or uses. */
+  async function versionIn(c: AppContext): Promise<ArtifactVersion> {
+    const { access } = c.var;
+    const id = idIn(c);
+    const find = async () =>
+      getVersion(collector, id, await resolveVersion(collector, id, c.req.param("v")!));
+    if (access?.scope !== "run") return find();
+    const version = await find().catch(() => undefined);
+    if (version && [...version.produced_by, ...version.used_by].includes(access.run)) return version;
+    throw new CollectorError("forbidden", `This token reads only what run ${access.run} logged or uses.`, {
+      hint: `Note the use first: POST /api/v1/runs/${access.run}/inputs.`,
+    });
+  }
+
+  return app;
+}
+
+function idIn(c: AppContext): number {
+  const id = c.req.param("id")!;
+  if (/^[1-9]\d{0,14}$/.test(id)) return Number(id);
+  throw new CollectorError("not-found", "There is no such model or artifact: that is no number.", {
+    hint: "GET /api/v1/artifacts?kind=model&name=NAME finds one by its name.",
+  });
+}
+
+const numbersOf = ({ id, version }: ArtifactVersion) => ({ id, number: Number(version.slice(1)) });
+
+/** A page of rows of which one more was asked for than fits; `last`: its last, where more follows. */
+const pageOf = <T>(rows: T[], limit: number): { page: T[]; last: T | undefined } => ({
+  page: rows.slice(0, limit),
+  last: rows.length > limit ? rows[limit - 1] : undefined,
+});

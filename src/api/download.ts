@@ -1,0 +1,71 @@
+import type { ArtifactFile } from "../artifact/schema.ts";
+import type { Blobs } from "../blob/blobs.ts";
+import { CollectorError } from "../error.ts";
+
+/** A file as a download: never shown, whatever is in it. */
+export function download(request: Request, blobs: Blobs, { path, size, sha256 }: ArtifactFile): Response {
+  const etag = `"${sha256}"`;
+  const headers = new Headers({
+    "content-type": "application/octet-stream",
+    "content-disposition": attachment(path),
+    "accept-ranges": "bytes",
+    etag,
+    // The same bytes are the same tag: who has them asks and is told so.
+    "cache-control": "private, no-cache",
+    "repr-digest": `sha-256=:${Buffer.from(sha256, "hex").toString("base64")}:`,
+  });
+  if (isKnown(request.headers.get("if-none-match"), etag))
+    return new Response(null, { status: 304, headers });
+  if (blobs.size(sha256) === undefined)
+    throw new CollectorError("internal", `The bytes of ${sha256} are not here, though a version has them.`);
+  const range = rangeOf(request, size, etag);
+  if (range === "beyond") {
+    headers.set("content-range", `bytes */${size}`);
+    headers.set("content-type", "text/plain");
+    headers.delete("content-disposition");
+    return new Response(null, { status: 416, headers });
+  }
+  const { start, end } = range ?? { start: 0, end: size };
+  headers.set("content-length", String(end - start));
+  if (range) headers.set("content-range", `bytes ${start}-${end - 1}/${size}`);
+  const body = request.method === "HEAD" ? null : blobs.read(sha256, start, end);
+  return new Response(body, { status: range ? 206 : 200, headers });
+}
+
+const isKnown = (header: string | null, etag: string) =>
+  header !== null &&
+  header
+    .split(",")
+    .map((tag) => tag.trim().replace(/^W\//, ""))
+    .some((tag) => tag === etag || tag === "*");
+
+/** One range, as `start` to before `end`; undefined: the whole, as for what is no range that we know (RFC 9110, 14.2). */
+function rangeOf(
+  { method, headers }: Request,
+  size: number,
+  etag: string,
+): { start: number; end: number } | "beyond" | undefined {
+  const match = /^bytes=(\d{0,15})-(\d{0,15})$/i.exec(headers.get("range")?.trim() ?? "");
+  const condition = headers.get("if-range");
+  if (!match || method !== "GET" || (condition !== null && condition.trim() !== etag)) return undefined;
+  const [, first = "", last = ""] = match;
+  if (first === "" && last === "") return undefined;
+  if (first === "") {
+    const length = Math.min(Number(last), size);
+    return length === 0 ? "beyond" : { start: size - length, end: size };
+  }
+  if (last !== "" && Number(last) < Number(first)) return undefined;
+  if (Number(first) >= size) return "beyond";
+  return { start: Number(first), end: last === "" ? size : Math.min(Number(last) + 1, size) };
+}
+
+/** RFC 6266. Control characters and marks of direction were refused when the path came. */
+function attachment(path: string): string {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const plain = name.replaceAll(/[^\x20-\x7e]|["\\%]/g, "_");
+  const encoded = encodeURIComponent(name.toWellFormed()).replaceAll(
+    /['()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+  return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
+}
