@@ -280,6 +280,7 @@ describe("no process is started", () => {
 
   test("on a machine without NVIDIA's library and GPUs, which says so once", async () => {
     const { source, wasStarted, diagnostics, close } = supervise({ hasLibrary: () => false });
+    await until(() => source.reader().status === "absent", "it is looked for");
     expect(source.reader()).toMatchObject({ status: "absent", advice: null });
     expect(source.gpus()).toEqual([]);
     expect(diagnostics).toEqual(["GPUs: There is no NVIDIA driver on this machine."]);
@@ -297,6 +298,7 @@ describe("no process is started", () => {
       hasHardware: () => true,
       second: 1,
     });
+    await until(() => source.reader().status === "absent", "it is looked for");
     expect(source.reader()).toMatchObject({ status: "absent", advice: expect.stringContaining("Install") });
     await Bun.sleep(700);
     expect(wasStarted()).toBe(false);
