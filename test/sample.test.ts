@@ -362,6 +362,7 @@ describe("a flood", () => {
       { subject: "", time: NaN, values: { "load.1": 1 } },
       { subject: "", time: -1, values: { "load.1": 1 } },
       sample(1, { "load.1": -0, "load.5": NaN }),
+      sample(2, {}),
     );
     const { series } = await query(store);
     expect(series).toEqual([{ subject: "", reading: "load.1", part: null, mean: [0] }]);

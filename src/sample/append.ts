@@ -16,8 +16,10 @@ const MAX_TIME = 8.64e15;
  * next ones are worth more than a queue of old ones.
  */
 export async function appendSamples(collector: Collector, device: string, samples: Sample[]): Promise<void> {
-  const kept = samples.map(cleanSample).filter((sample) => sample !== undefined);
-  collector.samples.drop(samples.length - kept.length);
+  // In which nothing could be read, nothing is left out.
+  const full = samples.filter(({ values }) => Object.keys(values).length > 0);
+  const kept = full.map(cleanSample).filter((sample) => sample !== undefined);
+  collector.samples.drop(full.length - kept.length);
   if (kept.length === 0) return;
   if (kept.length > MAX_SAMPLES)
     throw new CollectorError("too-large", `${kept.length} samples are too many for one batch.`, {
