@@ -1,5 +1,5 @@
 /** The reader's process: ticks, and lines on standard output. It ends with its standard input, which its parent holds. */
-import { writeSync } from "node:fs";
+import { read, writeSync } from "node:fs";
 import type { ReaderMessage } from "./message.ts";
 import type { Opened } from "./nvml.ts";
 import { createReader } from "./reader.ts";
@@ -13,6 +13,7 @@ export interface LoopOptions {
   root: string;
 }
 
+const STDIN = 0;
 const STDOUT = 1;
 
 /** Resolves with the exit code. */
@@ -23,9 +24,7 @@ export async function runReader({ open, second, root }: LoopOptions): Promise<nu
     send({ kind: "beat", time: Date.now() });
     out.flush();
   };
-  // Its parent has ended, however it did.
-  for (const event of ["end", "close", "error"]) process.stdin.once(event, () => process.exit(0));
-  process.stdin.resume();
+  endWithInput();
 
   beat();
   const opened = await open();
@@ -77,6 +76,14 @@ export async function runReader({ open, second, root }: LoopOptions): Promise<nu
       );
     }
     wait();
+  });
+}
+
+/** Its parent has ended, however it did. A read that waits in a thread is 2 MB less than process.stdin. */
+function endWithInput(): void {
+  read(STDIN, new Uint8Array(1), 0, 1, null, (error, bytes) => {
+    if (error || bytes === 0) process.exit(0);
+    endWithInput();
   });
 }
 
