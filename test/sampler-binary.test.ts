@@ -133,14 +133,14 @@ describe.skipIf(noLinux)("the binary tells what a launched program used", () => 
   test("its control group goes with it, and launch stays where it was", async () => {
     const own = findCgroupFolder("self");
     const { id, stdout } = await launch(folder, ["cat", "/proc/self/cgroup", `/proc/self/status`]);
-    const isIn = stdout.includes(`/binnacle-${id}`);
+    const isIn = stdout.includes(`/binnacle-run-${id}`);
     const use = await useOf(collector, id);
     expect(use.attribution === "cgroup").toBe(isIn);
     if (!isIn)
       loudly("no control group of its own: ours is not to be divided (as root in a container it mostly is)");
     for (const parent of own === undefined ? [] : [own, dirname(own)])
       if (existsSync(parent))
-        expect(readdirSync(parent).filter((name) => name === `binnacle-${id}`)).toEqual([]);
+        expect(readdirSync(parent).filter((name) => name === `binnacle-run-${id}`)).toEqual([]);
   });
 
   test("a program that cannot be run leaves nothing behind", async () => {

@@ -69,7 +69,7 @@ function removeOrphans(parent: string): void {
       if (!name.startsWith(cgroupNameOf(""))) continue;
       const folder = join(parent, name);
       // The kernel refuses where a process is left.
-      if (Date.now() - statSync(folder).ctimeMs > ORPHAN_MS)
+      if (Date.now() - statSync(folder).mtimeMs > ORPHAN_MS)
         try {
           rmdirSync(folder);
         } catch {

@@ -51,4 +51,4 @@ export function findCgroupFolder(pid: number | "self"): string | undefined {
 }
 
 /** The control group that `launch` makes for a run's program, beside or inside its own. */
-export const cgroupNameOf = (run: string): string => `binnacle-${run}`;
+export const cgroupNameOf = (run: string): string => `binnacle-run-${run}`;
