@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { createTally, type Counted } from "../src/machine/tally.ts";
 import { parseIo, parseProcess, variableOf } from "../src/machine/process-tree.ts";
+import { jobFolderOf } from "../src/machine/run-cgroup.ts";
 import { createGpuUses, energyWithin } from "../src/machine/use.ts";
 import { visibleGpus, type GpuEnvironment } from "../src/machine/visible-gpus.ts";
 import { gpu } from "./helpers/device.ts";
@@ -243,6 +244,33 @@ describe("a tree's time", () => {
       ),
     ).toEqual(grown);
   });
+});
+
+describe("a control group made for one job", () => {
+  const hash = "0f".repeat(32);
+  test.each([
+    [`/sys/fs/cgroup/docker/${hash}`, `/sys/fs/cgroup/docker/${hash}`],
+    [`/c/system.slice/docker-${hash}.scope/init`, `/c/system.slice/docker-${hash}.scope`],
+    [`/c/machine.slice/libpod-${hash}.scope/container`, `/c/machine.slice/libpod-${hash}.scope`],
+    [
+      `/c/kubepods.slice/kubepods-pod1.slice/cri-containerd-${hash}.scope`,
+      `/c/kubepods.slice/kubepods-pod1.slice/cri-containerd-${hash}.scope`,
+    ],
+    [`/c/kubepods/burstable/pod1/${hash}`, `/c/kubepods/burstable/pod1/${hash}`],
+    [
+      "/c/system.slice/slurmstepd.scope/job_123/step_0/user/task_0",
+      "/c/system.slice/slurmstepd.scope/job_123",
+    ],
+    [
+      "/c/user.slice/user-1000.slice/user@1000.service/app.slice/run-u12.scope",
+      "/c/user.slice/user-1000.slice/user@1000.service/app.slice/run-u12.scope",
+    ],
+    ["/c/system.slice/run-r0123456789abcdef.service", "/c/system.slice/run-r0123456789abcdef.service"],
+    ["/c/user.slice/user-1000.slice/session-3.scope", undefined],
+    ["/c/user.slice/user-1000.slice/user@1000.service/app.slice/app-gnome-terminal.scope", undefined],
+    ["/c/system.slice/sshd.service", undefined],
+    ["/c", undefined],
+  ])("%s", (folder, job) => expect(jobFolderOf(folder)).toBe(job));
 });
 
 describe("/proc", () => {

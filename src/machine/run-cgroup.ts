@@ -16,6 +16,9 @@ export interface RunCgroup {
 const jobFolder =
   /^(.*\/(?:(?:docker-|libpod-|cri-containerd-|crio-)?[0-9a-f]{64}(?:\.scope)?|job_\d+|run-[\w-]+\.(?:scope|service)))(?:\/|$)/;
 
+/** The job's folder on the way to a process's; undefined where none is. */
+export const jobFolderOf = (folder: string): string | undefined => jobFolder.exec(folder)?.[1];
+
 /** Slurm's steps and tasks are folders inside the job's. */
 const MAX_DEPTH = 4;
 
@@ -32,7 +35,7 @@ export function findOwnCgroup(run: string, pid: number): RunCgroup | undefined {
 
 /** The job's or container's group that a process is in; undefined where none is its own. */
 export function findJobCgroup(pid: number): RunCgroup | undefined {
-  const folder = jobFolder.exec(findCgroupFolder(pid) ?? "")?.[1];
+  const folder = jobFolderOf(findCgroupFolder(pid) ?? "");
   return folder !== undefined && existsSync(join(folder, "cpu.stat")) ? open(folder) : undefined;
 }
 
