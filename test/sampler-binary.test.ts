@@ -12,6 +12,7 @@ import {
 } from "./helpers/binary.ts";
 import { uuidOf } from "./helpers/gpus.ts";
 import { collectorEnvironment, noCompiler, scenario } from "./helpers/nvml.ts";
+import { startPython } from "./helpers/python.ts";
 
 setDefaultTimeout(60_000);
 
@@ -108,6 +109,28 @@ describe.skipIf(noLinux)("the binary tells what a launched program used", () => 
       if (Date.now() > deadline) throw new Error(`no samples: ${JSON.stringify(series)}`);
       await Bun.sleep(200);
     }
+  });
+
+  test("of a script that was not launched, from when it came, with what it started", async () => {
+    const script = `
+import os, subprocess, sys, time
+${spin(0.5).split("\n").slice(0, 2).join("\n")}
+import binnacle
+run = binnacle.init(run_id="771100000000001")
+began = time.process_time()
+subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.5: pass"])
+while time.process_time() - began < 0.5: pass
+run.finish()
+`;
+    const python = startPython(script, {
+      env: { BINNACLE_URL: collector.url, BINNACLE_TOKEN: collector.token, BINNACLE_DATA: folder },
+    });
+    expect(await python.ended).toMatchObject({ code: 0 });
+    const use = await useOf(collector, "771100000000001");
+    expect(use.attribution).toBe("descendants");
+    // Half a second of each; not the half from before.
+    expect(use.cpu_seconds).toBeGreaterThan(0.95);
+    expect(use.cpu_seconds).toBeLessThan(1.45);
   });
 
   test("a program that is gone before anybody looks has its time all the same", async () => {
