@@ -263,7 +263,8 @@ describe("what is packed comes back", () => {
           plain({ times: rows.times, columns: present }),
         );
         const rolled = rollRows({ times: rows.times, columns: present }, 60);
-        expect(plain(decodeRolled(run(encodeRolled(rolled))))).toEqual(plain(rolled));
+        for (const isPlain of [false, true])
+          expect(plain(decodeRolled(run(encodeRolled(rolled, isPlain))))).toEqual(plain(rolled));
       }),
     );
   });

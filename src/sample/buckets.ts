@@ -132,24 +132,24 @@ function finishSeries({ subject, key, count, sum, min, max }: Series, used: numb
   const { name, part } = splitKey(key);
   const round = meanRounder(name);
   const mean: (number | null)[] = [];
-  const low: (number | null)[] = [];
-  const high: (number | null)[] = [];
   let isFlat = true;
   for (const bucket of used) {
     const n = count[bucket]!;
-    if (n === 0) {
-      mean.push(null);
-      low.push(null);
-      high.push(null);
-      continue;
-    }
     const least = min[bucket]!;
     const most = max[bucket]!;
-    mean.push(clampMean(least, round(sum[bucket]! / n), most));
-    low.push(least);
-    high.push(most);
-    isFlat &&= least === most;
+    if (n === 0) mean.push(null);
+    else if (least === most) mean.push(least);
+    else {
+      mean.push(clampMean(least, round(sum[bucket]! / n), most));
+      isFlat = false;
+    }
   }
   const head = { subject, reading: name, part, mean };
-  return isFlat ? head : { ...head, min: low, max: high };
+  return isFlat ? head : { ...head, min: pick(min, count, used), max: pick(max, count, used) };
+}
+
+function pick(column: Float64Array, count: Float64Array, used: number[]): (number | null)[] {
+  const values: (number | null)[] = [];
+  for (const bucket of used) values.push(count[bucket] === 0 ? null : column[bucket]!);
+  return values;
 }

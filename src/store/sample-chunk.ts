@@ -20,6 +20,8 @@ interface ChunkHead {
   counts: number[];
   /** Bytes of the times, of each of the counts, of each column. */
   sizes: number[];
+  /** Columns are float64 behind zstd, as they are in memory. */
+  plain: boolean;
 }
 
 /** Encodes in small steps: the event loop may do something else between them. */
@@ -42,8 +44,9 @@ export function* encodeRaw({ times, columns }: SampleRows): Encoding {
   return writer.finish();
 }
 
-export function* encodeRolled({ times, columns }: RolledRows): Encoding {
-  const writer = new ChunkWriter(times);
+/** `plain`: larger, and read without a step for each value; for rows so few that their size is no matter. */
+export function* encodeRolled({ times, columns }: RolledRows, plain: boolean): Encoding {
+  const writer = new ChunkWriter(times, plain);
   for (const [key, { count, min, mean, max }] of columns) {
     const present = (column: Float64Array) => column.filter((_, row) => count[row]! > 0);
     const isWhole = count.every((n) => n > 0);
@@ -60,8 +63,11 @@ class ChunkWriter {
   private readonly counts: Float64Array[] = [];
   private readonly bodies: Uint8Array[] = [];
 
-  constructor(times: Float64Array) {
+  private readonly plain: boolean;
+
+  constructor(times: Float64Array, plain = false) {
     this.times = encodeColumns([times]);
+    this.plain = plain;
   }
 
   put(key: ReadingKey, count: Float64Array, columns: Float64Array[]): void {
@@ -69,13 +75,16 @@ class ChunkWriter {
     if (index < 0) index = this.counts.push(count) - 1;
     this.keys.push(key);
     this.countOfKey.push(index);
-    this.bodies.push(encodeColumns(columns, { shared: columns.length > 1 }));
+    this.bodies.push(
+      this.plain ? encodePlain(columns) : encodeColumns(columns, { shared: columns.length > 1 }),
+    );
   }
 
   finish(): Uint8Array {
     const parts = [this.times, ...this.counts.map((count) => encodeColumns([count])), ...this.bodies];
     const sizes = parts.map(({ length }) => length);
-    const json = JSON.stringify({ keys: this.keys, counts: this.countOfKey, sizes } satisfies ChunkHead);
+    const { keys, countOfKey: counts, plain } = this;
+    const json = JSON.stringify({ keys, counts, sizes, plain } satisfies ChunkHead);
     const head = compress(new TextEncoder().encode(json));
     const writer = new ByteWriter(5 + head.length + sizes.reduce((sum, size) => sum + size, 0));
     writer.u8(VERSION);
@@ -84,6 +93,26 @@ class ChunkWriter {
     for (const part of parts) writer.put(part);
     return writer.bytes();
   }
+}
+
+function encodePlain(columns: Float64Array[]): Uint8Array {
+  const [{ byteLength }] = columns as [Float64Array];
+  const bytes = new Uint8Array(columns.length * byteLength);
+  columns.forEach(({ buffer, byteOffset }, i) =>
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), i * byteLength),
+  );
+  return compress(bytes);
+}
+
+function decodePlain(body: Uint8Array, count: number): Float64Array[] {
+  // A copy where it does not begin where a float64 may.
+  const bytes = decompress(body);
+  const { buffer, byteOffset } = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+  const length = bytes.length / 8 / count;
+  return Array.from(
+    { length: count },
+    (_, i) => new Float64Array(buffer, byteOffset + 8 * i * length, length),
+  );
 }
 
 function isSame(a: Float64Array, b: Float64Array): boolean {
@@ -122,7 +151,8 @@ export class SampleChunk {
   raw = (column: number): Float64Array => decodeColumns(this.body(column), 1)[0]!;
 
   rolled(column: number): { min: Float64Array; mean: Float64Array; max: Float64Array } {
-    const [min, mean, max] = decodeColumns(this.body(column), 3) as [
+    const body = this.body(column);
+    const [min, mean, max] = (this.head.plain ? decodePlain(body, 3) : decodeColumns(body, 3)) as [
       Float64Array,
       Float64Array,
       Float64Array,

@@ -2,11 +2,13 @@ import type { Connection } from "./open.ts";
 import { BLOCK_MS, type SampleBlock } from "./sample-block.ts";
 import type { SampleBlocks } from "./sample-blocks.ts";
 import { decodeRolled, encodeRaw, encodeRolled } from "./sample-chunk.ts";
-import { chunkStart, replaceRows, ROLLED_TIERS, rollRows } from "./sample-rollup.ts";
+import { chunkStart, replaceRows, ROLLED_TIERS, rollRows, type Tier } from "./sample-rollup.ts";
 import type { ChunkPlace, SampleTable } from "./sample-table.ts";
 
 /** How long one turn may hold the event loop. */
 const SLICE_MS = 6;
+/** What charts of weeks are drawn from. */
+const PLAIN_TIER: Tier = 600;
 /** A full disk is asked again so much later. */
 const RETRY_MS = 1000;
 
@@ -133,7 +135,7 @@ export function createSampleSealer(
       yield;
       const rolled = stored ? replaceRows(decodeRolled(stored), fresh, start, start + BLOCK_MS) : fresh;
       yield;
-      chunks.push({ place, times: rolled.times, data: yield* encodeRolled(rolled) });
+      chunks.push({ place, times: rolled.times, data: yield* encodeRolled(rolled, tier === PLAIN_TIER) });
     }
     return chunks;
   }
