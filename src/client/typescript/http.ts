@@ -4,7 +4,7 @@ import { isLoopback, type Connection } from "./connection.ts";
 export interface RequestOptions {
   method?: string;
   query?: Record<string, string | number | boolean | undefined>;
-  /** Sent as JSON; a string is JSON already. */
+  /** Sent as JSON; a string is JSON already, and bytes go as they are: `headers` say what they are. */
   body?: unknown;
   signal?: AbortSignal | undefined;
   headers?: Record<string, string>;
@@ -37,7 +37,7 @@ export async function request(
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...headers,
       },
-      ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body: isSendable(body) ? body : JSON.stringify(body) }),
       ...(signals.length > 0 ? { signal: AbortSignal.any(signals) } : {}),
       redirect: "error",
       ...(isLoopback(connection.url) ? direct : {}),
@@ -49,6 +49,9 @@ export async function request(
   if (!response.ok) throw await problemOf(connection.url, response);
   return response;
 }
+
+const isSendable = (body: unknown): body is string | Uint8Array<ArrayBuffer> =>
+  typeof body === "string" || body instanceof Uint8Array;
 
 /** One request whose answer is JSON. */
 export async function requestJson<T>(
@@ -145,16 +148,21 @@ async function problemOf(url: string, response: Response): Promise<CollectorErro
     // Not a collector's answer: the status is all there is.
   }
   const { type, title, status, detail, hint, ...details } = problem;
+  const wait = Number(response.headers.get("retry-after") ?? NaN);
+  const retryAfter = Number.isFinite(wait) && wait >= 0 ? { retryAfter: wait } : {};
   const named = typeof type === "string" ? type.replace("urn:binnacle:", "") : "";
   if (!codes.has(named))
     return new CollectorError(
       codeByForeignStatus[response.status] ?? "unreachable",
       `What answers at ${url} is no collector (HTTP ${response.status}).`,
-      { hint: "Name the collector with --url or $BINNACLE_URL.", details: { status: response.status } },
+      {
+        hint: "Name the collector with --url or $BINNACLE_URL.",
+        details: { status: response.status, ...retryAfter },
+      },
     );
   return new CollectorError(named as ErrorCode, String(detail ?? title ?? named), {
     ...(named === "unauthorized" ? { hint: TOKEN_HINT } : typeof hint === "string" ? { hint } : {}),
-    details: { ...details, status },
+    details: { ...details, status, ...retryAfter },
   });
 }
 

@@ -1,0 +1,83 @@
+import { LogArtifact, type LoggedArtifact } from "../../artifact/schema.ts";
+import { CollectorError } from "../../error.ts";
+import type { Connection } from "./connection.ts";
+import { requestJson } from "./http.ts";
+import { createRetry } from "./retry.ts";
+import { uploadFiles, type UploadProgress } from "./upload.ts";
+import { findFiles, type FoundFile } from "./walk.ts";
+
+/** What is said about the files. */
+export type ArtifactHead = Pick<LogArtifact, "kind" | "name" | "type"> &
+  Partial<Pick<LogArtifact, "description" | "metadata" | "aliases" | "origin">>;
+
+export interface PutOptions {
+  /** Asked before every request. */
+  connection: () => Pick<Connection, "url" | "token">;
+  /** The run that made them; without it none did. */
+  run?: string | undefined;
+  /** Given up when nothing has come through for so long (default one minute). */
+  patienceMs?: number;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: UploadProgress) => void) | undefined;
+  /** The collector takes nothing for the moment (with why), or does again. */
+  onWaiting?: ((error: CollectorError | undefined) => void) | undefined;
+}
+
+export interface Put {
+  logged: LoggedArtifact;
+  /** Bytes of files that had to be sent. */
+  sent: number;
+}
+
+const PATIENCE_MS = 60_000;
+/** A list of a hundred thousand files takes a while to be written. */
+const LOG_TIMEOUT_MS = 120_000;
+
+/** Uploads what these paths mean and logs it as one version. */
+export async function putPaths(
+  head: ArtifactHead,
+  paths: readonly string[],
+  options: PutOptions,
+): Promise<Put> {
+  const checked = checkHead(head);
+  return putFiles(checked, await findFiles(paths), options);
+}
+
+/** Uploads files and logs them as one version. */
+export async function putFiles(
+  head: ArtifactHead,
+  found: readonly FoundFile[],
+  { connection, run, patienceMs = PATIENCE_MS, signal, onProgress, onWaiting }: PutOptions,
+): Promise<Put> {
+  const checked = checkHead(head);
+  const retry = createRetry({ patienceMs, signal, onWaiting });
+  const path = run === undefined ? "/api/v1/artifacts" : `/api/v1/runs/${encodeURIComponent(run)}/artifacts`;
+  let sent = 0;
+  for (let isAgain = false; ; isAgain = true) {
+    const uploaded = await uploadFiles(found, { connection, retry, signal, onProgress });
+    sent += uploaded.sent;
+    try {
+      const body = { ...checked, files: uploaded.files };
+      const logged = await retry(() =>
+        requestJson<LoggedArtifact>(connection(), path, { body, signal, timeout: LOG_TIMEOUT_MS }),
+      );
+      return { logged, sent };
+    } catch (error) {
+      // What nothing refers to is kept for a day, and an upload may have taken longer.
+      if (isAgain || !isMissingBytes(error)) throw error;
+    }
+  }
+}
+
+const isMissingBytes = (error: unknown) =>
+  error instanceof CollectorError && error.code === "conflict" && Array.isArray(error.details?.["missing"]);
+
+const Head = LogArtifact.omit({ files: true });
+
+/** Before gigabytes are read and sent: what the collector would refuse at last. */
+function checkHead(head: ArtifactHead): Omit<LogArtifact, "files"> {
+  const parsed = Head.safeParse(head);
+  if (parsed.success) return parsed.data;
+  const { path, message } = parsed.error.issues[0]!;
+  throw new CollectorError("invalid", `The ${String(path[0] ?? "call")} can't be used: ${message}.`);
+}
