@@ -12,6 +12,7 @@ setDefaultTimeout(60_000);
 
 const MIN = 60_000;
 const NODE = "00112233445566aa";
+const ENDING = "00112233445566dd";
 
 let dashboard: Dashboard;
 let now = 0;
@@ -217,11 +218,11 @@ when("a gap is drawn, and says why: under the crosshair, and in a list", async (
   const at = (minutes: number) => over.x + over.width * ((60 - minutes) / 60);
   await page.mouse.move(at(38), over.y + 80);
   await page.waitForSelector(
-    '[data-chart="gpu.power"] .reading:has-text("Recording ended with the collector")',
+    '[data-chart="gpu.power"] .chart-note:has-text("Recording ended with the collector")',
   );
   expect(await legend(page, "gpu.power")).toEqual(["GPU 0—", "GPU 1—", "GPU 2—", "GPU 3—"]);
   await page.mouse.move(at(6), over.y + 80);
-  await page.waitForSelector('[data-chart="gpu.power"] .reading:has-text("GPU 3 is lost: Xid 79")');
+  await page.waitForSelector('[data-chart="gpu.power"] .chart-note:has-text("GPU 3 is lost: Xid 79")');
   expect((await legend(page, "gpu.power")).at(-1)).toBe("GPU 3—");
   await page.mouse.move(5, 5);
   // Its last value is history, and not shown as the present.
@@ -368,6 +369,50 @@ when("charts grow live, without asking; a hidden tab closes its stream and catch
   const again = page.waitForRequest((request) => request.url().includes("/samples?"));
   await setHidden(false);
   await again;
+  await page.context().close();
+});
+
+when("a run that ends stands still: its charts end where it did, and its stream is closed", async () => {
+  const { collector } = dashboard.server;
+  const from = now - 5 * MIN;
+  const { id } = await dashboard.api("/runs", { body: { name: "ending", project: "llm", started: from } });
+  const known = facts({ gpus: [] });
+  const device = await seedTraining(collector, {
+    device: ENDING,
+    facts: known,
+    from,
+    to: now,
+    run: id,
+    live: true,
+  });
+  const page = await dashboard.open(path(id));
+  await drawn(page, "run.cpu");
+  await page.waitForSelector('#live[data-state="live"]');
+  const put = (threads: number) =>
+    collector.latest.put(device, [
+      { subject: `run/${id}`, time: Date.now(), values: { "run.threads": threads } },
+    ]);
+  put(11);
+  await page.waitForFunction(
+    () => document.querySelector('[data-chart="run.threads"] .legend li')?.textContent === "Threads11",
+  );
+  await recordUse(collector, device, {
+    run: id,
+    from,
+    to: now,
+    attribution: "cgroup",
+    cpuSeconds: 61,
+    gpus: {},
+    note: null,
+  });
+  await dashboard.api(`/runs/${id}/finish`, { body: {} });
+  await page.waitForSelector(".device-facts dd:has-text('1 min 01 s')");
+  await page.waitForFunction(
+    () => document.querySelector('[data-chart="run.threads"] .legend li')?.textContent === "Threads212",
+  );
+  put(12);
+  await page.waitForTimeout(1500);
+  expect(await legend(page, "run.threads")).toEqual(["Threads212"]);
   await page.context().close();
 });
 

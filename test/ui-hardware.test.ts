@@ -448,6 +448,13 @@ describe("a gap says why", () => {
     expect(reasonOf(cpu.lines[0]!, hole, known, [])).toBe("No process of the run was seen.");
   });
 
+  test("a run's memory on a GPU goes with the GPU", () => {
+    const memory = chart("run.gpu.memory", series("run/7", "run.gpu.memory@GPU-0"));
+    const events = [event(99, "gpu.lost", "GPU-0")];
+    const known = { events, gpus, firstSeen: 0 };
+    expect(reasonOf(memory.lines[0]!, hole, known, statesOf(events))).toBe("gpu.lost of GPU-0");
+  });
+
   test("lines that break together for one reason are one gap", () => {
     const both = chart("gpu.power", [...series("GPU-0", "gpu.power"), ...series("GPU-1", "gpu.power")]);
     const [first, second] = both.lines.map(({ key }) => key) as [string, string];

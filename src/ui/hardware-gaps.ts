@@ -130,14 +130,17 @@ export interface GapFacts {
 const NEAR_MS = 15_000;
 
 export function reasonOf(line: Line, hole: Hole, facts: GapFacts, all: readonly State[]): string {
-  const isGpu = facts.gpus.some(({ uuid }) => uuid === line.subject);
+  // A run's memory on a GPU goes with the GPU.
+  const gpu = facts.gpus.find(({ uuid }) => uuid === line.subject || uuid === line.part);
   const touching = all.filter(
     (state) =>
       causes.includes(state.of) &&
       state.from <= hole.to &&
       state.to >= hole.from - NEAR_MS &&
       (state.subject === line.subject ||
-        (state.subject === MACHINE && (state.of === "sampling" || (state.of === "status" && isGpu)))) &&
+        state.subject === gpu?.uuid ||
+        (state.subject === MACHINE &&
+          (state.of === "sampling" || (state.of === "status" && gpu !== undefined)))) &&
       (state.reading === undefined || state.reading === line.reading),
   );
   const overlap = (state: State) => Math.min(state.to, hole.to) - Math.max(state.from, hole.from);
@@ -152,7 +155,6 @@ export function reasonOf(line: Line, hole: Hole, facts: GapFacts, all: readonly 
       timeOf(event) <= hole.to + NEAR_MS,
   );
   if (jump) return jump.text;
-  const gpu = facts.gpus.find(({ uuid }) => uuid === line.subject);
   const now = gpu?.states[line.reading];
   if (now && now.state !== "ok") return now.reason;
   if (hole.from < facts.firstSeen) return "Nothing was recorded of this machine before.";

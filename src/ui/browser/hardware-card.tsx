@@ -81,13 +81,8 @@ function Card({ chart, subjects, source, window, facts, onZoom, onReset }: CardP
     <figure class={`card chart-card${wide ? " wide" : ""}${table ? " tabled" : ""}`} data-chart={chart.id}>
       <figcaption>
         <h3 title={chart.title}>{chart.title}</h3>
-        <span class="reading num" aria-hidden="true" title={reading?.note ?? ""}>
-          {reading && (
-            <>
-              <span class="faint">{clock(reading.at, window())}</span>{" "}
-              {reading.note !== "" && <strong>{reading.note}</strong>}
-            </>
-          )}
+        <span class="reading num faint" aria-hidden="true">
+          {reading && clock(reading.at, window())}
         </span>
         <button
           class="icon-button quiet"
@@ -109,6 +104,9 @@ function Card({ chart, subjects, source, window, facts, onZoom, onReset }: CardP
         </button>
       </figcaption>
       <div class="plot" ref={host} role="img" aria-label={describe(chart, state)} />
+      <p class="chart-note" aria-hidden="true" title={reading?.note}>
+        {reading?.note}
+      </p>
       <ul class="legend num" data-section={chart.section} aria-label={`Lines of ${chart.title}`}>
         {(chart.shape === "spans" ? [] : chart.lines).map((line) => (
           <li key={line.key} data-color={line.color} data-dashed={line.dashed ? "true" : undefined}>
@@ -225,8 +223,9 @@ const GapList = ({ chart, gaps }: { chart: HardwareChart; gaps: Gap[] }) => (
   <>
     <h4>Gaps</h4>
     <ul class="gaps">
-      {gaps.map(({ from, to, lines, reason }) => (
-        <li key={`${from} ${lines[0]}`}>
+      {gaps.map(({ from, to, lines, reason }, i) => (
+        // Their edges move with the width of a bucket: by place a gap stays the same row.
+        <li key={i}>
           <span class="num">
             {formatTime(from)}, {formatDuration(to - from)}
           </span>

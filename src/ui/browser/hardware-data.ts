@@ -143,11 +143,14 @@ export class HardwareData {
   }
 
   setPlaces(places: Place[], devices: Device[]): void {
-    const hadNone = this.place === undefined;
-    const before = JSON.stringify(this.subjectsNow());
+    const before = this.place;
+    const subjects = JSON.stringify(this.subjectsNow());
     this.update({ places, devices });
-    if (hadNone || JSON.stringify(this.subjectsNow()) !== before) void this.load(hadNone);
+    const isOver = before?.life.to === null && this.place?.life.to !== null;
+    if (!before || isOver || JSON.stringify(this.subjectsNow()) !== subjects) void this.load(!before);
     else this.listen();
+    // The end of the window stands still from now on.
+    if (isOver) for (const chart of shownCharts) chart.refresh();
   }
 
   /** Which charts there are, and what happened. `anew`: of another device. */
