@@ -99,6 +99,7 @@ export function createSampler({
   const glances = new Set<ReturnType<typeof setTimeout>>();
   /** Ends of runs and their beginnings, one after another. */
   let turn: Promise<unknown> = Promise.resolve();
+  let explained: Promise<unknown> = turn;
 
   /** A timer of a fixed interval drifts, and one that is late is called in a row. */
   function schedule(): void {
@@ -283,14 +284,17 @@ export function createSampler({
     saveUses();
   }
 
-  async function begin(): Promise<void> {
-    register();
-    await explainGap();
-    events.push(began(now(), "The collector was started."));
-    tellEvents();
+  /** Runs that are live already. */
+  async function restore(): Promise<void> {
     const byRun = Map.groupBy(await listLiveWriters(collector), ({ run }) => run);
     for (const [run, writers] of byRun) await takeWriters(run, writers, writers[0]!.started, true);
     await closeUses(collector, device, (run) => runs.isAttached(run));
+  }
+
+  async function explainStart(time: number): Promise<void> {
+    await explainGap();
+    events.push(began(time, "The collector was started."));
+    tellEvents();
   }
 
   /** A collector that was killed could not say so: what is missing since its last sample has a reason all the same. */
@@ -342,7 +346,9 @@ export function createSampler({
     start() {
       isStarted = true;
       reading = machine.read();
-      turn = turn.then(begin).catch(onError);
+      register();
+      turn = turn.then(restore).catch(onError);
+      explained = explainStart(now()).catch(onError);
       schedule();
     },
     async close() {
@@ -354,11 +360,15 @@ export function createSampler({
       tables.close();
       if (!isStarted) return;
       const time = now();
-      publish(runs.look(time));
-      saveUses();
+      try {
+        publish(runs.look(time));
+        saveUses();
+      } catch (error) {
+        onError(error);
+      }
       events.push(ended(time, "The collector was stopped."));
       const last = (async () => {
-        await turn;
+        await Promise.all([turn, explained]);
         while (isFlushing || isTelling) await new Promise((resolve) => setTimeout(resolve, 5));
         await flush();
         tellEvents();
