@@ -240,66 +240,89 @@ async function measureExporter(
   }
 }
 
-/** What makes a collector that records no hardware. */
-const WITHOUT = ["--no-hardware"];
-const STEPS = 300;
+/** ms that a collector records, and then stands still for. */
+const SPELL_MS = 3000;
+/** ms after a change that count for neither. */
+const SETTLE_MS = 500;
 
-/** The example's training step beside a collector that records the hardware, and beside one that does not: in pairs. */
+/**
+ * The example's training step while a collector beside it records this machine and eight GPUs, and while that one stands still:
+ * in turns of seconds within one training, so that what else the machine does falls on both. Another collector, which records no
+ * hardware, takes what is logged all the while.
+ */
 export async function trainingStep({ repetitions }: Options): Promise<Figures> {
+  const pairs = Math.max(10, 6 * repetitions);
   const gpus = playGpus();
-  const wall: number[] = [];
-  const processor: number[] = [];
-  const without: number[] = [];
-  try {
-    for (let pair = 0; pair < Math.max(10, 2 * repetitions); pair++) {
-      const on = async () => trainBeside([], gpus.env);
-      const off = async () => trainBeside(WITHOUT, gpus.env);
-      // In turns, so that what drifts falls on both.
-      const [first, second] = pair % 2 === 0 ? [on, off] : [off, on];
-      const results = [await first(), await second()];
-      const [a, b] = pair % 2 === 0 ? results : results.toReversed();
-      wall.push(100 * (a!["wall"]! / b!["wall"]! - 1));
-      processor.push(100 * (a!["processor"]! / b!["processor"]! - 1));
-      without.push(b!["wall"]!);
-    }
-  } finally {
-    gpus.end();
-  }
-  const interval = confidence(wall);
-  return {
-    step: median(without),
-    slower: median(wall),
-    lower: interval.lower,
-    upper: interval.upper,
-    processor: median(processor),
-    pairs: wall.length,
-  };
-}
-
-async function trainBeside(args: string[], env: Record<string, string>): Promise<Figures> {
-  const server = await startServer(undefined, { args, env });
+  const ingests = await startServer(undefined, { args: ["--no-hardware"] });
+  const records = await startServer(undefined, { env: gpus.env });
   const data = mkdtempSync(join(tmpdir(), "bench-train-"));
+  await sleep(5000);
+  const recorders = [records.pid, ...descendants(records.pid)];
+  const signal = (name: "SIGSTOP" | "SIGCONT") => recorders.forEach((pid) => process.kill(pid, name));
   try {
+    const training = train((2 * pairs * SPELL_MS) / 1000 + 3, ingests, data);
     await sleep(2000);
-    const child = spawn("python3", [join(import.meta.dirname, "train_step.py"), String(STEPS)], {
-      stdio: ["ignore", "pipe", "ignore"],
-      env: {
-        ...process.env,
-        PYTHONPATH: client,
-        BINNACLE_URL: `http://127.0.0.1:${server.port}`,
-        BINNACLE_TOKEN: server.token,
-        BINNACLE_DATA: data,
-      },
+    const spells: { from: number; to: number; on: boolean }[] = [];
+    for (let spell = 0; spell < 2 * pairs; spell++) {
+      // On, off, off, on: a drift falls on both alike.
+      const on = spell % 4 === 0 || spell % 4 === 3;
+      signal(on ? "SIGCONT" : "SIGSTOP");
+      const from = Date.now() + SETTLE_MS;
+      await sleep(SPELL_MS);
+      spells.push({ from, to: Date.now(), on });
+    }
+    signal("SIGCONT");
+    const steps = await training;
+    const lengths = spells.map(({ from, to, on }) => {
+      const within = steps.filter(([end]) => end * 1000 > from && end * 1000 < to);
+      if (within.length < 10) throw new Error(`${within.length} steps in ${to - from} ms`);
+      return {
+        on,
+        wall: median(within.map(([, wall]) => wall)),
+        processor: median(within.map(([, , processor]) => processor)),
+      };
     });
-    let output = "";
-    child.stdout.on("data", (chunk) => (output += chunk));
-    const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
-    if (code !== 0) throw new Error(`train_step.py ended with ${code}`);
-    return JSON.parse(output) as Figures;
+    const wall: number[] = [];
+    const processor: number[] = [];
+    for (let at = 0; at < lengths.length; at += 2) {
+      const [on, off] = lengths[at]!.on ? [lengths[at]!, lengths[at + 1]!] : [lengths[at + 1]!, lengths[at]!];
+      wall.push(100 * (on.wall / off.wall - 1));
+      processor.push(100 * (on.processor / off.processor - 1));
+    }
+    return {
+      step: median(lengths.filter(({ on }) => !on).map(({ wall }) => wall)),
+      slower: median(wall),
+      ...confidence(wall),
+      processor: median(processor),
+      pairs,
+    };
   } finally {
-    await server.stop();
+    signal("SIGCONT");
+    await records.stop();
+    await ingests.stop();
+    gpus.end();
     rmSync(data, { recursive: true, force: true });
   }
+}
+
+type Step = [end: number, wall: number, processor: number];
+
+async function train(seconds: number, server: Server, data: string): Promise<Step[]> {
+  const child = spawn("python3", [join(import.meta.dirname, "train_step.py"), String(seconds)], {
+    stdio: ["ignore", "pipe", "ignore"],
+    env: {
+      ...process.env,
+      PYTHONPATH: client,
+      BINNACLE_URL: `http://127.0.0.1:${server.port}`,
+      BINNACLE_TOKEN: server.token,
+      BINNACLE_DATA: data,
+    },
+  });
+  let output = "";
+  child.stdout.on("data", (chunk) => (output += chunk));
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  if (code !== 0) throw new Error(`train_step.py ended with ${code}`);
+  return (JSON.parse(output) as { steps: Step[] }).steps;
 }
 
 /** 95 % of the medians that drawing as many differences again, with replacement, would have given. */
