@@ -143,7 +143,8 @@ run.finish()
   test.skipIf(noCompiler)("its GPU, by CUDA_VISIBLE_DEVICES, and the energy of its time", async () => {
     const { id } = await launch(folder, ["sleep", "3"], { CUDA_VISIBLE_DEVICES: "1" });
     // Until a look at the counter after its end.
-    const use = await useOf(collector, id, ({ gpus: [gpu] }) => gpu !== undefined && gpu.energy! > 700);
+    const isMetered = ({ gpus: [gpu] }: Use) => gpu !== undefined && gpu.energy! / gpu.hours / 3600 > 245;
+    const use = await useOf(collector, id, isMetered);
     const [gpu] = use.gpus;
     expect(use.gpus).toHaveLength(1);
     expect(gpu).toMatchObject({ uuid: uuidOf(1), by: "visible", shared: false });
