@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { createReadStream, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { CollectorError } from "../error.ts";
@@ -64,7 +64,6 @@ export function createBlobs(
   { now, onWorkerLost }: BlobsOptions,
 ): Blobs {
   const folder = join(dataDir, "blobs");
-  mkdirSync(join(folder, "incoming"), { recursive: true, mode: 0o700 });
   const worker = createBlobWorker(onWorkerLost);
   const incoming = new Map<string, Incoming>();
 
@@ -275,6 +274,7 @@ export function createBlobs(
 
   function giveUpIncoming(): void {
     const dir = join(folder, "incoming");
+    if (!existsSync(dir)) return;
     for (const name of readdirSync(dir)) {
       if (incoming.has(name)) continue;
       const found = statSync(join(dir, name), { throwIfNoEntry: false });
