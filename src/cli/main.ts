@@ -24,6 +24,8 @@ export const commands: Record<string, Listed> = {
   "run stop": { summary: "stop a run", load: () => import("./run-stop.ts") },
   "run delete": { summary: "delete runs that have ended", load: () => import("./run-delete.ts") },
   metrics: { summary: "list a run's metrics, or print one", load: () => import("./metrics.ts") },
+  ...fileCommands("model"),
+  ...fileCommands("artifact"),
   "device list": { summary: "list machines and GPUs", load: () => import("./device-list.ts") },
   "device top": { summary: "watch a machine, its GPUs and runs", load: () => import("./device-top.ts") },
   sync: { summary: "send what clients kept while no collector answered", load: () => import("./sync.ts") },
@@ -32,6 +34,22 @@ export const commands: Record<string, Listed> = {
   healthcheck: { summary: "ask the collector whether it is well", load: () => import("./healthcheck.ts") },
   version: { summary: "print the version", load: () => import("./version.ts") },
 };
+
+/** The same commands for both words: a model is an artifact in a list of its own. */
+function fileCommands(kind: "model" | "artifact"): Record<string, Listed> {
+  const load = (module: Promise<{ ofKind: (kind: "model" | "artifact") => AnyCommand }>) =>
+    module.then(({ ofKind }) => ({ command: ofKind(kind) }));
+  return {
+    [`${kind} list`]: { summary: `list ${kind}s`, load: () => load(import("./artifact-list.ts")) },
+    [`${kind} put`]: {
+      summary: "keep files as a new version",
+      load: () => load(import("./artifact-put.ts")),
+    },
+    [`${kind} get`]: { summary: "write a version's files", load: () => load(import("./artifact-get.ts")) },
+    [`${kind} alias`]: { summary: "name a version", load: () => load(import("./artifact-alias.ts")) },
+    [`${kind} rm`]: { summary: "delete a version", load: () => load(import("./artifact-rm.ts")) },
+  };
+}
 
 /** Started by other commands; nobody types them, and no listing has them. */
 const internal: Record<string, Listed> = {

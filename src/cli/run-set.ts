@@ -4,6 +4,7 @@ import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts"
 import { connect, findRun, runPath } from "./connect.ts";
 import { UsageError } from "./error.ts";
 import { print, printJson } from "./output.ts";
+import { keyAndValue } from "./values.ts";
 
 export const command = defineCommand({
   name: "run set",
@@ -37,7 +38,8 @@ export const command = defineCommand({
     const change: SetRun = {};
     if (values.name !== undefined) change.name = values.name;
     if (values.project !== undefined) change.project = values.project;
-    if (values.config.length > 0) change.config = Object.fromEntries(values.config.map(setting));
+    if (values.config.length > 0)
+      change.config = Object.fromEntries(values.config.map((text) => keyAndValue(text, "--config")));
     if (values.tag.length > 0 || values.untag.length > 0)
       change.tags = [...new Set([...run.tags, ...values.tag])].filter((tag) => !values.untag.includes(tag));
     if (values.notes !== undefined) change.notes = values.notes === "" ? null : values.notes;
@@ -52,22 +54,3 @@ export const command = defineCommand({
     return 0;
   },
 });
-
-function setting(text: string): [string, NonNullable<SetRun["config"]>[string]] {
-  const at = text.indexOf("=");
-  if (at <= 0) throw new UsageError(`--config wants KEY=VALUE, not '${text}'.`, "run set");
-  const [key, value] = [text.slice(0, at), text.slice(at + 1)];
-  if (value === "") return [key, null];
-  try {
-    return [key, JSON.parse(value, keepDigits) as NonNullable<SetRun["config"]>[string]];
-  } catch {
-    return [key, value];
-  }
-}
-
-/** An id of 19 digits would come back with other digits, also from inside a list. */
-function keepDigits(_key: string, value: unknown, context?: { source?: string }): unknown {
-  const isRounded = typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER;
-  const source = context?.source ?? "";
-  return isRounded && /^-?\d+$/.test(source) ? source : value;
-}

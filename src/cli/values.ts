@@ -1,3 +1,4 @@
+import type { SetRun } from "../run/schema.ts";
 import { UsageError } from "./error.ts";
 
 /** A flag that wants a whole number. */
@@ -25,3 +26,26 @@ export function pointInTime(text: string | undefined, flag: string, now = Date.n
     throw new UsageError(`${flag} wants a time such as 10m, 2h or 2026-01-31T12:00:00Z, not '${text}'.`);
   return time;
 }
+
+type Json = NonNullable<SetRun["config"]>[string];
+
+/** A flag that wants KEY=VALUE: JSON, else text; nothing behind the sign is null. */
+export function keyAndValue(text: string, flag: string): [key: string, value: Json] {
+  const at = text.indexOf("=");
+  if (at <= 0) throw new UsageError(`${flag} wants KEY=VALUE, not '${text}'.`);
+  const [key, value] = [text.slice(0, at), text.slice(at + 1)];
+  if (value === "") return [key, null];
+  try {
+    return [key, parseJson(value) as Json];
+  } catch {
+    return [key, value];
+  }
+}
+
+/** An id of 19 digits would come back with other digits, also from inside a list. */
+export const parseJson = (text: string): unknown =>
+  JSON.parse(text, (_key, value: unknown, ...context: unknown[]) => {
+    const { source = "" } = (context[0] ?? {}) as { source?: string };
+    const isRounded = typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER;
+    return isRounded && /^-?\d+$/.test(source) ? source : value;
+  });

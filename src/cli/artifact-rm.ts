@@ -1,0 +1,61 @@
+import type { ArtifactKind } from "../artifact/schema.ts";
+import { findVersion, versionPath } from "../client/typescript/artifacts.ts";
+import { request } from "../client/typescript/http.ts";
+import { CollectorError } from "../error.ts";
+import { findNamed, requireName } from "./artifact-name.ts";
+import { oneLine } from "./cells.ts";
+import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connect } from "./connect.ts";
+import { printJson, printText } from "./output.ts";
+
+export const ofKind = (kind: ArtifactKind) =>
+  defineCommand({
+    name: `${kind} rm`,
+    usage: "NAME[:VERSION]",
+    maxPositionals: 1,
+    summary: `Delete a version of ${kind === "model" ? "a model" : "an artifact"}, or all of them.`,
+    description:
+      "Without a version the whole name goes, which --force confirms. Bytes that nothing else refers to follow within a\n" +
+      "day. A version's number is not given to another one.",
+    flags: {
+      force: { type: "boolean", short: "f", help: "also a version that has an alias, or all versions" },
+      ...jsonFlag,
+      ...connectionFlags,
+    },
+    examples: [
+      [`${kind} rm digits:v3`, "delete version 3"],
+      [`${kind} rm digits --force`, "delete digits with all its versions"],
+    ],
+    async run({ values, positionals }) {
+      const connection = connect(values);
+      const { artifact, version } = await findNamed(
+        connection,
+        kind,
+        requireName(positionals[0], `${kind} rm`),
+      );
+      const { id, name, versions, latest } = artifact;
+      if (version !== undefined) {
+        const found = await findVersion(connection, artifact, version);
+        await request(connection, versionPath(found), {
+          method: "DELETE",
+          query: { force: values.force || undefined },
+        });
+        if (values.json) await printJson({ kind, name, version: found.version });
+        else await printText(`${kind} ${oneLine(name)}:${found.version} is deleted.\n`);
+        return 0;
+      }
+      if (!values.force)
+        throw new CollectorError(
+          "conflict",
+          `${name} has ${versions === 1 ? `one version, ${latest.version}` : `${versions} versions`}.`,
+          { hint: `Delete all of it with --force, or one version: ${name}:${latest.version}.` },
+        );
+      await request(connection, `/api/v1/artifacts/${id}`, { method: "DELETE" });
+      if (values.json) await printJson({ kind, name, version: null });
+      else
+        await printText(
+          `${kind} ${oneLine(name)} is deleted with ${versions === 1 ? "its version" : `its ${versions} versions`}.\n`,
+        );
+      return 0;
+    },
+  });

@@ -1,0 +1,100 @@
+import type {
+  Artifact,
+  ArtifactFile,
+  ArtifactKind,
+  ArtifactPage,
+  ArtifactVersion,
+  FilePage,
+  VersionPage,
+} from "../../artifact/schema.ts";
+import { CollectorError } from "../../error.ts";
+import type { Connection } from "./connection.ts";
+import { requestJson } from "./http.ts";
+
+type At = Pick<Connection, "url" | "token">;
+
+const path = (id: number, rest = "") => `/api/v1/artifacts/${id}${rest}`;
+
+/** Where a version's own requests go. */
+export const versionPath = ({ id, version }: Pick<ArtifactVersion, "id" | "version">, rest = "") =>
+  path(id, `/versions/${encodeURIComponent(version)}${rest}`);
+
+/** Models or artifacts, page by page, the last updated first. */
+export async function* listArtifacts(
+  connection: At,
+  query: { kind?: ArtifactKind; name?: string; search?: string | undefined },
+  timeout?: number,
+): AsyncGenerator<Artifact> {
+  let after: number | undefined;
+  do {
+    const page: ArtifactPage = await requestJson(connection, "/api/v1/artifacts", {
+      query: { ...query, limit: 200, after },
+      ...(timeout !== undefined && { timeout }),
+    });
+    yield* page.artifacts;
+    after = page.next ?? undefined;
+  } while (after !== undefined);
+}
+
+/** The one of this name; undefined where there is none. */
+export async function findArtifact(
+  connection: At,
+  kind: ArtifactKind,
+  name: string,
+  timeout?: number,
+): Promise<Artifact | undefined> {
+  const { value } = await listArtifacts(connection, { kind, name }, timeout).next();
+  return value as Artifact | undefined;
+}
+
+/** Versions of a name, the newest first. */
+export async function* listVersions(connection: At, id: number): AsyncGenerator<ArtifactVersion> {
+  let after: string | undefined;
+  do {
+    const page: VersionPage = await requestJson(connection, path(id, "/versions"), {
+      query: { limit: 200, after },
+    });
+    yield* page.versions;
+    after = page.next ?? undefined;
+  } while (after !== undefined);
+}
+
+/** The version behind v3, an alias, or latest. */
+export async function findVersion(
+  connection: At,
+  { id, kind, name }: Pick<Artifact, "id" | "kind" | "name">,
+  word: string,
+): Promise<ArtifactVersion> {
+  try {
+    // An alias may hold letters that no path of the collector's may.
+    if (/^(v\d{1,9}|latest)$/.test(word))
+      return await requestJson(connection, versionPath({ id, version: word }));
+    const page: VersionPage = await requestJson(connection, path(id, "/versions"), {
+      query: { alias: word },
+    });
+    return page.versions[0]!;
+  } catch (error) {
+    if (!(error instanceof CollectorError) || error.code !== "not-found") throw error;
+    throw new CollectorError("not-found", `The ${kind} ${name} has no version ${word}.`, {
+      hint: "Versions are v1, v2, …, an alias, or latest.",
+      cause: error,
+    });
+  }
+}
+
+/** Its files, by path. */
+export async function* listFiles(
+  connection: At,
+  version: Pick<ArtifactVersion, "id" | "version">,
+  signal?: AbortSignal,
+): AsyncGenerator<ArtifactFile> {
+  let after: string | undefined;
+  do {
+    const page: FilePage = await requestJson(connection, versionPath(version, "/files"), {
+      query: { limit: 10_000, after },
+      signal,
+    });
+    yield* page.files;
+    after = page.next ?? undefined;
+  } while (after !== undefined);
+}
