@@ -77,7 +77,9 @@ async function build(name: string, outfile: string): Promise<void> {
   const host = name === hostTarget();
   try {
     const result = await Bun.build({
-      entrypoints: [join(root, "src/cli/main.ts"), join(root, "src/store/seal-worker.ts")],
+      entrypoints: ["cli/main.ts", "store/seal-worker.ts", "blob/blob-worker.ts"].map((path) =>
+        join(root, "src", path),
+      ),
       // Flat, so that "./seal-worker.ts" is found beside the program that src/store/seal.ts has become part of.
       naming: "[name].[ext]",
       compile: {
