@@ -12,7 +12,7 @@ import {
 } from "../src/ui/device-view.ts";
 import { describeGpus } from "../src/ui/components/device-facts.tsx";
 import { chartsOf, withLost, withoutEmpty, type SeriesName } from "../src/ui/hardware-charts.ts";
-import { gpuLabel, gpusOf, shownGpus } from "../src/ui/hardware-gpus.ts";
+import { gpuLabel, gpusOf, shownGpus, unreadOf } from "../src/ui/hardware-gpus.ts";
 import {
   eventWord,
   gapsOf,
@@ -208,10 +208,31 @@ describe("which charts there are", () => {
     expect(shownGpus({ gpus: ["GPU-9", "GPU-x", "GPU-0"] }, all, use)).toEqual(["GPU-0", "GPU-9"]);
   });
 
-  test("MIG instances are named by profile", () => {
-    expect(gpuLabel(gpu(2, { parent: "GPU-x", profile: "1g.10gb", gpu_instance: 7 }))).toBe(
-      "GPU 2 · 1g.10gb 7",
+  test("readings that may not be read are named with the reason, those a GPU never had are not", () => {
+    const denied = { state: "denied", reason: "Needs privileges." } as const;
+    const none = { state: "unsupported", reason: "No fan." } as const;
+    const all = [0, 1, 2].map((index) =>
+      gpu(index, {
+        lost: index === 2,
+        states: { "gpu.sm.active": denied, "gpu.tensor.active": denied, "gpu.fan": none },
+      }),
     );
+    const uuids = all.map(({ uuid }) => uuid);
+    expect(unreadOf(all, uuids)).toEqual([
+      {
+        readings: ["SMs active", "Tensor cores active"],
+        gpus: ["GPU 0", "GPU 1"],
+        reason: "Needs privileges.",
+      },
+    ]);
+    expect(unreadOf(all, ["GPU-1"])[0]!.gpus).toEqual(["GPU 1"]);
+    expect(unreadOf([gpu(0)], uuids)).toEqual([]);
+  });
+
+  test("MIG instances are named by place and profile", () => {
+    const instance = gpu(2, { uuid: "MIG-a", parent: "GPU-5", profile: "1g.10gb", gpu_instance: 7 });
+    expect(gpuLabel(instance, [gpu(5), instance])).toBe("GPU 5:2 1g.10gb");
+    expect(gpuLabel(gpu(5), [])).toBe("GPU 5");
   });
 });
 
@@ -597,6 +618,8 @@ describe("tiles", () => {
       "Power: 612 of 700 W",
       "Temperature: 64 °C",
     ]);
+    const mig = gpuGauges(of({ "gpu.sm.active": 0.4 }, "GPU-0"), gpu(0));
+    expect(mig.map(({ label, text }) => [label, text])[0]).toEqual(["SMs active", "40 %"]);
     expect(throttleWords(0x1 | 0x4 | 0x40)).toEqual(["power cap", "heat, by hardware"]);
     expect(throttleWords(0x1 | 0x2 | 0x100)).toEqual([]);
   });

@@ -86,13 +86,17 @@ export function machineGauges(device: Device): Gauge[] {
 export function gpuGauges(device: Device, gpu: Gpu): Gauge[] {
   const values = valuesOf(device, gpu.uuid);
   const use = values["gpu.utilization"];
+  const active = values["gpu.sm.active"];
   const used = values["gpu.memory.used"];
   const total = values["gpu.memory.total"] ?? gpu.memory;
   const power = values["gpu.power"];
   const limit = values["gpu.power.limit"] ?? gpu.power_limit;
   const temperature = values["gpu.temperature"];
   const gauges: Gauge[] = [
-    { label: "Use", text: use === undefined ? "—" : formatReading("ratio", use), share: use },
+    // Instances of a GPU have no utilization, but what their SMs do.
+    use === undefined && active !== undefined
+      ? { label: "SMs active", text: formatReading("ratio", active), share: active }
+      : { label: "Use", text: use === undefined ? "—" : formatReading("ratio", use), share: use },
     { label: "Memory", text: ofWhole(used, total), share: share(used, total), scarce: true },
   ];
   if (power !== undefined)

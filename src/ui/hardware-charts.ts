@@ -187,7 +187,7 @@ function finish(
       ...name,
       key: keyOfSeries(name),
       label,
-      short: gpu && common !== undefined ? gpuLabel(gpu) : label,
+      short: gpu && common !== undefined ? gpuLabel(gpu, gpus) : label,
       color: (place % MAX_COLORS) + 1,
       dashed: isContainer || place >= MAX_COLORS,
       unit: first.unit,
@@ -268,7 +268,7 @@ function labelOf(
   all: readonly SeriesName[],
 ): string {
   const gpu = gpuOf(name, gpus);
-  if (gpu) return `${gpuLabel(gpu)} ${shortName(gpu.name)}`;
+  if (gpu) return `${gpuLabel(gpu, gpus)} ${shortName(gpu.name)}`;
   if (section === "gpu") return name.subject;
   const what = shortTitles[name.reading] ?? readingOf(name.reading)!.title;
   const both = new Set(all.map(({ subject }) => subject)).size > 1;

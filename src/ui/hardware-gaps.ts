@@ -65,7 +65,7 @@ export function subjectLabel(subject: string, gpus: readonly Gpu[]): string {
   if (subject === CGROUP) return "Container";
   if (runOfSubject(subject) !== undefined) return "Run";
   const gpu = gpus.find(({ uuid }) => uuid === subject);
-  return gpu ? gpuLabel(gpu) : subject;
+  return gpu ? gpuLabel(gpu, gpus) : subject;
 }
 
 const timeOf = (event: DeviceEvent) => Date.parse(event.time);

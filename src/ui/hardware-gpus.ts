@@ -1,11 +1,14 @@
 /** The GPUs of a machine and of a run on it: their names, and which are shown. Pure. */
 import type { Device, Gpu, RunDevice } from "../device/schema.ts";
+import { readingOf } from "../sample/reading.ts";
 import type { HardwareView } from "./hardware-view.ts";
 
-export const gpuLabel = (gpu: Gpu): string =>
-  gpu.parent === null
-    ? `GPU ${gpu.index}`
-    : `GPU ${gpu.index} · ${gpu.profile ?? "MIG"} ${gpu.gpu_instance ?? ""}`.trimEnd();
+/** "GPU 3"; of a MIG instance, whose index is its place there, the GPU it is part of as well: "GPU 5:0 1g.10gb". */
+export function gpuLabel(gpu: Gpu, all: readonly Gpu[]): string {
+  if (gpu.parent === null) return `GPU ${gpu.index}`;
+  const parent = all.find(({ uuid }) => uuid === gpu.parent);
+  return `GPU ${parent?.index ?? "?"}:${gpu.index} ${gpu.profile ?? "MIG"}`;
+}
 
 /** Without the maker, and without the profile of a MIG instance, which its label has. */
 export const shortName = (name: string): string =>
@@ -27,6 +30,31 @@ export function shownGpus(
   const uuids = all.map(({ uuid }) => uuid);
   if (gpus === "all" || (gpus === "run" && !use)) return uuids;
   return gpus === "run" ? use!.gpus.map(({ uuid }) => uuid) : uuids.filter((uuid) => gpus.includes(uuid));
+}
+
+export interface Unread {
+  /** Headings of the readings. */
+  readings: string[];
+  gpus: string[];
+  reason: string;
+}
+
+/** Readings that GPUs have and that can't be read, by reason. What a GPU never had is no loss, and a lost one says so itself. */
+export function unreadOf(all: readonly Gpu[], shown: readonly string[]): Unread[] {
+  const byReason = new Map<string, Unread>();
+  for (const gpu of all) {
+    if (!shown.includes(gpu.uuid) || gpu.lost) continue;
+    for (const [reading, { state, reason }] of Object.entries(gpu.states)) {
+      if (state !== "denied" && state !== "transient") continue;
+      let unread = byReason.get(reason);
+      if (!unread) byReason.set(reason, (unread = { readings: [], gpus: [], reason }));
+      const title = readingOf(reading)?.title ?? reading;
+      const label = gpuLabel(gpu, all);
+      if (!unread.readings.includes(title)) unread.readings.push(title);
+      if (!unread.gpus.includes(label)) unread.gpus.push(label);
+    }
+  }
+  return [...byReason.values()];
 }
 
 const unknownGpu: Omit<Gpu, "uuid" | "index" | "name"> = {

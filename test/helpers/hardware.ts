@@ -188,7 +188,7 @@ function gpuAt(
     "gpu.nvlink.receive": 120e9 * busy,
     "gpu.nvlink.transmit": 118e9 * busy,
     // Read once a minute.
-    ...(Math.floor(time / 1000) % 60 === 0 && { "gpu.ecc.corrected": 2, "gpu.ecc.uncorrected": 0 }),
+    ...(time % 60_000 < 2000 && { "gpu.ecc.corrected": 2, "gpu.ecc.uncorrected": 0 }),
   };
 }
 

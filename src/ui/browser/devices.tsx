@@ -70,13 +70,15 @@ async function loadSparks(device: Device): Promise<void> {
   const to = serverNow();
   const page = await new SampleSource(device.id).query({
     subjects: [MACHINE, ...device.gpus.map(({ uuid }) => uuid)],
-    readings: ["cpu.utilization", "gpu.utilization"],
+    readings: ["cpu.utilization", "gpu.utilization", "gpu.sm.active"],
     from: to - SPARK_LENGTH * SPARK_STEP,
     to,
     points: SPARK_LENGTH,
   });
   moveOn();
-  for (const { subject, mean } of page.series)
+  // Utilization after what stands in for it: it is what a sparkline shows, where there is any.
+  const order = page.series.toSorted((a, b) => a.reading.localeCompare(b.reading));
+  for (const { subject, mean } of order)
     page.times.forEach((time, i) => put(sparkKey(device.id, subject), time, mean[i], page.step));
   update({});
 }
@@ -86,10 +88,12 @@ function onSamples({ device: id, samples }: LiveSamples): void {
   const devices = state.devices.map((device) => {
     if (device.id !== id) return device;
     const latest = { ...device.latest };
+    const known = new Set(device.gpus.map(({ uuid }) => uuid));
     let seen = Date.parse(device.last_seen);
     for (const { subject, time, values } of samples) {
-      const main = values[subject === MACHINE ? "cpu.utilization" : "gpu.utilization"];
-      put(sparkKey(id, subject), time, main);
+      // Instances of a GPU have no utilization, but what their SMs do.
+      const main = values["cpu.utilization"] ?? values["gpu.utilization"] ?? values["gpu.sm.active"];
+      if (subject === MACHINE || known.has(subject)) put(sparkKey(id, subject), time, main);
       // Some readings are rarer than others: what a tick does not bring is as it was, for a while.
       const before = latest[subject];
       const isFresh = before && time - Date.parse(before.time) < 10_000;

@@ -5,6 +5,7 @@ import { EventTable } from "../components/event-table.tsx";
 import { Icon } from "../components/icon.tsx";
 import { formatCount } from "../format.ts";
 import type { HardwareChart, Section } from "../hardware-charts.ts";
+import { unreadOf } from "../hardware-gpus.ts";
 import type { HardwareView } from "../hardware-view.ts";
 import { whyNothing } from "../hardware-words.ts";
 import type { Run } from "../../run/schema.ts";
@@ -78,6 +79,12 @@ export const HardwareBoard = ({ data, run, ranges, usual, onView }: BoardProps) 
             {...shared}
           >
             {section === "gpu" && <GpuNotice device={device} />}
+            {section === "gpu" &&
+              unreadOf(data.gpus, data.shownGpus).map(({ readings, gpus, reason }) => (
+                <p key={reason} class="faint gpu-note">
+                  Not read on {gpus.join(", ")}: {readings.join(", ")}. {reason}
+                </p>
+              ))}
             {section === "gpu" && data.shownGpus.length === 0 && data.gpus.length > 0 && (
               <p class="faint gpu-note">
                 No GPU is known to be the run’s: none is named in its CUDA_VISIBLE_DEVICES, and no process of
@@ -119,7 +126,7 @@ type SectionProps = CardShared & {
 function ChartSection({ section, title, charts, subjects, children, ...shared }: SectionProps) {
   const name = `hardware/${section}`;
   const [open, setOpen] = useState<boolean>(() => !readCollapsed()[name]);
-  const notes = Array.isArray(children) && children.some(Boolean);
+  const notes = Array.isArray(children) && children.flat().some(Boolean);
   if (charts.length === 0 && !notes) return null;
   return (
     <section class="chart-group" aria-label={title}>

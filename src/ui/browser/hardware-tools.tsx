@@ -124,11 +124,11 @@ const GpuChoice = ({ view, onView, gpus, own, shown }: HardwareToolsProps) => {
             <Choice
               key={gpu.uuid}
               pressed={shown.includes(gpu.uuid)}
-              label={`${gpuLabel(gpu)} ${shortName(gpu.name)}`}
-              title={`${gpuLabel(gpu)} ${shortName(gpu.name)}${gpu.lost ? ", lost" : ""}`}
+              label={`${gpuLabel(gpu, gpus)} ${shortName(gpu.name)}`}
+              title={`${gpuLabel(gpu, gpus)} ${shortName(gpu.name)}${gpu.lost ? ", lost" : ""}`}
               onPress={() => toggle(gpu.uuid)}
             >
-              <span class="num">{gpu.parent === null ? gpu.index : gpuLabel(gpu).slice(4)}</span>
+              <span class="num">{gpuLabel(gpu, gpus).slice(4)}</span>
             </Choice>
           ))}
         </div>

@@ -116,7 +116,7 @@ const DeviceTile = ({
 const GpuTile = ({ device, gpu, sparks }: { device: Device; gpu: Gpu; sparks: Sparks | undefined }) => (
   <li class="gpu-tile" data-lost={gpu.lost ? "true" : undefined} data-gpu={gpu.uuid}>
     <h3>
-      <span>{gpuLabel(gpu)}</span> <span class="faint clip-line">{shortName(gpu.name)}</span>
+      <span>{gpuLabel(gpu, device.gpus)}</span> <span class="faint clip-line">{shortName(gpu.name)}</span>
     </h3>
     <Spark values={sparks?.get(sparkKey(device.id, gpu.uuid))} label="Use, last 5 minutes" />
     <Gauges gauges={gpuGauges(device, gpu)} />
