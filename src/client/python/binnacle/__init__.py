@@ -12,7 +12,21 @@ while the collector answers at once, about a second where it hangs.
 """
 
 __version__ = "0.0.0"
-__all__ = ["Run", "config", "finish", "init", "log", "log_line", "log_metric", "run"]
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Run",
+    "config",
+    "finish",
+    "init",
+    "log",
+    "log_artifact",
+    "log_line",
+    "log_metric",
+    "log_model",
+    "run",
+    "use_artifact",
+]
 
 # The rest is imported when a run begins: `import binnacle` costs next to nothing.
 _current = None
@@ -84,6 +98,37 @@ def log_line(text, level=None, stream="stdout"):
     (_current or _begin()).log_line(text, level, stream)
 
 
+def log_model(name, path, aliases=None, metadata=None, description=None):
+    """Logs a file, or a folder with all that lies in it, as the next version of a model; the same files as its newest version
+    are that version.
+
+    The call returns at once; a thread reads and sends the files, so they should stay as they are for so long. Its answer's
+    `wait()` waits until they are sent, and returns the version, such as "v3".
+
+    aliases: such as "best"; an alias moves here from the version that had it. "latest" is always the newest.
+    metadata: a dict to be kept with the version.
+    """
+    return (_current or _begin()).log_model(name, path, aliases, metadata, description)
+
+
+def log_artifact(artifact, paths=None, type=None, aliases=None, metadata=None, description=None):
+    """Logs files and folders as the next version of an artifact: an Artifact, or a name and one path or several.
+
+    One folder alone is what lies in it; of several paths each stands under its own name.
+    type: general (the default), model, dataset, source code, log, or any other word. The rest is as with log_model.
+    """
+    return (_current or _begin()).log_artifact(artifact, paths, type, aliases, metadata, description)
+
+
+def use_artifact(name, version="latest", kind="artifact", to=None):
+    """Downloads a version of an artifact (kind="model": of a model), notes that the run uses it, and returns the folder.
+
+    version: such as "v3", or an alias. to: the folder; default ./artifacts/NAME-VERSION. What lies there already is not
+    fetched again. Every file is checked against its digest.
+    """
+    return (_current or _begin()).use_artifact(name, version, kind, to)
+
+
 def finish(status=None, exit_code=None, reason=None):
     """Ends the current run; see Run.finish. At the end of a script this happens by itself."""
     if _current is not None:
@@ -111,4 +156,12 @@ def __getattr__(name):
         from ._run import Run
 
         return Run
+    if name == "Artifact":
+        from ._artifact import Artifact
+
+        return Artifact
+    if name == "ArtifactError":
+        from ._artifact import ArtifactError
+
+        return ArtifactError
     raise AttributeError("module 'binnacle' has no attribute %r" % name)

@@ -9,10 +9,11 @@ from ._place import find_collector
 
 CONNECT_WITHIN = 3.0
 ANSWER_WITHIN = 10.0
+JSON = "application/json"
 
 
 # ValueError: a URL, or a token for a header, that is none.
-_FAILURES = (OSError, HTTPException, ValueError)
+FAILURES = (OSError, HTTPException, ValueError)
 
 
 class Unreachable(Exception):
@@ -24,8 +25,9 @@ class Answer:
 
     def __init__(self, status, body, retry_after):
         self.status = status
-        self._is_json = isinstance(body, dict)
-        self.body = body if self._is_json else {}
+        # 204 has no body: the answer to a chunk.
+        self._is_json = isinstance(body, dict) or status == 204
+        self.body = body if isinstance(body, dict) else {}
         self.retry_after = retry_after
 
     @property
@@ -54,35 +56,27 @@ class Collector:
         self._token = None
         self._connection = None
 
-    def request(self, method, path, body=None):
-        """Sends one request and waits for the answer; Unreachable where none comes."""
+    def request(self, method, path, body=None, kind=JSON, within=ANSWER_WITHIN):
+        """Sends one request and waits for the answer; Unreachable where none comes.
+
+        body: JSON text, or a list of bytes-like pieces, each of which is to be taken `within` so many seconds.
+        """
         is_reused = self._connection is not None
         try:
-            return self._request(method, path, body)
-        except _FAILURES as error:
+            return self._request(method, path, body, kind, within)
+        except FAILURES as error:
             self.close()
             if is_reused and not _is_timeout(error):
                 # The collector closes what has idled for long. Ours may have been on its way: repeating is harmless.
                 try:
-                    return self._request(method, path, body)
-                except _FAILURES as again:
+                    return self._request(method, path, body, kind, within)
+                except FAILURES as again:
                     error = again
                     self.close()
-            reason = "does not answer" if _is_timeout(error) else "cannot be reached (%s)" % (error or "no answer")
-            raise Unreachable("the collector at %s %s" % (self.url, reason)) from error
+            raise self.lost(error) from error
 
-    def _request(self, method, path, body):
-        if self._connection is None:
-            self._connect()
-        headers = {"Accept": "application/json"}
-        if self._token:
-            headers["Authorization"] = "Bearer " + self._token
-        data = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            data = body.encode("ascii")
-        self._connection.request(method, prefix_of(self.url) + path, data, headers)
-        response = self._connection.getresponse()
+    def _request(self, method, path, body, kind, within):
+        response = self._ask(method, path, body, {"Accept": "application/json", "Content-Type": kind}, within)
         text = response.read()
         try:
             parsed = loads(text)
@@ -90,12 +84,46 @@ class Collector:
             parsed = None
         return Answer(response.status, parsed, _seconds(response.getheader("Retry-After")))
 
+    def open(self, path, headers):
+        """GETs something to be read piece by piece: the response, or Unreachable."""
+        try:
+            return self._ask("GET", path, None, headers, ANSWER_WITHIN)
+        except FAILURES as error:
+            raise self.lost(error) from error
+
+    def lost(self, error):
+        self.close()
+        reason = "does not answer" if _is_timeout(error) else "cannot be reached (%s)" % (error or "no answer")
+        return Unreachable("the collector at %s %s" % (self.url, reason))
+
+    def _ask(self, method, path, body, headers, within):
+        if self._connection is None or self._connection.sock is None:
+            self._connect()
+        connection = self._connection
+        connection.sock.settimeout(within)
+        if self._token:
+            headers["Authorization"] = "Bearer " + self._token
+        data = None
+        if isinstance(body, str):
+            data = body.encode("ascii")
+        elif body is not None:
+            data = body
+            headers["Content-Length"] = str(sum(map(len, body)))
+        else:
+            headers.pop("Content-Type", None)
+        try:
+            connection.request(method, prefix_of(self.url) + path, data, headers)
+        except (BrokenPipeError, ConnectionResetError):
+            # Refused before all of it was sent: the answer may be there.
+            if data is None or connection.sock is None:
+                raise
+        return connection.getresponse()
+
     def _connect(self):
         self.url = os.environ.get("BINNACLE_URL")  # For the message, where it is no URL.
         self.url, self._token = find_collector()
         self._connection = open_connection(self.url, CONNECT_WITHIN)
         self._connection.connect()
-        self._connection.sock.settimeout(ANSWER_WITHIN)
 
     def close(self):
         if self._connection is not None:

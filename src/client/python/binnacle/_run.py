@@ -24,6 +24,8 @@ SLOT_TEXT = 256
 FLUSH_WITHIN = 4.0
 SPILL_WITHIN = 1.0
 JOIN_WITHIN = 1.0
+# Then for models and artifacts, unless the run was killed: whoever asked a script to end asked for no upload.
+UPLOAD_WITHIN = 60.0
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MAX_LINE = 1_000_000
@@ -61,6 +63,7 @@ class Run:
         self._finish_by = None
         self._is_known = False
         self._heartbeat = None
+        self._uploads = None
         self.dropped = 0
         _runs.add(self)
 
@@ -111,6 +114,50 @@ class Run:
             if len(item) > SLOT_TEXT:
                 self._queue.extend([None] * (len(item) // SLOT_TEXT))
 
+    def log_model(self, name, path, aliases=None, metadata=None, description=None):
+        """Logs a file or a folder as a version of a model. See binnacle.log_model."""
+        from ._artifact import request_of, roots_of
+
+        request = request_of("model", name, "model", aliases, metadata, description)
+        return self.put_files(roots_of(path), request)
+
+    def log_artifact(self, artifact, paths=None, type=None, aliases=None, metadata=None, description=None):
+        """Logs files and folders as a version of an artifact. See binnacle.log_artifact."""
+        from ._artifact import Artifact, request_of, roots_of
+
+        if isinstance(artifact, Artifact):
+            if paths is not None:
+                raise TypeError("give an Artifact, or a name and paths, not both")
+            name, roots = artifact.name, list(artifact.roots)
+            type = type or artifact.type
+            metadata = dict(artifact.metadata, **(metadata or {}))
+        elif paths is None:
+            raise TypeError("give the paths of the files and folders to log as %r" % (artifact,))
+        else:
+            name, roots = artifact, roots_of(paths)
+        request = request_of("artifact", name, type or "general", aliases, metadata, description)
+        return self.put_files(roots, request)
+
+    def put_files(self, roots, request):
+        """Queues what is logged; returns its Upload. Everything else is done by threads."""
+        if not roots:
+            raise ValueError("%s %r has no files: add_file and add_dir take them" % (request["kind"], request["name"]))
+        if not self._is_running:
+            self.start()
+        from ._uploads import Upload
+
+        upload = Upload(self.id, roots, request)
+        self._uploading().put(upload)
+        return upload
+
+    def use_artifact(self, name, version="latest", kind="artifact", to=None):
+        """Downloads a version, and notes that this run uses it. See binnacle.use_artifact."""
+        from ._download import use
+
+        if not self._is_running:
+            self.start()
+        return use(self.id, self._creation_text, kind, name, version, to)
+
     def set(self, name=None, project=None, tags=None, notes=None):
         """Changes what is said about the run."""
         change = {}
@@ -132,7 +179,8 @@ class Run:
         return "%s/runs/%s" % (known or _place.find_collector()[0], self.id)
 
     def finish(self, status=None, exit_code=None, reason=None):
-        """Ends the run: sends what is left, for at most 5 seconds; what cannot be sent stays in the spool folder.
+        """Ends the run: sends what is left, for at most 5 seconds; what cannot be sent stays in the spool folder. For models
+        and artifacts it waits at most a minute more, as long as they make progress, and not at all where the run was killed.
 
         status: FINISHED, FAILED or KILLED; by default FINISHED, or FAILED where exit_code is not 0.
         """
@@ -159,6 +207,9 @@ class Run:
         self._sender.settle_from_now(finish)
         try:
             self._wait()
+            if self._uploads is not None:
+                self._uploads.wait(UPLOAD_WITHIN if status != "KILLED" else self._finish_by - monotonic())
+                self._wait()
         except KeyboardInterrupt:
             # Ctrl-C once more: not a moment longer for the collector, but what is in memory goes to disk.
             self._finish_by = monotonic()
@@ -200,7 +251,7 @@ class Run:
             self._pid = os.getpid()
             self.client = os.urandom(16).hex()
             rank = _place.rank()
-            creation = self._creation(rank)
+            creation = self._creation_text = self._creation(rank)
             path = "/api/v1/runs/%s" % self.id
             outbox = Outbox(_place.spool_dir(), self.id, self.client, ("/api/v1/runs", creation))
             self._pump = Pump(self._queue, self._steps, outbox, path, self.client, rank)
@@ -243,6 +294,9 @@ class Run:
         self._is_finished = self._is_finished and self._finish_by is None
         self._is_known = False
         self._heartbeat = None
+        if self._uploads is not None:
+            self._uploads.leave_parent()
+            self._uploads = None
         self.dropped = 0
 
     @property
@@ -258,6 +312,27 @@ class Run:
     def stop_reason(self):
         """Why someone asked the run to stop; None while nobody has."""
         return self._heartbeat.stop_reason if self._heartbeat else None
+
+    def _uploading(self):
+        """What sends models and artifacts; it begins with the first of them."""
+        with _start_lock:
+            if self._uploads is None:
+                from ._uploads import Uploads
+
+                self._uploads = Uploads(_place.spool_dir(), self.id, self.client, self._creation_text)
+                self._uploads.begin()
+            return self._uploads
+
+    def _adopt_orders(self):
+        """Uploads that earlier processes left in the folder; a run's own token is good for this run alone."""
+        if _is_under_launch():
+            return
+        try:
+            names = os.listdir(_place.spool_dir())
+        except OSError:
+            return
+        if any(name.endswith(".upload") for name in names):
+            self._uploading().adopt()
 
     def _began_here(self):
         return self._pid == os.getpid()
@@ -305,6 +380,7 @@ class Run:
         self._is_known = True
         if not self._heartbeat.has_begun:
             self._heartbeat.begin()
+            self._adopt_orders()
             if not _is_under_launch() and not self._is_forked:
                 tell("run %s (%s) %s" % (self.name, self.id, self.url))
 
@@ -323,9 +399,14 @@ class Run:
             pump.was_saved = False
             pump.wake.set()
             _wait_for(lambda: pump.was_saved, SPILL_WITHIN)
+        uploads = self._uploads
+        if uploads is not None:
+            # What was logged in the last moments is noted on disk.
+            _wait_for(lambda: uploads.is_safe, SPILL_WITHIN)
 
     def _close(self):
         self._finish_by = None
+        self._leave_uploads()
         self._is_running = False
         self._pump.is_closed = True
         self._sender.is_closed = True
@@ -335,6 +416,23 @@ class Run:
         self._outbox.arrived.set()
         if os.environ.get(_INHERITED) == self.id:
             del os.environ[_INHERITED]
+
+    def _leave_uploads(self):
+        left = self._uploads.close() if self._uploads is not None else []
+        self._uploads = None
+        kept = [upload.label for upload in left if upload.order is not None]
+        lost = [upload.label for upload in left if upload.order is None]
+        if kept:
+            tell(
+                "not sent yet: %s%s. %s, as long as the files stay as they are."
+                % (
+                    ", ".join(kept[:5]),
+                    " and %d more" % (len(kept) - 5) if len(kept) > 5 else "",
+                    "`binnacle launch` sends it, or `binnacle sync`" if _is_under_launch() else "`binnacle sync` sends it",
+                )
+            )
+        if lost:
+            tell("not sent, and not noted in %s: %s" % (_place.spool_dir(), ", ".join(lost[:5])))
 
     def _report(self):
         sender, outbox = self._sender, self._outbox

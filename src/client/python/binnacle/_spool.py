@@ -16,6 +16,11 @@ SUFFIX = ".ndjson"
 # A process on another machine that shares the folder cannot be asked: its lock counts for so long.
 FOREIGN = 24 * 3600.0
 
+# Locks that this process holds, each with an object of its own; a forked child holds none of them.
+_held = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_held.clear)
+
 _BODY = b',"body":'
 _ITEMS = ',"items":['
 
@@ -39,6 +44,7 @@ class Spool:
         """Appends whole lines, `header` first where the file is new (True). OSError: nothing of them was kept."""
         if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
             # Someone delivered and deleted it: what follows needs a file of its own.
+            release_lock(self.path)
             self._close()
         if self._fd is None:
             self._open()
@@ -79,15 +85,15 @@ class Spool:
         """All of it was delivered."""
         if self._fd is None:
             return
-        _unlink(self.path)
-        _unlink(self.path + ".lock")
+        unlink(self.path)
+        release_lock(self.path)
         self._close()
 
     def leave(self):
         """The process ends; whoever comes next may send it."""
         if self._fd is None:
             return
-        _unlink(self.path + ".lock")
+        release_lock(self.path)
         self._close()
 
     def forget(self):
@@ -110,6 +116,21 @@ class Spool:
 def take_lock(path):
     """Writes `<path>.lock`, `pid host boot`, as the TypeScript client does; False where a living process has it."""
     lock = path + ".lock"
+    # Before it is there: another thread that finds it with our process id is to know whose it is.
+    ours = object()
+    if _held.setdefault(lock, ours) is not ours:
+        return False
+    try:
+        is_ours = _create_lock(lock)
+    except OSError:
+        del _held[lock]
+        raise
+    if not is_ours:
+        del _held[lock]
+    return is_ours
+
+
+def _create_lock(lock):
     for _ in range(2):
         try:
             fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -124,7 +145,9 @@ def take_lock(path):
 
 
 def release_lock(path):
-    _unlink(path + ".lock")
+    lock = path + ".lock"
+    if _held.pop(lock, None) is not None:
+        unlink(lock)
 
 
 def _is_held(lock):
@@ -163,14 +186,14 @@ def _set_aside(lock):
         os.rename(lock, aside)
     except OSError:
         return False
-    _unlink(aside)
+    unlink(aside)
     return True
 
 
-def left_behind(folder):
+def left_behind(folder, suffix=SUFFIX):
     """Files of others in the folder, oldest first."""
     try:
-        paths = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(SUFFIX)]
+        paths = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(suffix)]
     except OSError:
         return []
     return sorted(paths, key=_age)
@@ -206,7 +229,7 @@ def parse(line):
         return None
 
 
-def _unlink(path):
+def unlink(path):
     try:
         os.unlink(path)
     except OSError:

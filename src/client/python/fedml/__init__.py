@@ -44,11 +44,36 @@ if _spec is not None:
     _spec.loader.exec_module(_module)
 else:
     from . import mlops
-    from ._calls import init, log, log_metric
+    from ._calls import (
+        ARTIFACT_TYPE_NAME_DATASET,
+        ARTIFACT_TYPE_NAME_GENERAL,
+        ARTIFACT_TYPE_NAME_LOG,
+        ARTIFACT_TYPE_NAME_MODEL,
+        ARTIFACT_TYPE_NAME_SOURCE,
+        Artifact,
+        init,
+        log,
+        log_artifact,
+        log_metric,
+        log_model,
+    )
 
-    __all__ = ["init", "log", "log_metric", "mlops"]
+    __all__ = [
+        "ARTIFACT_TYPE_NAME_DATASET",
+        "ARTIFACT_TYPE_NAME_GENERAL",
+        "ARTIFACT_TYPE_NAME_LOG",
+        "ARTIFACT_TYPE_NAME_MODEL",
+        "ARTIFACT_TYPE_NAME_SOURCE",
+        "Artifact",
+        "init",
+        "log",
+        "log_artifact",
+        "log_metric",
+        "log_model",
+        "mlops",
+    ]
 
     def __getattr__(name):
         raise AttributeError(
-            "binnacle's fedml module has no %r (it has init, log, log_metric); for all of FedML: pip install fedml" % name
+            "binnacle's fedml module has no %r (it has init, log, log_metric, log_model, log_artifact); for all of FedML: pip install fedml" % name
         )

@@ -15,6 +15,25 @@ X_NAMES = frozenset(
 # Every record has its own step, time and run: metrics of these names have always been overwritten by them.
 TAKEN_NAMES = frozenset(("step", "timestamp", "run_id"))
 
+# Types of artifacts, and the numbers by which the platform knows them.
+ARTIFACT_TYPE_NAME_GENERAL = "general"
+ARTIFACT_TYPE_NAME_MODEL = "model"
+ARTIFACT_TYPE_NAME_DATASET = "dataset"
+ARTIFACT_TYPE_NAME_SOURCE = "source code"
+ARTIFACT_TYPE_NAME_LOG = "log"
+ARTIFACT_TYPE_GENERAL, ARTIFACT_TYPE_MODEL, ARTIFACT_TYPE_DATASET, ARTIFACT_TYPE_SOURCE, ARTIFACT_TYPE_LOG = 1, 2, 3, 4, 5
+artifact_type_map = {
+    ARTIFACT_TYPE_NAME_GENERAL: ARTIFACT_TYPE_GENERAL,
+    ARTIFACT_TYPE_NAME_MODEL: ARTIFACT_TYPE_MODEL,
+    ARTIFACT_TYPE_NAME_DATASET: ARTIFACT_TYPE_DATASET,
+    ARTIFACT_TYPE_NAME_SOURCE: ARTIFACT_TYPE_SOURCE,
+    ARTIFACT_TYPE_NAME_LOG: ARTIFACT_TYPE_LOG,
+}
+# The platform's environments: what `version` means.
+ENVIRONMENTS = ("dev", "test", "release", "local")
+# With async_upload=False a call waits so long for the collector.
+WAIT_WITHIN = 60.0
+
 _current = None
 _runs_by_id = {}
 _name_by_key = {}
@@ -67,6 +86,108 @@ def log_metric(metrics, step=None, customized_step_key=None, commit=True, run_id
     if custom is not None and custom in parts and custom not in axes:
         axes.append(custom)
     run.put(None if step is None else step_number(step), ",".join(parts.values()), axes, commit)
+
+
+class Artifact:
+    """Files and folders under one name; log_artifact logs them together."""
+
+    def __init__(self, name="", type=ARTIFACT_TYPE_NAME_GENERAL):
+        if type not in artifact_type_map:
+            raise ValueError("an artifact's type is one of %s, not %r" % (", ".join(map(repr, artifact_type_map)), type))
+        self.artifact_name = name
+        self.artifact_type_name = type
+        self.artifact_type = artifact_type_map[type]
+        self.artifact_desc = ""
+        self.artifact_files = []
+        self.artifact_dirs = []
+        self.ext_info = {}
+
+    def add_file(self, file_path):
+        """Adds a file, under its own name; FileNotFoundError where there is none."""
+        self._add(file_path, "add_file")
+        self.artifact_files.append(file_path)
+
+    def add_dir(self, dir_path):
+        """Adds a folder with all that lies in it, under its own name; FileNotFoundError where there is none."""
+        self._add(dir_path, "add_dir")
+        self.artifact_dirs.append(dir_path)
+
+    def set_ext_info(self, ext_info):
+        """A dict to be kept with the artifact."""
+        if not isinstance(ext_info, dict):
+            raise TypeError("ext_info must be a dict, not %s" % ext_info.__class__.__name__)
+        self.ext_info = ext_info
+
+    def _add(self, path, call):
+        from binnacle._artifact import Artifact as Checked
+
+        getattr(Checked("checked"), call)(path)
+
+    def roots(self):
+        """As binnacle's Artifact keeps them."""
+        from binnacle._artifact import Artifact as Checked
+
+        checked = Checked("checked")
+        for path in self.artifact_files:
+            checked.add_file(path)
+        for path in self.artifact_dirs:
+            checked.add_dir(path)
+        return checked.roots
+
+
+def log_artifact(artifact, version=None, run_id=None, edge_id=None, async_upload=True):
+    """Logs an Artifact. Its files are sent by a thread, and should stay as they are for so long.
+
+    version (str=None): the platform's environment: dev, test, release. Recorded.
+    run_id (str=None): the run that logs it; default this one.
+    edge_id (str=None): the device; default this machine. Recorded.
+    async_upload (bool=True): with False the call waits until it is sent, for at most a minute.
+    """
+    if not isinstance(artifact, Artifact):
+        raise TypeError("log_artifact takes a fedml.Artifact, not %s" % artifact.__class__.__name__)
+    run = _run() if run_id is None or not str(run_id).strip() else _run_of(str(run_id).strip())
+    description = artifact.artifact_desc or None
+    kind, metadata = artifact.artifact_type_name, artifact.ext_info
+    _log_files(run, "artifact", artifact.artifact_name, kind, artifact.roots(), version, edge_id, async_upload, metadata, description)
+
+
+def log_model(model_name, model_file_path, version=None):
+    """Logs a model: a file, or a folder with all that lies in it.
+
+    version (str=None): the platform's environment: dev, test, release. Recorded. (Versions of the model, v1, v2, … are
+        numbered by the collector.)
+    """
+    from binnacle._artifact import roots_of
+
+    _log_files(_run(), "model", model_name, ARTIFACT_TYPE_NAME_MODEL, roots_of(model_file_path), version, None, True)
+
+
+def _log_files(run, kind, name, type, roots, version, edge_id, is_async, metadata=None, description=None):
+    from binnacle._artifact import request_of
+
+    request = request_of(kind, name, type, None, metadata, description, _origin(version, edge_id))
+    upload = run.put_files(roots, request)
+    if not is_async:
+        upload.settle(WAIT_WITHIN)
+
+
+def _origin(version, edge_id):
+    origin = {"edge": str(edge_id if edge_id is not None else _device())[:250]}
+    if version is not None:
+        origin["environment"] = str(version)[:100]
+        if version not in ENVIRONMENTS and "environment" not in _has_told:
+            _has_told.add("environment")
+            tell(
+                "version=%r is recorded as the platform's environment (dev, test, release), which is what `version` means in "
+                "this call; versions of what is logged are numbered by the collector" % (version,)
+            )
+    return origin
+
+
+def _device():
+    from socket import gethostname
+
+    return os.environ.get("FEDML_CURRENT_EDGE_ID", "").strip() or gethostname()
 
 
 def _name(key):
