@@ -1,10 +1,16 @@
 import { statSync } from "node:fs";
 import { requestJson } from "../client/typescript/http.ts";
 import { listSpool, replaySpool, type ReplayResult } from "../client/typescript/spool.ts";
+import { isOrder, listOrders, sendOrder, type OrderResult } from "../client/typescript/upload-order.ts";
 import { CollectorError } from "../error.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
 import { ANSWER_WITHIN_MS, connect } from "./connect.ts";
 import { print, printJson } from "./output.ts";
+import { createProgress } from "./progress.ts";
+import { bytes } from "./units.ts";
+
+/** So long a collector may be away in the middle of an upload. */
+const PATIENCE_MS = 60_000;
 
 export const command = defineCommand({
   name: "sync",
@@ -14,19 +20,35 @@ export const command = defineCommand({
   description:
     "PATH is a spool folder or one of its files; without it, the usual folder ($BINNACLE_SPOOL, else DATA/spool).\n" +
     "Files of clients that still run are left to them. What was sent is deleted; what the collector refuses for good\n" +
-    "is moved to FILE.refused. Exits with 1 if anything stayed.",
+    "is moved to FILE.refused. Models and artifacts that were not sent are read from where they lay when they were\n" +
+    "logged, if they are still what they were; what the collector has of them is not sent again.\n" +
+    "Exits with 1 if anything stayed.",
   flags: { ...jsonFlag, ...connectionFlags },
   examples: [
     ["sync", "send everything in the usual spool folder"],
     ["sync /mnt/job-17/spool", "send what a job on another machine wrote"],
   ],
-  async run({ values, positionals: [path] }) {
+  async run({ values, positionals: [path], program }) {
     const connection = connect(values);
     const files = spoolFiles(path ?? connection.spoolDir, path !== undefined);
     if (files.length > 0) await requestJson(connection, "/healthz", { timeout: ANSWER_WITHIN_MS });
 
-    const results: ReplayResult[] = [];
+    const results: (ReplayResult | OrderResult)[] = [];
     for (const file of files) {
+      if (isOrder(file)) {
+        const progress = createProgress({ stream: process.stderr, program });
+        const result = await sendOrder(file, {
+          connection: () => connect(values),
+          patienceMs: PATIENCE_MS,
+          onProgress: ({ done, bytes: total }) =>
+            values.json ? undefined : progress.show({ verb: "Sending", done, total }),
+          onWaiting: (error) => progress.waiting(error),
+        });
+        progress.close();
+        results.push(result);
+        if (!values.json) await print(`${describeOrder(result)}\n`);
+        continue;
+      }
       const result = await replaySpool(file, {
         // An answer that is no JSON is no collector's: nothing was stored.
         post: (path, body, method) => requestJson(connection, path, { method, body }),
@@ -47,9 +69,10 @@ function spoolFiles(path: string, named: boolean): string[] {
   if (stat?.isFile()) return [path];
   if (!stat && named)
     throw new CollectorError("not-found", `There is no ${path}.`, {
-      hint: "Name a spool folder or one of its .ndjson files.",
+      hint: "Name a spool folder or one of its .ndjson and .upload files.",
     });
-  return listSpool(path);
+  // The runs first: what is uploaded is logged as theirs.
+  return [...listSpool(path), ...listOrders(path)];
 }
 
 let shownAt = 0;
@@ -75,5 +98,18 @@ function describe({ file, outcome, sent, refused, error }: ReplayResult): string
       return `${file}: left to its client, which is still running.`;
     case "kept":
       return `${file}: kept after ${sent} requests${aside}. ${error ?? ""}`;
+  }
+}
+
+function describeOrder({ file, outcome, error, upload }: OrderResult): string {
+  switch (outcome) {
+    case "sent":
+      return `${file}: ${upload!.kind} ${upload!.name}:${upload!.version} is kept; ${bytes(upload!.bytes)} sent.`;
+    case "partly":
+      return `${file}: refused for good, kept in ${file}.refused. ${error ?? ""}`;
+    case "busy":
+      return `${file}: left to its client, which is still running.`;
+    case "kept":
+      return `${file}: kept. ${error ?? ""}`;
   }
 }

@@ -84,9 +84,7 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   const finished = { ...finishOf(verdict), finished: Date.now() };
   const delivery = await finish(sender, finished);
   const isHeard = await finishAhead(delivery, connect, id, { client: sender.client, ...finished });
-  if (delivery.delivered)
-    for (const { file, error } of await sendLeftovers(connect(), id))
-      say(`${file} stays: ${error ?? "its client still runs"}. \`binnacle sync\` tries again.`);
+  if (delivery.delivered) await sendLeft(connect, id, control);
   control.end();
   endHeartbeat();
   cgroup.remove();
@@ -99,6 +97,26 @@ async function leaveFor(entering: ReturnType<typeof enterOwnCgroup>): Promise<vo
   const cgroup = await entering;
   await cgroup.leave();
   cgroup.remove();
+}
+
+/** What the program's own clients left on disk, until a signal says not to wait for it. */
+async function sendLeft(connect: () => Connection, id: string, control: Control): Promise<void> {
+  const stop = new AbortController();
+  control.onSignal = () => stop.abort(new Error("Interrupted"));
+  const begun = performance.now();
+  let hasSaid = false;
+  const left = await sendLeftovers(connect, id, {
+    signal: stop.signal,
+    onProgress({ done, bytes }) {
+      if (hasSaid || performance.now() - begun < PATIENCE_MS) return;
+      hasSaid = true;
+      say(
+        `sending the program's files (${Math.ceil((bytes - done) / 1e6)} MB to go). Ctrl-C leaves them for \`binnacle sync\`.`,
+      );
+    },
+  });
+  for (const { file, error } of left)
+    say(`${file} stays: ${error ?? "its client still runs"}. \`binnacle sync\` tries again.`);
 }
 
 /** Waits for the collector's first answer, so that a refusal is known before the program starts; `run` undefined: none came. */

@@ -93,7 +93,7 @@ export function openSpool(dir: string, run: string, client: string): SpoolFile {
 }
 
 /** Spool files of a folder, oldest first. */
-export function listSpool(dir: string): string[] {
+export function listSpool(dir: string, suffix = SUFFIX): string[] {
   let names: string[];
   try {
     names = readdirSync(dir);
@@ -102,7 +102,7 @@ export function listSpool(dir: string): string[] {
     throw error;
   }
   return names
-    .filter((name) => name.endsWith(SUFFIX))
+    .filter((name) => name.endsWith(suffix))
     .map((name) => join(dir, name))
     .map((path) => ({ path, time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
     .sort((a, b) => a.time - b.time || (a.path < b.path ? -1 : 1))
