@@ -18,6 +18,8 @@ import {
   type LogOptions,
   type Run,
 } from "./run.ts";
+import type { LoggedArtifact } from "../../artifact/schema.ts";
+import type { ArtifactOptions, ModelOptions, UseOptions } from "./run-files.ts";
 import type { Delivery } from "./sender.ts";
 import type { Metrics } from "./values.ts";
 
@@ -55,6 +57,28 @@ export function logLine(text: string, options?: LineOptions): void {
   live().logLine(text, options);
 }
 
+/**
+ * Logs a file, or a folder with all that lies in it, as the next version of a model; the same files as its newest version are
+ * that version. Sent in the background; resolves when it is with the collector.
+ */
+export function logModel(name: string, path: string, options?: ModelOptions): Promise<LoggedArtifact> {
+  return live().logModel(name, path, options);
+}
+
+/** Logs files and folders as the next version of an artifact, as logModel does. */
+export function logArtifact(
+  name: string,
+  paths: string | string[],
+  options?: ArtifactOptions,
+): Promise<LoggedArtifact> {
+  return live().logArtifact(name, paths, options);
+}
+
+/** Fetches a version of an artifact (or of a model), notes that the run uses it, and resolves with the folder. */
+export function useArtifact(name: string, options?: UseOptions): Promise<string> {
+  return live().useArtifact(name, options);
+}
+
 /** Ends the current run; at the end of a script this happens by itself. */
 export async function finish(options?: FinishOptions): Promise<Delivery | undefined> {
   return current?.finish(options);
@@ -72,4 +96,16 @@ export const config: Record<string, unknown> = new Proxy({} as Record<string, un
 
 const live = () => current ?? init();
 
-export type { Delivery, FinishOptions, InitOptions, LineOptions, LogOptions, Metrics, Run };
+export type {
+  ArtifactOptions,
+  Delivery,
+  FinishOptions,
+  InitOptions,
+  LineOptions,
+  LoggedArtifact,
+  LogOptions,
+  Metrics,
+  ModelOptions,
+  Run,
+  UseOptions,
+};

@@ -17,6 +17,8 @@ export interface PutOptions {
   run?: string | undefined;
   /** Given up when nothing has come through for so long (default one minute). */
   patienceMs?: number;
+  /** A script that has ended does not wait for a collector that is gone. */
+  isBackground?: boolean;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: UploadProgress) => void) | undefined;
   /** The collector takes nothing for the moment (with why), or does again. */
@@ -47,10 +49,10 @@ export async function putPaths(
 export async function putFiles(
   head: ArtifactHead,
   found: readonly FoundFile[],
-  { connection, run, patienceMs = PATIENCE_MS, signal, onProgress, onWaiting }: PutOptions,
+  { connection, run, patienceMs = PATIENCE_MS, isBackground, signal, onProgress, onWaiting }: PutOptions,
 ): Promise<Put> {
   const checked = checkHead(head);
-  const retry = createRetry({ patienceMs, signal, onWaiting });
+  const retry = createRetry({ patienceMs, signal, isBackground, onWaiting });
   const path = run === undefined ? "/api/v1/artifacts" : `/api/v1/runs/${encodeURIComponent(run)}/artifacts`;
   let sent = 0;
   for (let isAgain = false; ; isAgain = true) {
@@ -75,7 +77,7 @@ const isMissingBytes = (error: unknown) =>
 const Head = LogArtifact.omit({ files: true });
 
 /** Before gigabytes are read and sent: what the collector would refuse at last. */
-function checkHead(head: ArtifactHead): Omit<LogArtifact, "files"> {
+export function checkHead(head: ArtifactHead): Omit<LogArtifact, "files"> {
   const parsed = Head.safeParse(head);
   if (parsed.success) return parsed.data;
   const { path, message } = parsed.error.issues[0]!;

@@ -4,6 +4,8 @@ export interface RetryOptions {
   /** Given up when nothing has come through for so long (ms). */
   patienceMs: number;
   signal?: AbortSignal | undefined;
+  /** A script that has ended must not stay for a collector that is gone. */
+  isBackground?: boolean | undefined;
   /** Told before each wait; undefined once something comes through again. */
   onWaiting?: ((error: CollectorError | undefined) => void) | undefined;
 }
@@ -16,7 +18,7 @@ const LAST_WAIT_MS = 5_000;
 export type Retry = <T>(attempt: () => Promise<T>) => Promise<T>;
 
 /** Tries again what may go better the next time, for all requests of one transfer: while some come through, none is given up. */
-export function createRetry({ patienceMs, signal, onWaiting }: RetryOptions): Retry {
+export function createRetry({ patienceMs, signal, isBackground, onWaiting }: RetryOptions): Retry {
   let failingSince: number | undefined;
 
   return async (attempt) => {
@@ -33,7 +35,7 @@ export function createRetry({ patienceMs, signal, onWaiting }: RetryOptions): Re
         failingSince ??= performance.now();
         if (performance.now() - failingSince >= patienceMs) throw error;
         onWaiting?.(error);
-        await sleep(delayOf(error, waitMs), signal);
+        await sleep(delayOf(error, waitMs), signal, isBackground);
       }
     }
   };
@@ -49,7 +51,7 @@ export function delayOf(error: CollectorError, waitMs: number): number {
   return Math.max(jittered, typeof asked === "number" ? Math.min(asked * 1000, 60_000) : 0);
 }
 
-export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal?: AbortSignal, isBackground = false): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
@@ -59,6 +61,7 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", stop);
       resolve();
     }, ms);
+    if (isBackground) timer.unref();
     if (signal?.aborted) stop();
     else signal?.addEventListener("abort", stop, { once: true });
   });

@@ -1,3 +1,4 @@
+import type { LoggedArtifact } from "../../artifact/schema.ts";
 import type { LogItem } from "../../log/schema.ts";
 import { initialSteps, takeStep, takeUncommitted, type LogCall, type StepState } from "../../metric/step.ts";
 import { Label, RunId, type FinishRun, type RunDetail, type StopRun } from "../../run/schema.ts";
@@ -6,6 +7,7 @@ import { findConnection, type Connection } from "./connection.ts";
 import { sendNow } from "./exit-send.ts";
 import { holdHeartbeat } from "./heartbeat.ts";
 import { recordConfig, type RecordedConfig } from "./recorded-config.ts";
+import { RunFiles, type ArtifactOptions, type ModelOptions, type UseOptions } from "./run-files.ts";
 import { createSender, type Delivery, type Sender } from "./sender.ts";
 import { createWriter, newRunId, rankOf } from "./writer.ts";
 import { checkedStep, encodeConfig, encodeMetrics, type Metrics } from "./values.ts";
@@ -63,11 +65,23 @@ export interface Run {
   log(metrics: Metrics, options?: LogOptions): void;
   /** Records lines of output, where `binnacle launch` does not capture them. */
   logLine(text: string, options?: LineOptions): void;
+  /**
+   * Logs a file, or a folder with all that lies in it, as the next version of a model. Sent in the background; resolves when it
+   * is with the collector. The files should stay as they are for so long.
+   */
+  logModel(name: string, path: string, options?: ModelOptions): Promise<LoggedArtifact>;
+  /** Logs files and folders as the next version of an artifact, as logModel does. Of several paths each stands under its own name. */
+  logArtifact(name: string, paths: string | string[], options?: ArtifactOptions): Promise<LoggedArtifact>;
+  /** Fetches a version, notes that the run uses it, and resolves with the folder. */
+  useArtifact(name: string, options?: UseOptions): Promise<string>;
   /** Changes what is said about the run. */
   set(change: { name?: string; project?: string; tags?: string[]; notes?: string }): void;
   /** Resolves with true when everything logged so far is answered, false after `timeoutMs`. */
   flush(timeoutMs?: number): Promise<boolean>;
-  /** Ends the run; what can't be sent within five seconds stays in the spool folder. Happens by itself at the end of a script. */
+  /**
+   * Ends the run; what can't be sent within five seconds stays in the spool folder, and so do models and artifacts that aren't
+   * sent within a minute. Happens by itself at the end of a script.
+   */
   finish(options?: FinishOptions): Promise<Delivery>;
   /** As finish(), without returning to the event loop: for exit hooks. */
   finishNow(options?: FinishOptions): Delivery;
@@ -76,6 +90,8 @@ export interface Run {
 /** finish() waits so long for the collector, and for one that does not answer. */
 const FINISH_MS = 5_000;
 const OFFLINE_MS = 1_000;
+/** Before that for models and artifacts, unless the run was killed: whoever asked a script to end asked for no upload. */
+const UPLOAD_MS = 60_000;
 /** A run that is joined counts on from its last step, which the collector tells; so long its records wait for that. */
 const STEP_MS = 1_000;
 const WAITING_CALLS = 10_000;
@@ -95,6 +111,7 @@ class ClientRun implements Run {
 
   readonly #connection: () => Connection;
   readonly #sender: Sender;
+  readonly #files: RunFiles;
   readonly #recorded: RecordedConfig;
   readonly #quiet: boolean;
   readonly #isLaunched: boolean;
@@ -104,6 +121,7 @@ class ClientRun implements Run {
   #waiting: Waiting[] | undefined;
   #uncommittedAt = 0;
   #ending: Promise<Delivery> | undefined;
+  #sending: Promise<Delivery> | undefined;
   #isClosed = false;
 
   constructor(options: InitOptions, env: Record<string, string | undefined>) {
@@ -118,24 +136,33 @@ class ClientRun implements Run {
     this.config = this.#recorded.values;
 
     const writer = createWriter("client", rank);
+    const create = {
+      id: this.id,
+      ...(name !== undefined && { name: check(Label, name, "name") }),
+      ...(project !== undefined && { project: check(Label, project, "project") }),
+      ...(tags !== undefined && { tags: tags.map((tag) => check(Label, tag, "tag")) }),
+      ...(notes !== undefined && { notes }),
+      ...(Object.keys(values).length > 0 && { config: values }),
+      command: process.argv.join(" ").slice(0, 100_000),
+      started: Date.now(),
+      writer,
+    };
+    const { spoolDir } = this.#connection();
     this.#sender = createSender({
       connection: this.#connection,
-      spoolDir: this.#connection().spoolDir,
-      create: {
-        id: this.id,
-        ...(name !== undefined && { name: check(Label, name, "name") }),
-        ...(project !== undefined && { project: check(Label, project, "project") }),
-        ...(tags !== undefined && { tags: tags.map((tag) => check(Label, tag, "tag")) }),
-        ...(notes !== undefined && { notes }),
-        ...(Object.keys(values).length > 0 && { config: values }),
-        command: process.argv.join(" ").slice(0, 100_000),
-        started: Date.now(),
-        writer,
-      },
+      spoolDir,
+      create,
       timeoutMs: FINISH_MS,
       onChange: (online, error) => this.#tellOnline(online, error),
     });
     this.created = this.#sender.created as Promise<RunDetail>;
+    this.#files = new RunFiles({
+      connection: this.#connection,
+      spoolDir,
+      create,
+      created: this.created,
+      tell: (text) => this.#tell(text),
+    });
     if (joined !== undefined) {
       this.#waiting = [];
       setTimeout(() => this.#countFrom(0), STEP_MS).unref();
@@ -173,6 +200,21 @@ class ClientRun implements Run {
     this.#sender.logs(items);
   }
 
+  logModel(name: string, path: string, options?: ModelOptions): Promise<LoggedArtifact> {
+    this.#checkLive();
+    return this.#files.logModel(name, path, options);
+  }
+
+  logArtifact(name: string, paths: string | string[], options?: ArtifactOptions): Promise<LoggedArtifact> {
+    this.#checkLive();
+    return this.#files.logArtifact(name, paths, options);
+  }
+
+  useArtifact(name: string, options?: UseOptions): Promise<string> {
+    this.#checkLive();
+    return this.#files.use(name, options);
+  }
+
   set(change: { name?: string; project?: string; tags?: string[]; notes?: string }): void {
     this.#checkLive();
     this.#sender.change(change);
@@ -188,22 +230,30 @@ class ClientRun implements Run {
   }
 
   async #finish(options: FinishOptions): Promise<Delivery> {
+    const finished = Date.now();
     this.#commitRest();
-    const delivery = await this.#sender.finish(outcomeOf(options), {
-      timeoutMs: FINISH_MS,
-      offlineMs: OFFLINE_MS,
-    });
+    const withinMs = options.status === "KILLED" ? 0 : UPLOAD_MS;
+    await this.#files.settle({ withinMs, offlineMs: OFFLINE_MS });
+    const delivery = await this.#finishSending(options, finished);
     this.#close(delivery);
     return delivery;
+  }
+
+  #finishSending(options: FinishOptions, finished = Date.now()): Promise<Delivery> {
+    this.#sending ??= this.#sender.finish(
+      { finished, ...outcomeOf(options) },
+      { timeoutMs: FINISH_MS, offlineMs: OFFLINE_MS },
+    );
+    return this.#sending;
   }
 
   finishNow(options: FinishOptions = {}): Delivery {
     if (this.#isClosed) return this.#sender.abandon();
     const wasOnline = this.#sender.stats().online;
-    if (!this.#ending) {
-      this.#commitRest();
-      this.#ending = this.#sender.finish(outcomeOf(options), { timeoutMs: FINISH_MS, offlineMs: OFFLINE_MS });
-    }
+    this.#files.abandon();
+    if (!this.#ending) this.#commitRest();
+    this.#ending ??= this.#finishSending(options);
+    void this.#finishSending(options);
     const kept = this.#sender.abandon();
     const isSent =
       kept.spool !== undefined && wasOnline && sendNow(kept.spool, this.#connection(), FINISH_MS);

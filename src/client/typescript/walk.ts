@@ -25,43 +25,58 @@ const MAX_FILES = 100_000;
 export async function findFiles(paths: readonly string[]): Promise<FoundFile[]> {
   const found: FoundFile[] = [];
   const turn = createTurn();
-  for (const path of paths) {
-    const stats = lookAt(path);
-    const isAlone = paths.length === 1 && stats.isDirectory();
-    await collect(path, isAlone ? "" : checkedPath(basename(resolve(path)), path), stats, found, turn);
+  for (const file of filesBelow(paths)) {
+    if (file) found.push(file);
+    await turn();
   }
-  if (found.length === 0)
-    throw new CollectorError("invalid", `There are no files in ${paths.map(quoted).join(", ")}.`, {
-      hint: "A model or an artifact has at least one file.",
-    });
-  return inOrder(found);
+  return inOrder(found, paths);
 }
 
-async function collect(
-  source: string,
-  path: string,
-  stats: Stats,
-  found: FoundFile[],
-  turn: () => Promise<void> | undefined,
-): Promise<void> {
-  await turn();
+/** Same, for exit hooks, where nothing asynchronous runs any more. */
+export const findFilesNow = (paths: readonly string[]): FoundFile[] =>
+  inOrder(
+    [...filesBelow(paths)].filter((file) => file !== undefined),
+    paths,
+  );
+
+/** undefined now and then, where there was much to look at and nothing to tell. */
+function* filesBelow(paths: readonly string[]): Generator<FoundFile | undefined> {
+  let count = 0;
+  for (const path of paths) {
+    const isAlone = paths.length === 1 && lookAt(path).isDirectory();
+    for (const file of below(path, isAlone ? "" : checkedPath(basename(resolve(path)), path))) {
+      if (file && ++count > MAX_FILES)
+        throw new CollectorError("too-large", `There are more than ${MAX_FILES} files.`, {
+          hint: "Put them into an archive (tar, zip) first.",
+        });
+      yield file;
+    }
+  }
+}
+
+function* below(source: string, path: string): Generator<FoundFile | undefined> {
+  const stats = lookAt(source);
   if (!stats.isDirectory()) {
     requireFile(source, stats);
     if (!ArtifactFile.shape.size.safeParse(stats.size).success)
       throw new CollectorError("too-large", `${quoted(source)} is larger than a file may be (5 TB).`);
-    if (found.length >= MAX_FILES)
-      throw new CollectorError("too-large", `There are more than ${MAX_FILES} files.`, {
-        hint: "Put them into an archive (tar, zip) first.",
-      });
-    found.push({ path, source, size: stats.size });
+    yield { path, source, size: stats.size };
     return;
   }
-  // As bytes: a name that is no UTF-8 would come back as another.
-  for (const entry of readdirSync(source, { encoding: "buffer" }) as unknown as Uint8Array[]) {
-    const name = decodeName(source, entry);
+  yield undefined;
+  for (const name of namesIn(source)) {
     const child = join(source, name);
-    const place = checkedPath(path === "" ? name : `${path}/${name}`, child);
-    await collect(child, place, lookAt(child), found, turn);
+    yield* below(child, checkedPath(path === "" ? name : `${path}/${name}`, child));
+  }
+}
+
+/** Read as bytes: a name that is no UTF-8 would come back as another. */
+function namesIn(folder: string): string[] {
+  try {
+    const names = readdirSync(folder, { encoding: "buffer" }) as unknown as Uint8Array[];
+    return names.map((name) => decodeName(folder, name));
+  } catch (error) {
+    throw fileError(folder, error);
   }
 }
 
@@ -84,7 +99,8 @@ export function requireFile(source: string, stats: Stats): void {
   });
 }
 
-function lookAt(path: string): Stats {
+/** Not through a link. */
+export function lookAt(path: string): Stats {
   try {
     return lstatSync(path);
   } catch (error) {
@@ -151,7 +167,11 @@ export const quoted = (path: string) =>
       );
 
 /** By their places, as bytes compare: the same folder is the same list on every machine. */
-function inOrder(found: FoundFile[]): FoundFile[] {
+function inOrder(found: FoundFile[], paths: readonly string[]): FoundFile[] {
+  if (found.length === 0)
+    throw new CollectorError("invalid", `There are no files in ${paths.map(quoted).join(", ")}.`, {
+      hint: "A model or an artifact has at least one file.",
+    });
   const keyed = found.map((file) => ({ file, key: Buffer.from(file.path) }));
   keyed.sort((a, b) => Buffer.compare(a.key, b.key));
   for (const [index, { file }] of keyed.entries()) {
