@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { readEvents, type EventReader } from "./helpers/events.ts";
 
@@ -196,5 +197,57 @@ describe("live", () => {
     await at.json("/api/v1/runs/1", { method: "DELETE", body: undefined }).catch(() => {});
     await at.json("/api/v1/runs/1?force=true", { method: "DELETE" });
     expect((await at.request("/api/v1/live?run=1")).status).toBe(410);
+  });
+});
+
+describe("models and artifacts", () => {
+  async function logModel(run: string, text: string): Promise<{ id: number }> {
+    const bytes = Buffer.from(text);
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    at.collector.blobs.putSmall([{ sha256, bytes }]);
+    return at.json(`/api/v1/runs/${run}/artifacts`, {
+      body: {
+        kind: "model",
+        name: "net",
+        type: "model",
+        files: [{ path: "a.bin", size: bytes.length, sha256 }],
+      },
+    });
+  }
+
+  test("are heard of by those who watch their run or the list, not by those of another run", async () => {
+    await at.json("/api/v1/runs", { body: { id: "2" } });
+    const [own, other, list] = [await watch(), await watch("?run=2"), await watch("")];
+    await logModel("1", "one");
+    expect((await own.until("artifact")).json).toEqual({ run: "1" });
+    expect((await list.until("artifact")).json).toEqual({ run: "1" });
+    await at.json("/api/v1/runs/2", { method: "PATCH", body: { name: "b" } });
+    await other.next();
+    expect((await other.next()).event).toBe("run");
+  });
+
+  test("whose alias moves are heard of by everybody", async () => {
+    const { id } = await logModel("1", "one");
+    const [own, list] = [await watch(), await watch("")];
+    await at.json(`/api/v1/artifacts/${id}/versions/v1`, {
+      method: "PATCH",
+      body: { add_aliases: ["best"] },
+    });
+    expect((await own.until("artifact")).json).toEqual({ run: null });
+    expect((await list.until("artifact")).json).toEqual({ run: null });
+  });
+
+  test("are heard of after the connection was lost, too", async () => {
+    const after = at.collector.journal.bounds().last;
+    const { id } = await logModel("1", "one");
+    await at.json(`/api/v1/artifacts/${id}/versions/v1`, {
+      method: "PATCH",
+      body: { add_aliases: ["best"] },
+    });
+    for (const query of [`?run=1&after=${after}`, `?after=${after}`]) {
+      const reader = await watch(query);
+      const heard = [(await reader.until("artifact")).json, (await reader.until("artifact")).json];
+      expect(heard).toEqual([{ run: "1" }, { run: null }]);
+    }
   });
 });

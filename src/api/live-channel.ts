@@ -1,5 +1,5 @@
 import type { Collector } from "../collector.ts";
-import { deviceOfStream, type Entry } from "../entry.ts";
+import { ARTIFACT_STREAM, deviceOfStream, type Entry } from "../entry.ts";
 import type { OpenLines } from "../log/open.ts";
 import type { LogLine } from "../log/schema.ts";
 import type { MetricBatch } from "../metric/batch.ts";
@@ -50,7 +50,10 @@ export function createLiveHub(collector: Collector): LiveHub {
     seq = announcement.seq;
     const own = channelByRun.get(announcement.run);
     if (own) note(own, announcement);
-    const list = announcement.kind.startsWith("run.") ? channelByRun.get(LIST) : undefined;
+    // An alias moves, a version goes: of which runs it was is not said, and it is a small thing to hear.
+    if (announcement.run === ARTIFACT_STREAM)
+      for (const [run, channel] of channelByRun) if (run !== LIST) note(channel, announcement);
+    const list = /^(run|artifact)\./.test(announcement.kind) ? channelByRun.get(LIST) : undefined;
     if (list) note(list, announcement);
   }
 
@@ -129,6 +132,7 @@ function addTo(tick: Tick, { kind, data }: Pick<Announcement, "kind" | "data">):
   if (kind === "metric.appended") tick.addRecords(data as MetricBatch);
   else if (kind === "log.appended") tick.addLines(data as LogLine[]);
   else if (kind === "log.open") tick.setOpen(data as OpenLines);
+  else if (kind.startsWith("artifact.")) tick.noteArtifact();
   else if (kind.startsWith("run."))
     tick.setRun({ ...(data as Run), deleted: kind === "run.deleted" || kind === "run.pruned" });
 }
@@ -157,16 +161,21 @@ function missed(collector: Collector, run: string | undefined, after: number | u
       // What devices said in the night is no reason to load everything anew in the morning.
       if (deviceOfStream(entry.run) !== undefined) continue;
       bytes += entry.payload.byteLength;
+      if (entry.kind.startsWith("artifact.") && (run === undefined || isHeardBy(entry.run, run)))
+        addTo(tickOf(ticks, entry.run), { kind: entry.kind, data: undefined });
       if (run !== undefined && entry.run !== run) continue;
       // A run's state is not in its entries as listings show it: the page asks for it anew.
       if (entry.kind.startsWith("run.")) return reset;
-      if (run !== undefined) addTo(tickOf(ticks, entry.run), { kind: entry.kind, data: decode(entry) });
+      if (run !== undefined && !entry.kind.startsWith("artifact."))
+        addTo(tickOf(ticks, entry.run), { kind: entry.kind, data: decode(entry) });
     }
     if (entries.length === 0 || bytes > MAX_MISSED_BYTES) return reset;
     from = entries.at(-1)!.seq;
   }
   return ready + textOf(ticks, last);
 }
+
+const isHeardBy = (stream: string, run: string) => stream === run || stream === ARTIFACT_STREAM;
 
 function decode(entry: Entry): unknown {
   if (entry.kind === "metric.appended") return decodeBatch(entry);

@@ -2,6 +2,7 @@ import { toWire, type AxisColumn, type MetricBatch } from "../metric/batch.ts";
 import type { LogLine } from "../log/schema.ts";
 import type { OpenLines } from "../log/open.ts";
 import type { Run } from "../run/schema.ts";
+import { ARTIFACT_STREAM } from "../entry.ts";
 
 /** New points of one series. */
 export interface LiveSeries {
@@ -33,6 +34,11 @@ export interface LiveLines {
 /** Data of an `open` event: a writer's lines that are still being rewritten. */
 export interface LiveOpen extends OpenLines {
   run: string;
+}
+
+/** Data of an `artifact` event: models or artifacts changed, by this run or by nobody's. What they are now is asked for. */
+export interface LiveArtifact {
+  run: string | null;
 }
 
 /** Data of a `run` event. */
@@ -74,6 +80,7 @@ export class Tick {
   #skipped = 0;
   readonly #openByRank = new Map<number, OpenLines>();
   #run: LiveRun | undefined;
+  #hasArtifacts = false;
   isEmpty = true;
 
   addRecords(batch: MetricBatch): void {
@@ -126,6 +133,11 @@ export class Tick {
     this.#run = run;
   }
 
+  noteArtifact(): void {
+    this.isEmpty = false;
+    this.#hasArtifacts = true;
+  }
+
   /** The events of this tick, in an order in which none speaks of what the reader does not know yet. */
   events(run: string): [event: string, data: unknown][] {
     const events: [string, unknown][] = [];
@@ -139,6 +151,8 @@ export class Tick {
       events.push(["log", { run, skipped: this.#skipped - lines.length, lines } satisfies LiveLines]);
     }
     for (const open of this.#openByRank.values()) events.push(["open", { run, ...open } satisfies LiveOpen]);
+    if (this.#hasArtifacts)
+      events.push(["artifact", { run: run === ARTIFACT_STREAM ? null : run } satisfies LiveArtifact]);
     if (this.#run) events.push(["run", this.#run]);
     return events;
   }

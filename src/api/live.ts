@@ -24,7 +24,8 @@ export function liveRoutes({ collector, ending }: Edge): App {
     {
       method: "get",
       path: "/live",
-      summary: "Events as they happen: ready, record, log, open, run, reset; their id is the journal's seq",
+      summary:
+        "Events as they happen: ready, record, log, open, artifact, run, reset; their id is the journal's seq",
       tags: ["live"],
       query: WatchLive,
       responses: { 200: { description: "Events", content: { "text/event-stream": { schema: z.string() } } } },
