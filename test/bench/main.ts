@@ -3,6 +3,7 @@
  * against in the same run; medians, with the processor time that was stolen from this machine meanwhile.
  */
 import { parseArgs } from "node:util";
+import { largeFile, measureFilePeers, smallFiles } from "./files.ts";
 import { collector, machineSampler, measureHardwarePeers, trainingStep } from "./hardware.ts";
 import * as measures from "./measures.ts";
 import type { Figures } from "./measures.ts";
@@ -43,9 +44,11 @@ const all = {
   hardware: collector,
   training: trainingStep,
   stored: measureStored,
+  largeFile,
+  smallFiles,
 };
 /** Minutes each: taken once. */
-const once = new Set(["bytes", "memory", "samples", "week", "hardware", "training", "stored"]);
+const once = new Set(["bytes", "memory", "samples", "week", "hardware", "training", "stored", "largeFile"]);
 const isWanted = (name: string) => !values.only || values.only.split(",").includes(name);
 
 const ours: Record<string, Figures & { steal: number }> = {};
@@ -62,6 +65,7 @@ for (const [name, measure] of Object.entries(all)) {
 const others = ["ingest", "requests", "chart", "overlay", "python"];
 const peers: Record<string, Figures> = {
   ...(values.peers && isWanted("hardware") ? await measureHardwarePeers(options) : {}),
+  ...(values.peers && ["largeFile", "smallFiles"].some(isWanted) ? await measureFilePeers(options) : {}),
   ...(values.peers && others.some(isWanted) ? await measurePeers(options) : {}),
 };
 print();
@@ -222,6 +226,24 @@ function print(): void {
     figure: "start",
     reach: "≤ 1,000",
   });
+  row("largeFile", "upload of 1 GB, command line over loopback", "MB/s", {
+    figure: "rate",
+    reference: ours.largeFile?.copy,
+    by: "cp, then sha256sum",
+    reach: "≥ 0.7×",
+  });
+  row("largeFile", "", "MB/s", { figure: "rate", reference: peers.mlflowFiles?.rate, by: "MLflow" });
+  row("largeFile", "  median of the rounds' ratios", "×", { figure: "ratio", reach: "≥ 0.7" });
+  row("largeFile", "  collector's memory, peak", "MiB", { figure: "peak", reach: "≤ 150" });
+  row("largeFile", "  a second time: bytes sent", "bytes", { figure: "again", reach: "< 1 MB" });
+  row("smallFiles", "10,000 small files as one artifact", "files/s", {
+    figure: "rate",
+    reference: peers.mlflowFiles?.small,
+    by: "MLflow",
+    reach: "≥ 1,000",
+  });
+  row("smallFiles", "  a second time", "files/s", { figure: "again" });
+  row("smallFiles", "  collector's memory, peak", "MiB", { figure: "peak" });
 
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   for (const [index, line] of table.entries()) {

@@ -29,7 +29,7 @@ export async function measurePeers(options: Options): Promise<Record<string, Fig
   }
 }
 
-function createVenv(): string {
+export function createVenv(): string {
   const given = process.env.BENCH_PEERS_VENV;
   if (given && existsSync(join(given, "bin/python"))) return given;
   const venv = mkdtempSync(join(tmpdir(), "bench-venv-"));
@@ -47,7 +47,7 @@ interface Peer {
   output: () => string;
 }
 
-function startPeer(command: string, args: string[], port: number, env: Record<string, string>): Peer {
+export function startPeer(command: string, args: string[], port: number, env: Record<string, string>): Peer {
   let output = "";
   const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env } });
   child.stdout!.on("data", (chunk) => (output += chunk));
