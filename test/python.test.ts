@@ -720,7 +720,7 @@ describe("another fedml on the path", () => {
         { env },
       ),
     ).toBe(`${join(ours, "fedml/__init__.py")}\nTrue\n`);
-    const { err } = await runPython("import fedml\nfedml.log_model", { env });
-    expect(err).toMatch(/AttributeError: .*no 'log_model'/);
+    const { err } = await runPython("import fedml\nfedml.FedMLRunner", { env });
+    expect(err).toMatch(/AttributeError: .*no 'FedMLRunner'/);
   });
 });

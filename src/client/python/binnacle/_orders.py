@@ -26,8 +26,8 @@ class File:
         self.is_there = False
 
 
-def write_order(path, head, files):
-    """head: JSON text of the first line. OSError: nothing was kept."""
+def write_order(path, head, files, began):
+    """head: JSON text of the first line. began: its time, by which orders are sent. OSError: nothing was kept."""
     os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
     aside = path + ".tmp"
     try:
@@ -36,6 +36,7 @@ def write_order(path, head, files):
             file.write(head.encode("ascii") + b"\n")
             for at in range(0, len(files), _LINES):
                 file.write("".join([_line_of(each) for each in files[at : at + _LINES]]).encode("ascii"))
+        os.utime(aside, (began, began))
         os.replace(aside, path)
     except OSError:
         unlink(aside)

@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from json import dumps
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 from . import _orders
 from ._artifact import ArtifactError
@@ -44,7 +44,7 @@ class Upload:
 
     def __init__(self, run, roots, body):
         self.kind, self.name = body["kind"], body["name"]
-        self.began = monotonic()
+        self.began = time()
         self.version = None
         self.problem = None
         self.is_done = False
@@ -150,11 +150,9 @@ class Uploads:
         self._work.set()
 
     def begin(self):
-        self._start("orders", self._note_loop)
-
-    def _start(self, name, loop):
         try:
-            threading.Thread(target=loop, name="binnacle-" + name, daemon=True).start()
+            for name, loop in (("orders", self._note_loop), ("uploads", self._send_loop)):
+                threading.Thread(target=loop, name="binnacle-" + name, daemon=True).start()
         except RuntimeError:
             # From Python 3.12 on no thread is started once the interpreter ends: what is noted is sent later.
             self._is_too_late = True
@@ -220,13 +218,9 @@ class Uploads:
     # ---- the thread that notes ----
 
     def _note_loop(self):
-        has_begun = False
         while not self.is_closed:
             self._new.wait(5.0)
             self._note_all()
-            if not has_begun and (self._noted or self._left):
-                has_begun = True
-                self._start("uploads", self._send_loop)
 
     def _note_all(self):
         while self._queue:
@@ -263,13 +257,19 @@ class Uploads:
             self._disk_error = error
 
     def _write_order(self, upload):
-        _orders.write_order(upload.order, _orders.head_of(upload.path, upload.body, upload.creation), upload.files)
+        head = _orders.head_of(upload.path, upload.body, upload.creation)
+        _orders.write_order(upload.order, head, upload.files, upload.began)
 
     # ---- the thread that sends ----
 
     def _send_loop(self):
         global _files
+        while not self._noted and not self._left:
+            if self.is_closed:
+                return
+            self._work.wait(5.0)
         from . import _files
+
         while not self.is_closed:
             try:
                 upload = self._noted[0] if self._noted else self._next_left()
