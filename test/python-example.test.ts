@@ -29,7 +29,13 @@ test("train_digits.py learns, and records how: loss, accuracy, learning rate, gr
       "0.4",
     ],
     {
-      env: { ...process.env, ...server.env, PYTHONPATH: pythonFolder, BINNACLE_RUN_ID: "digits" },
+      env: {
+        ...process.env,
+        ...server.env,
+        PYTHONPATH: pythonFolder,
+        BINNACLE_RUN_ID: "digits",
+        TMPDIR: server.dataDir,
+      },
       stdout: "pipe",
       stderr: "pipe",
     },
@@ -72,6 +78,17 @@ test("train_digits.py learns, and records how: loss, accuracy, learning rate, gr
   const run = await server.run("digits");
   expect(run).toMatchObject({ status: "FINISHED", project: "digits", tags: ["example"] });
   expect(run.config).toMatchObject({ epochs: 6, lr: 0.4, quick: true });
+
+  // The model at its end, as a version that says how good it is.
+  const { outputs } = await server.get("/api/v1/runs/digits/artifacts");
+  const last = (await server.points("digits", "val/accuracy")).at(-1)![1];
+  expect(outputs).toMatchObject([
+    { kind: "model", name: "digits", version: "v1", files: 1, metadata: { "val/accuracy": last } },
+  ]);
+  const [{ id }] = outputs as { id: number }[];
+  const model = await server.get(`/api/v1/artifacts/${id}/versions/v1/file?path=digits.json`);
+  expect(model.weights.hidden).toHaveLength(32);
+  expect(model.weights.output).toHaveLength(10);
 });
 
 test("says how to start it where the module is missing", async () => {
