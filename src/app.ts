@@ -1,6 +1,7 @@
 import { artifactRoutes } from "./api/artifacts.ts";
 import { blobRoutes } from "./api/blobs.ts";
 import { deviceRoutes } from "./api/devices.ts";
+import { doctorRoutes } from "./api/doctor.ts";
 import { documentRoutes } from "./api/document.ts";
 import { heartbeatRoutes } from "./api/heartbeat.ts";
 import { healthRoutes } from "./api/health.ts";
@@ -30,14 +31,22 @@ export interface AppOptions {
   ending?: AbortSignal;
   /** Somebody who may has asked for the end of the collector. */
   onShutdown?: () => void;
+  /** The command line that runs this program again; without it the database is not looked through. */
+  command?: string[];
   /** What reads this machine; without it /metrics has nothing of the hardware. */
   sampler?: Sampled | undefined;
 }
 
 /** The whole HTTP surface, on one page. Never listens. */
 export function createApp(collector: Collector, options: AppOptions): App {
-  const { trust, onUnforeseen, ending = new AbortController().signal, onShutdown = () => {} } = options;
-  const edge = { collector, trust, ending, onShutdown, onUnforeseen };
+  const {
+    trust,
+    onUnforeseen,
+    ending = new AbortController().signal,
+    onShutdown = () => {},
+    command,
+  } = options;
+  const edge = { collector, trust, ending, onShutdown, command, onUnforeseen };
   const app = createRoutes();
   const refuse = async (error: unknown, request: Request) => {
     const response = toResponse(error, onUnforeseen);
@@ -62,6 +71,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", deviceRoutes(edge));
   app.route("/api/v1", blobRoutes(edge));
   app.route("/api/v1", artifactRoutes(edge));
+  app.route("/api/v1", doctorRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
 

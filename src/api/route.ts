@@ -23,6 +23,8 @@ export interface Edge {
   ending: AbortSignal;
   /** Ends the collector. */
   onShutdown: () => void;
+  /** The command line that runs this program again. */
+  command: string[] | undefined;
   /** Hears of an error that nobody waits for. */
   onUnforeseen: (error: unknown) => void;
 }

@@ -36,11 +36,17 @@ export interface Blobs {
   read(sha256: string, start?: number, end?: number): ReadableStream<Uint8Array>;
   /** Deletes what nothing refers to; resolves with the number of blobs. */
   collect(): Promise<number>;
-  /** Digests of blobs that are not what they should be, or are not there. */
-  verify(onProgress?: (done: number, total: number) => void): Promise<string[]>;
+  /** Digests of blobs that are not what they should be, or are not there. Who brings one again from now on mends it. */
+  verify(options?: VerifyOptions): Promise<string[]>;
   /** Bytes of files, those under way included. */
   usedBytes(): number;
   close(): void;
+}
+
+export interface VerifyOptions {
+  signal?: AbortSignal;
+  /** Bytes so far and in all, and the number of blobs. */
+  onProgress?: (progress: { done: number; total: number; files: number }) => void;
 }
 
 interface Incoming {
@@ -66,6 +72,8 @@ export function createBlobs(
   const folder = join(dataDir, "blobs");
   const worker = createBlobWorker(onWorkerLost);
   const incoming = new Map<string, Incoming>();
+  /** Found not to be what their digests say: as good as absent to who brings them. */
+  const damaged = new Set<string>();
 
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
@@ -91,8 +99,10 @@ export function createBlobs(
   const remove = connection.prepare("DELETE FROM blob WHERE sha256 = ?");
   const selectFiles = connection.prepare("SELECT sha256, size FROM blob WHERE data IS NULL").raw(true);
   const selectSmall = connection
-    .prepare("SELECT sha256, data FROM blob WHERE data IS NOT NULL AND sha256 > ? ORDER BY sha256 LIMIT 500")
+    .prepare("SELECT sha256, data FROM blob WHERE data IS NOT NULL AND sha256 > ? ORDER BY sha256 LIMIT 100")
     .raw(true);
+  const setData = connection.prepare("UPDATE blob SET data = ?, size = ? WHERE sha256 = ?");
+  const countAll = connection.prepare("SELECT count(*), coalesce(sum(size), 0) FROM blob").raw(true);
   const sumFiles = connection.prepare("SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL").raw(true);
   let fileBytes = (sumFiles.get() as [number])[0];
 
@@ -109,12 +119,14 @@ export function createBlobs(
   }
 
   const sizeOf = (sha256: string) => (selectSize.get(sha256) as [number] | undefined)?.[0];
+  const has = (sha256: string) => sizeOf(sha256) !== undefined && !damaged.has(sha256);
 
   function missing(digests: readonly string[]): string[] {
     const absent: string[] = [];
     transaction(() => {
       const time = now();
-      for (const sha256 of digests) if (touch.run(time, sha256).changes === 0) absent.push(sha256);
+      for (const sha256 of digests)
+        if (touch.run(time, sha256).changes === 0 || damaged.has(sha256)) absent.push(sha256);
     });
     return absent;
   }
@@ -131,8 +143,12 @@ export function createBlobs(
         });
     transaction(() => {
       const time = now();
-      for (const { sha256, bytes } of files) insert.run(sha256, bytes.length, time, bytes);
+      for (const { sha256, bytes } of files) {
+        insert.run(sha256, bytes.length, time, bytes);
+        if (damaged.has(sha256)) setData.run(bytes, bytes.length, sha256);
+      }
     });
+    for (const { sha256 } of files) damaged.delete(sha256);
   }
 
   async function open(sha256: string, { size, chunks }: OpenUpload): Promise<Upload> {
@@ -182,7 +198,7 @@ export function createBlobs(
   }
 
   async function putChunk(sha256: string, index: number, bytes: Uint8Array, sent?: string): Promise<void> {
-    if (sizeOf(sha256) !== undefined) return;
+    if (has(sha256)) return;
     const upload = uploadOf(sha256);
     await upload.opened;
     const digest = upload.chunks[index];
@@ -217,7 +233,7 @@ export function createBlobs(
   }
 
   async function commitUpload(sha256: string): Promise<void> {
-    if (sizeOf(sha256) !== undefined) return;
+    if (has(sha256)) return;
     const upload = uploadOf(sha256);
     await upload.opened;
     if (upload.missing.size > 0)
@@ -231,13 +247,16 @@ export function createBlobs(
 
   async function finish(sha256: string, { size, chunks }: Incoming): Promise<void> {
     const target = blobPath(folder, sha256);
+    const isNew = sizeOf(sha256) === undefined;
     await worker.run({ kind: "commit", path: incomingPath(folder, sha256), target, sha256, size });
     // The file first: a row without it would be a promise that nobody can keep.
     transaction(() => {
       insert.run(sha256, size, now(), null);
+      if (damaged.has(sha256)) setData.run(null, size, sha256);
       if (chunks.length > 1) chunks.forEach((chunk, position) => insertChunk.run(chunk, sha256, position));
     });
-    fileBytes += size;
+    damaged.delete(sha256);
+    if (isNew) fileBytes += size;
   }
 
   function read(sha256: string, start = 0, end = Infinity): ReadableStream<Uint8Array> {
@@ -282,29 +301,47 @@ export function createBlobs(
     }
   }
 
-  async function verify(onProgress: (done: number, total: number) => void = () => {}): Promise<string[]> {
-    const bad: string[] = [];
-    const files = selectFiles.all() as [string, number][];
+  async function verify({ signal, onProgress = () => {} }: VerifyOptions = {}): Promise<string[]> {
+    const [files, total] = countAll.get() as [number, number];
     let done = 0;
-    for (const [sha256, size] of files) {
-      const found = await worker
-        .run({ kind: "digest", path: blobPath(folder, sha256) })
-        .catch(() => undefined);
-      if (found?.sha256 !== sha256 || found.size !== size) if (sizeOf(sha256) !== undefined) bad.push(sha256);
-      onProgress(++done, files.length);
+    const found = (sha256: string, isRight: boolean, size: number) => {
+      if (isRight) damaged.delete(sha256);
+      // Deleted meanwhile, it is not missed.
+      else if (sizeOf(sha256) !== undefined) damaged.add(sha256);
+      onProgress({ done: (done += size), total, files });
+    };
+    // One of its own: an upload should not wait while five gigabytes are read.
+    const reader = createBlobWorker(onWorkerLost);
+    const aborted = Promise.withResolvers<never>();
+    const abort = () => aborted.reject(signal!.reason);
+    aborted.promise.catch(() => {});
+    signal?.addEventListener("abort", abort);
+    try {
+      for (const [sha256, size] of selectFiles.all() as [string, number][]) {
+        signal?.throwIfAborted();
+        const reading = reader.run({ kind: "digest", path: blobPath(folder, sha256) }).catch(() => undefined);
+        const read = await Promise.race([reading, aborted.promise]);
+        found(sha256, read?.sha256 === sha256 && read.size === size, size);
+      }
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      reader.close();
     }
     for (let after = ""; ;) {
       const rows = selectSmall.all(after) as [string, Uint8Array | ArrayBuffer][];
-      if (rows.length === 0) return bad;
-      for (const [sha256, data] of rows)
-        if (createHash("sha256").update(bytesOf(data)).digest("hex") !== sha256) bad.push(sha256);
+      if (rows.length === 0) return [...damaged].filter((sha256) => sizeOf(sha256) !== undefined);
+      for (const [sha256, data] of rows) {
+        const bytes = bytesOf(data);
+        found(sha256, createHash("sha256").update(bytes).digest("hex") === sha256, bytes.length);
+      }
       after = rows.at(-1)![0];
       await new Promise((resolve) => setImmediate(resolve));
+      signal?.throwIfAborted();
     }
   }
 
   return {
-    has: (sha256) => sizeOf(sha256) !== undefined,
+    has,
     size: sizeOf,
     missing,
     putSmall,

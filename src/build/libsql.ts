@@ -33,7 +33,8 @@ export function embedLibsql(addonPath: string): BunPlugin {
           import { loadAddon } from ${JSON.stringify(join(root, "src/addon.ts"))};
           import file from ${JSON.stringify(addonPath)} with { type: "file" };
           const addon = { name: "libsql", sha256: "${sha256(readFileSync(addonPath))}", file };
-          export const loadBeside = (database) => loadAddon(join(dirname(database), "addons"), addon);`,
+          const pathOf = (name) => (/^file:/.test(name) ? decodeURIComponent(name.slice(5).split("?")[0]) : name);
+          export const loadBeside = (database) => loadAddon(join(dirname(pathOf(database)), "addons"), addon);`,
         loader: "js",
       }));
     },

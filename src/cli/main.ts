@@ -31,6 +31,7 @@ export const commands: Record<string, Listed> = {
   sync: { summary: "send what clients kept while no collector answered", load: () => import("./sync.ts") },
   python: { summary: "print the folder to put on PYTHONPATH", load: () => import("./python.ts") },
   completion: { summary: "print completions for a shell", load: () => import("./completion.ts") },
+  doctor: { summary: "look for what is wrong, and say what to do", load: () => import("./doctor.ts") },
   healthcheck: { summary: "ask the collector whether it is well", load: () => import("./healthcheck.ts") },
   version: { summary: "print the version", load: () => import("./version.ts") },
 };
@@ -53,6 +54,10 @@ function fileCommands(kind: "model" | "artifact"): Record<string, Listed> {
 
 /** Started by other commands; nobody types them, and no listing has them. */
 const internal: Record<string, Listed> = {
+  "check-database": {
+    summary: "look through a database that stands still",
+    load: () => import("./check-database.ts"),
+  },
   "gpu-reader": { summary: "read GPUs for the collector", load: () => import("./gpu-reader.ts") },
 };
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, accessSync, constants, statfsSync, chmodSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, accessSync, constants, chmodSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { createApp } from "../app.ts";
@@ -8,6 +8,7 @@ import { openCollector, type Collector } from "../collector.ts";
 import { readCollectorFile, type CollectorFile } from "../client/typescript/connection.ts";
 import { listSpool, replaySpool, type Post } from "../client/typescript/spool.ts";
 import { readConfig, type Config } from "../config.ts";
+import { networkFileSystemOf } from "../doctor/folder.ts";
 import { CollectorError } from "../error.ts";
 import { selfCommand } from "../launch/collector.ts";
 import { superviseGpus } from "../machine/gpu/supervisor.ts";
@@ -126,6 +127,7 @@ export async function start(config: Config): Promise<Running> {
     onUnforeseen: (error) => diagnose(stackOf(error)),
     ending: ending.signal,
     onShutdown: () => stop(),
+    command: selfCommand(),
   });
   const server = await listen(config, app).catch(async (error: unknown) => {
     await hardware?.close();
@@ -238,26 +240,13 @@ function prepareDataDir({ dataDir, allowNetworkFs }: Config): string {
       },
     );
   }
-  const fileSystem = networkFileSystems[statfsSync(dataDir).type];
+  const fileSystem = networkFileSystemOf(dataDir);
   if (fileSystem !== undefined && !allowNetworkFs)
     throw new CollectorError("conflict", `The data folder ${dataDir} is on ${fileSystem}.`, {
       hint: "Locks and fsync can't be relied on there: name a local folder with --data, or insist with --allow-network-fs.",
     });
   return dataDir;
 }
-
-/** statfs(2)'s magic numbers. */
-const networkFileSystems: Record<number, string> = {
-  0x6969: "NFS",
-  0x517b: "SMB",
-  0xff534d42: "CIFS",
-  0xfe534d42: "SMB2",
-  0x5346414f: "AFS",
-  0x00c36400: "Ceph",
-  0x0bd00bd0: "Lustre",
-  0x47504653: "GPFS",
-  0x19830326: "BeeGFS",
-};
 
 function open({ dataDir, keepSamples }: Config, onFatal: (error: unknown) => void): Collector {
   try {

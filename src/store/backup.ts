@@ -41,7 +41,7 @@ export function backupDatabaseNow(connection: Connection, path: string, target: 
   copy.finish();
 }
 
-function checkpoint(connection: Connection): void {
+export function checkpoint(connection: Connection): void {
   const [busy] = connection.prepare("PRAGMA wal_checkpoint(TRUNCATE)").raw(true).get() as [number];
   if (busy !== 0) throw new CollectorError("busy", "The database could not be checkpointed for a copy.");
 }
