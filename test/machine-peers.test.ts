@@ -44,7 +44,7 @@ beforeAll(() => {
     ]),
   );
   const dd = (how: string) =>
-    `dd if=/dev/zero of=${join(folder, "written")} bs=256k count=200 ${how} 2>/dev/null`;
+    `dd if=/dev/zero of="${join(folder, "written")}" bs=256k count=200 ${how} 2>/dev/null`;
   load.push(
     spawn("sh", [
       "-c",
