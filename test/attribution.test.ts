@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { createAttribution, type WriterProcess } from "../src/machine/attribution.ts";
 import { parseProcess } from "../src/machine/process-tree.ts";
@@ -152,6 +152,8 @@ describe.skipIf(noLinux)("the processes of a run", () => {
     kill(middle);
     while (readFileSync(`/proc/${worker}/stat`, "latin1").split(" ")[3] === String(middle))
       await Bun.sleep(5);
+    // Until its parent has waited for it, it is still there.
+    while (existsSync(`/proc/${middle}`)) await Bun.sleep(5);
     const look = attribution.look().get(RUN)!;
     expect(look.pids.has(worker)).toBe(true);
     expect(look.pids.has(middle)).toBe(false);
