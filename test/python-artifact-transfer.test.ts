@@ -360,6 +360,34 @@ began = time.time(); binnacle.finish(); print(time.time() - began)
     expect(orders().length).toBeGreaterThan(0);
   });
 
+  test("waits for a collector that is merely busy, and not after Ctrl-C", async () => {
+    big("file", 16);
+    let isBusy = true;
+    proxy.hold = async (method) =>
+      method === "PUT" && isBusy ? Response.json({ type: "urn:binnacle:busy" }, { status: 503 }) : undefined;
+    const script = timed(`binnacle.log_model("busy-then-not", "file"); time.sleep(1); print("ended")`);
+    const patient = startPython(script, through());
+    await patient.printed("ended");
+    await Bun.sleep(1500);
+    isBusy = false;
+    expect(await patient.ended).toMatchObject({ code: 0 });
+    expect(await versions("model", "busy-then-not")).toHaveLength(1);
+
+    isBusy = true;
+    big("file", 16);
+    const child = startPython(script, through());
+    await child.printed("ended");
+    await Bun.sleep(500);
+    const began = performance.now();
+    child.process.kill("SIGINT");
+    const { err } = await child.ended;
+    expect(performance.now() - began).toBeLessThan(3000);
+    expect(err).toContain("not sent yet: model 'busy-then-not'");
+    expect(orders()).toHaveLength(1);
+    isBusy = false;
+    expect((await sync()).results).toMatchObject([{ outcome: "sent", upload: { version: "v2" } }]);
+  });
+
   test("notes what is logged in the very last moment, when no thread begins any more", async () => {
     writeFileSync(join(folder, "file"), "x");
     await python(

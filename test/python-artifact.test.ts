@@ -396,3 +396,23 @@ except binnacle.ArtifactError as error: print("absent" in str(error))
 `);
   expect(out).toBe("True []\nTrue untouched\nuntouched\nTrue\n");
 });
+
+test("the processes of a training that fetch the same version at once get it, whole", async () => {
+  const big = randomBytes(8 * 1024 * 1024);
+  files({ "in/big": big, "in/small": "s" });
+  const out = await run(`
+binnacle.log_artifact("for all", "in").wait(30)
+binnacle.finish()
+children = []
+for n in range(4):
+    pid = os.fork()
+    if pid == 0:
+        try: code = 0 if binnacle.init(run_id="rank%d" % n).use_artifact("for all", to="got") else 1
+        except BaseException as error: print(repr(error), flush=True); code = 2
+        binnacle.finish(); os._exit(code)
+    children.append(pid)
+print([os.waitpid(pid, 0)[1] for pid in children], sorted(os.listdir("got")))
+`);
+  expect(out).toBe("[0, 0, 0, 0] ['big', 'small']\n");
+  expect(readFileSync(join(folder, "got/big")).equals(big)).toBe(true);
+});

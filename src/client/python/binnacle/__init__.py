@@ -123,8 +123,9 @@ def log_artifact(artifact, paths=None, type=None, aliases=None, metadata=None, d
 def use_artifact(name, version="latest", kind="artifact", to=None):
     """Downloads a version of an artifact (kind="model": of a model), notes that the run uses it, and returns the folder.
 
-    version: such as "v3", or an alias. to: the folder; default ./artifacts/NAME-VERSION. What lies there already is not
-    fetched again. Every file is checked against its digest.
+    version: such as "v3", or an alias.
+    to: the folder; default ./artifacts/NAME-VERSION. A file that lies there already is not fetched again; another of its name
+        is replaced. Every file is checked against its digest.
     """
     return (_current or _begin()).use_artifact(name, version, kind, to)
 

@@ -13,6 +13,7 @@ from ._collector import FAILURES, Collector, Unreachable
 ATTEMPTS = 6
 FIRST_RETRY = 0.5
 SLICE = 1 << 20
+_PART = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def use(run, creation, kind, name, version, to):
@@ -63,23 +64,40 @@ def _target(root, place):
 
 
 def _fetch(collector, where, target, file):
-    if _is_there(target, file):
-        return
     part = "%s.%s.part" % (target, file["sha256"][:12])
-    if len(os.path.basename(part)) > 255:
+    if len(os.path.basename(part).encode("utf-8")) > 255:
         part = os.path.join(os.path.dirname(target), file["sha256"] + ".part")
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(part, flags, 0o666), "r+b", buffering=0) as out:
-        # What an earlier try has brought is not asked for again.
-        digest = sha256()
-        for data in iter(lambda: out.read(SLICE), b""):
-            digest.update(data)
-        digest = _receive(collector, "%s/file?path=%s" % (where, quote(file["path"], safe="")), file, out, digest)
-        if digest.hexdigest() != file["sha256"]:
-            out.close()
-            os.unlink(part)
-            raise ArtifactError("%r is damaged: its bytes are not what its digest says" % file["path"])
-    os.replace(part, target)
+    while not _is_there(target, file):
+        with os.fdopen(os.open(part, _PART, 0o666), "r+b", buffering=0) as out:
+            _lock(out)
+            if not _is_still(out, part):
+                continue  # The other processes of this training fetch it too, and one of them was quicker.
+            # What an earlier try has brought is not asked for again.
+            digest = sha256()
+            for data in iter(lambda: out.read(SLICE), b""):
+                digest.update(data)
+            digest = _receive(collector, "%s/file?path=%s" % (where, quote(file["path"], safe="")), file, out, digest)
+            if digest.hexdigest() != file["sha256"]:
+                os.unlink(part)
+                raise ArtifactError("%r is damaged: its bytes are not what its digest says" % file["path"])
+            os.replace(part, target)
+            return
+
+
+def _lock(out):
+    try:
+        from fcntl import LOCK_EX, flock
+
+        flock(out.fileno(), LOCK_EX)
+    except (ImportError, OSError):
+        pass  # Not here, or not on this file system.
+
+
+def _is_still(out, part):
+    try:
+        return os.path.samestat(os.fstat(out.fileno()), os.stat(part))
+    except FileNotFoundError:
+        return False
 
 
 def _receive(collector, path, file, out, digest):

@@ -350,6 +350,8 @@ class Uploads:
 
     def _note_again(self, upload):
         """A file was replaced, or another has come: what there is now is what is meant."""
+        if self.is_closed:
+            raise _Interrupted
         try:
             upload.files = find_files(upload.roots, self._touch)
             upload.total, upload.sent = sum(file.size for file in upload.files), 0
@@ -388,7 +390,9 @@ class Uploads:
         if problem.status is not None and not self._has_told and not upload.is_left_behind:
             self._has_told = True
             tell("%s is not sent yet: %s" % (upload.label, problem))
-        self.asked_in_vain = upload.is_postponed = True
+        # Who is merely busy is worth waiting for.
+        if problem.status != 503:
+            self.asked_in_vain = upload.is_postponed = True
         wait = max(self._retry_after, problem.retry_after or 0)
         self._retry_after = min(self._retry_after * 2, LAST_RETRY)
         # Not `random`: the state of the script's generator is the script's.
