@@ -26,16 +26,32 @@ export interface ExamineOptions {
 export async function examine(collector: Collector, options: ExamineOptions): Promise<Examination> {
   const { dataDir } = collector;
   const damaged: DamagedFile[] = [];
-  const checks: Check[] = [
-    checkFolder(dataDir),
-    checkRoom(collector),
-    await checkStore(collector, options),
-    await checkFiles(collector, damaged, options),
-    await checkGpus(collector),
-    checkClock(collector),
+  const checks: Check[] = [];
+  const looks: [Check["name"], () => Check | Promise<Check>][] = [
+    ["folder", () => checkFolder(dataDir)],
+    ["disk", () => checkRoom(collector)],
+    ["database", () => checkStore(collector, options)],
+    ["files", () => checkFiles(collector, damaged, options)],
+    ["gpus", () => checkGpus(collector)],
+    ["clock", () => checkClock(collector)],
   ];
+  for (const [name, look] of looks)
+    try {
+      checks.push(await look());
+    } catch (error) {
+      options.signal.throwIfAborted();
+      checks.push(failed(name, error));
+    }
   return { version: VERSION, time: collector.now(), checks, damaged };
 }
+
+/** With a damaged database much fails; the rest is to be seen all the same. */
+const failed = (name: Check["name"], error: unknown): Check => ({
+  name,
+  status: "problem",
+  text: `It could not be looked at: ${error instanceof Error ? error.message : String(error)}.`,
+  advice: "See first to what is wrong beside it.",
+});
 
 function checkRoom({ dataDir, quota, blobs }: Collector): Check {
   const { refusing, usedBytes } = quota.status();
@@ -63,25 +79,23 @@ async function checkStore(
   });
   if (quick || !command) return check("unknown", "The database was not looked through.", null);
   onProgress({ of: "database", done: 0, total: null });
-  try {
-    const { problems, bytes } = await checkDatabase(
-      connection,
-      join(dataDir, "binnacle.db"),
-      command,
-      signal,
-    );
-    const [first] = problems;
-    if (first === undefined) return check("ok", `The database is whole (${gigabytes(bytes)}).`, null);
-    return check(
+  const damaged = ([first, ...more]: string[]) =>
+    check(
       "problem",
-      `The database is damaged: ${first}${problems.length > 1 ? `, and ${problems.length - 1} more` : ""}.`,
+      `The database is damaged: ${first}${more.length > 0 ? `, and ${more.length} more` : ""}.`,
       "Save what you can (`binnacle run export`), end the collector, and put back a backup of the data folder; " +
         "then have the disk and the memory of this machine tested.",
     );
+  try {
+    const path = join(dataDir, "binnacle.db");
+    const { problems, bytes } = await checkDatabase(connection, path, command, signal);
+    return problems.length > 0 ? damaged(problems) : check("ok", `It is whole (${gigabytes(bytes)}).`, null);
   } catch (error) {
     signal.throwIfAborted();
+    const { code, message } = error as { code?: string; message: string };
+    if (/^SQLITE_(CORRUPT|NOTADB|IOERR)/.test(code ?? "")) return damaged([message]);
     if (!(error instanceof CollectorError)) throw error;
-    return check("unknown", `The database was not looked through: ${error.message}`, error.hint ?? null);
+    return check("unknown", `The database was not looked through: ${message}`, error.hint ?? null);
   }
 }
 
@@ -109,7 +123,7 @@ async function checkFiles(
       text:
         files === 0
           ? "There are no files."
-          : `${counted(files)} (${gigabytes(bytes)}) are what their digests say.`,
+          : `${counted(files)} (${gigabytes(bytes)}): each is what its digest says.`,
       advice: null,
     };
   return {
