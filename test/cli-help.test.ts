@@ -53,4 +53,6 @@ test.skipIf(Bun.which("bash") === null)("bash completes commands, subcommands an
   expect(await complete("binnacle", "run", "st")).toBe("status stop");
   expect(await complete("binnacle", "run", "logs", "--fo")).toBe("--follow");
   expect(await complete("binnacle", "metrics", "--po")).toBe("--points");
+  expect(await complete("binnacle", "model", "")).toBe("list put get alias rm");
+  expect(await complete("binnacle", "artifact", "put", "--me")).toBe("--metadata");
 });

@@ -27,7 +27,7 @@ export const ofKind = (kind: ArtifactKind) =>
         type: "string",
         short: "t",
         value: "TYPE",
-        help: `what it is, such as ${kind === "model" ? "model" : "general, dataset, source code or log"} (else ${typeOf(kind)})`,
+        help: `${kind === "model" ? "what it is" : "general, dataset, source code, log, or any word"} (else ${typeOf(kind)})`,
       },
       alias: {
         type: "string",
