@@ -85,7 +85,7 @@ test("train_digits.py learns, and records how: loss, accuracy, learning rate, gr
   expect(outputs).toMatchObject([
     { kind: "model", name: "digits", version: "v1", files: 1, metadata: { "val/accuracy": last } },
   ]);
-  const [{ id }] = outputs as { id: number }[];
+  const { id } = outputs[0];
   const model = await server.get(`/api/v1/artifacts/${id}/versions/v1/file?path=digits.json`);
   expect(model.weights.hidden).toHaveLength(32);
   expect(model.weights.output).toHaveLength(10);
