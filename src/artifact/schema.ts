@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Json } from "../run/schema.ts";
 import { MAX_FILE_BYTES, Sha256 } from "../blob/schema.ts";
 
 /** `log_model` makes models, `log_artifact` artifacts (of the type model, too): two lists, as people know them. */
@@ -58,7 +59,7 @@ export const ArtifactFile = z.object({
 });
 export type ArtifactFile = z.infer<typeof ArtifactFile>;
 
-const Metadata = z.record(z.string().max(1000), z.json());
+const Metadata = z.record(z.string().max(1000), Json);
 const Description = z.string().max(100_000);
 
 /** What the `fedml` module's arguments say: the platform's environment (dev, test, release) and the device. */
