@@ -12,30 +12,32 @@ const FRESH_MS = 1000;
  * writes to a dead connection succeed for a quarter of an hour. undefined where the system doesn't tell (not Linux).
  */
 export function createSocketTable(now: () => number = () => performance.now()) {
-  let table: Unacknowledged | undefined;
-  let readAt = -Infinity;
+  const tables = [createTable("/proc/net/tcp", now), createTable("/proc/net/tcp6", now)] as const;
   return {
     unacknowledged(address: string, port: number): number | undefined {
-      if (now() - readAt > FRESH_MS) {
-        table = readTables();
-        readAt = now();
-      }
-      return table?.get(kernelAddress(address, port));
+      return tables[isIPv4(address) ? 0 : 1]().get(kernelAddress(address, port));
     },
   };
 }
 
-function readTables(): Unacknowledged | undefined {
-  const table: Unacknowledged = new Map();
-  for (const file of ["/proc/net/tcp", "/proc/net/tcp6"]) {
+/** Read when it is needed: the kernel goes over all places that sockets of a large machine could have, some ms. */
+function createTable(file: string, now: () => number): () => Unacknowledged {
+  let table: Unacknowledged = new Map();
+  let readAt = -Infinity;
+  return () => {
+    if (now() - readAt <= FRESH_MS) return table;
+    readAt = now();
     try {
-      for (const [address, bytes] of parseSockets(readFileSync(file, "latin1"))) table.set(address, bytes);
+      table = parseSockets(readFileSync(file, "latin1"));
     } catch {
       // No such table: no IPv6, or no Linux.
     }
-  }
-  return table.size > 0 ? table : undefined;
+    return table;
+  };
 }
+
+/** An address of this machine alone: it acknowledges as long as it runs. */
+export const isLoopback = (address: string) => /^(127\.|::1$|::ffff:127\.)/.test(address);
 
 /** "sl local_address rem_address st tx_queue:rx_queue …" → tx_queue by rem_address, of established connections. */
 export function parseSockets(text: string): Unacknowledged {

@@ -35,7 +35,16 @@ export function createPresent(latest: Latest, device: string, now: () => number)
         bySubject.set(subject, (known = { time, byReading: new Map() }));
       }
       known.time = time;
-      for (const [reading, value] of Object.entries(values)) known.byReading.set(reading, { time, value });
+      const { byReading } = known;
+      for (const reading in values) {
+        const value = values[reading]!;
+        const before = byReading.get(reading);
+        if (!before) byReading.set(reading, { time, value });
+        else {
+          before.time = time;
+          before.value = value;
+        }
+      }
     }
   });
   return {

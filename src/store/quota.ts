@@ -5,7 +5,11 @@ import { CollectorError } from "../error.ts";
 import { diskFull, type Journal } from "./journal.ts";
 import type { Connection } from "./open.ts";
 
-const CHECK_MS = 1000;
+/** ms between two looks: the longer, the more room there is. */
+const CHECK_MS = { least: 1000, most: 10_000 };
+/** Bytes a second that others may write to the disk, and that we may: so fast the room of the last look can go. */
+const FILLED_BY_OTHERS = 1024 ** 3;
+const FILLED_BY_US = 64 * 1024 ** 2;
 /** Samples are left out so early that records and lines have room: what was trained is worth more than what it ran on. */
 const SAMPLES_FREE_FACTOR = 2;
 const SAMPLES_SHARE = 0.95;
@@ -74,13 +78,29 @@ export function createQuota(
   let closed = false;
   let metFull = false;
 
-  const look = () =>
-    void check().catch(() => {
-      // The folder is gone: the next write says so.
-    });
-  const timer = setInterval(look, CHECK_MS);
-  timer.unref();
+  let timer: ReturnType<typeof setTimeout> | undefined;
   look();
+
+  function look(): void {
+    void check()
+      .catch(() => {
+        // The folder is gone: the next write says so.
+      })
+      .finally(() => {
+        if (closed) return;
+        timer = setTimeout(look, nextLookIn());
+        timer.unref();
+      });
+  }
+
+  function nextLookIn(): number {
+    if (refusing !== null || metFull) return CHECK_MS.least;
+    const seconds = Math.min(
+      (freeBytes - SAMPLES_FREE_FACTOR * minFreeBytes) / FILLED_BY_OTHERS,
+      maxBytes === Infinity ? Infinity : (SAMPLES_SHARE * maxBytes - used()) / FILLED_BY_US,
+    );
+    return Math.min(Math.max(1000 * seconds, CHECK_MS.least), CHECK_MS.most);
+  }
 
   async function check(): Promise<void> {
     const { bavail, bsize } = await statfs(dataDir);
@@ -151,7 +171,7 @@ export function createQuota(
     check,
     close() {
       closed = true;
-      clearInterval(timer);
+      clearTimeout(timer);
     },
   };
 }
