@@ -25,7 +25,7 @@ function wheelFiles(): [path: string, text: string][] {
       `Metadata-Version: 2.1
 Name: binnacle
 Version: ${VERSION}
-Summary: Records what a training does: metrics, logs, configuration
+Summary: Records what a training does: metrics, logs, configuration, models and artifacts
 License: MIT
 Requires-Python: >=3.8
 Description-Content-Type: text/markdown
