@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createBlobs, type Blobs } from "./blob/blobs.ts";
 import { readDeviceId } from "./device/identity.ts";
@@ -24,6 +24,7 @@ import { createPruner, type Pruner } from "./store/prune.ts";
 import { createQuota, type Quota, type QuotaOptions } from "./store/quota.ts";
 import { createSampleStore, type SampleStore, type SampleStoreOptions } from "./store/sample-store.ts";
 import { createTrimmer, type TrimmerOptions } from "./store/trim.ts";
+import { dropUnfinished } from "./store/unfinished.ts";
 
 /** All a verb may need. */
 export interface Collector {
@@ -92,6 +93,9 @@ export function openCollector({
     closeConnection(connection);
     throw error;
   }
+  // Before anything is replayed: what an import left must not come back.
+  const unfinished = dropUnfinished(connection);
+  rmSync(join(dataDir, "imports"), { recursive: true, force: true });
   const bus = createBus(onListenerError);
   const counters = createCounters(connection);
   const onFull = () => quota.full();
@@ -126,13 +130,17 @@ export function openCollector({
   const blobs = createBlobs(connection, dataDir, { now, onWorkerLost: onListenerError });
   journal.replay();
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
-  const pruner = createPruner(connection, [series, logs, samples], { onFatal });
+  const pruner = createPruner(connection, [series, logs, samples], {
+    onFatal,
+    purgeDevice: samples.purgeDevice,
+  });
   bus.subscribe(({ kind, run }) => {
     if (kind !== "run.deleted" && kind !== "run.pruned") return;
     counters.delete(run);
     void pruner.purge(run);
   });
   void pruner.resume();
+  for (const left of unfinished) void pruner.abandon(left);
   return {
     dataDir,
     connection,

@@ -8,12 +8,17 @@ export type EntryKind =
   | "log.appended"
   | "device.changed"
   | "sample.appended"
+  /** Coarser rows that an import brings, whose readings one by one are kept no more. */
+  | "sample.rolled"
   | "event.recorded"
   | "use.changed"
   | "artifact.logged"
   | "artifact.changed"
   | "artifact.used"
-  | "artifact.deleted";
+  | "artifact.deleted"
+  /** What follows of this run is its import's, and belongs to nobody until `run.imported` says that it is whole. */
+  | "import.began"
+  | "run.imported";
 
 /** How a payload is stored: UTF-8 JSON as it is, or packed columns / JSON behind zstd. */
 export const Encoding = { json: 0, jsonZstd: 1, columns: 2, columnsZstd: 3 } as const;

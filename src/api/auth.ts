@@ -168,6 +168,8 @@ const allowedByScope: Record<Exclude<Scope, "none">, Access["scope"][]> = {
 export function needOf(method: string, path: string): Need {
   const isRead = method === "GET" || method === "HEAD";
   if (isRead && isOpen(path)) return { scope: "none" };
+  // No run's id: a run's own token reaches no other run, and an archive may hold any.
+  if (method === "POST" && path === "/api/v1/runs/import") return { scope: "write" };
   const match = /^\/api\/v1\/runs\/([^/]+)(?:\/([^/]+))?$/.exec(path);
   if (!match) {
     if (method === "POST" && path === "/api/v1/runs") return { scope: "write", isLookedAt: true };

@@ -10,7 +10,7 @@ import { getVersion } from "./find.ts";
 import type { ArtifactFile, LogArtifact, LoggedArtifact } from "./schema.ts";
 
 /** One statement for a hundred thousand files: as rows of values, building it would hold the event loop for seconds. */
-const INSERT_FILES = `INSERT INTO artifact_file (artifact, version, path, size, sha256)
+export const INSERT_FILES = `INSERT INTO artifact_file (artifact, version, path, size, sha256)
   SELECT ?, ?, value ->> 'path', value ->> 'size', value ->> 'sha256' FROM json_each(?)`;
 
 /** Makes these files the next version of their name; the same files as the newest version's are that version. */
@@ -75,7 +75,7 @@ export function digestOf(files: readonly ArtifactFile[]): string {
   return hash.digest("hex");
 }
 
-function nextId({ connection }: Collector): number {
+export function nextId({ connection }: Collector): number {
   const row = connection.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'artifact'").get() as
     | { seq: number }
     | undefined;

@@ -28,6 +28,7 @@ export interface MetricBatch {
   ordinal: number;
   rank: number;
   count: number;
+  /** NaN for a record of these ordinals that is in another batch: imports bring records by ordinals, not as writers did. */
   step: Float64Array;
   /** ms since the epoch. */
   time: Float64Array;
@@ -168,5 +169,5 @@ export function toRecords(batch: MetricBatch): BatchRecord[] {
     if (index) for (const i of index) records[i]!.x = keys;
     else for (const record of records) record.x = keys;
   }
-  return records;
+  return records.filter(({ step }) => !Number.isNaN(step));
 }

@@ -57,10 +57,40 @@ export async function* readParts(
     if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
   }
   if (series.dead) return;
+  // A page's own arrays change under whoever holds them for longer than this turn.
+  yield copyColumns(readTail(table, series, chunkPoints));
+}
+
+/** What is in no full chunk; to be copied before the turn ends. */
+function readTail(table: ChunkTable, series: Series, chunkPoints: number): PointColumns {
   const tail =
     series.sealed % chunkPoints > 0 ? [readChunk(table, series, chunkCount(series, chunkPoints) - 1)] : [];
-  // A page's own arrays change under whoever holds them for longer than this turn.
-  yield copyColumns(concatColumns([...tail, ...series.pages.map((page) => page.columns())]));
+  return concatColumns([...tail, ...series.pages.map((page) => page.columns())]);
+}
+
+/**
+ * Copies of at most `length` points from number `at` on, counted in the order of arrival; fewer where a chunk ends. For many
+ * series side by side, of which no whole chunks fit into memory.
+ */
+export function readFrom(
+  table: ChunkTable,
+  series: Series,
+  chunkPoints: number,
+  at: number,
+  length: number,
+): PointColumns {
+  if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
+  const full = Math.floor(series.sealed / chunkPoints);
+  const position = Math.min(Math.floor(at / chunkPoints), full);
+  const columns = position < full ? readChunk(table, series, position) : readTail(table, series, chunkPoints);
+  const from = at - position * chunkPoints;
+  const part = (column: Float64Array) => column.slice(from, from + length);
+  return {
+    ordinal: part(columns.ordinal),
+    step: part(columns.step),
+    time: part(columns.time),
+    value: part(columns.value),
+  };
 }
 
 export async function readAll(table: ChunkTable, series: Series, chunkPoints: number): Promise<PointColumns> {

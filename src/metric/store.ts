@@ -1,14 +1,15 @@
 import type { Entry } from "../entry.ts";
 import { CollectorError } from "../error.ts";
-import { createChunkTable } from "../store/chunk-table.ts";
+import { createChunkTable, writeOfSeries } from "../store/chunk-table.ts";
 import { CHUNK_POINTS, type Page } from "../store/head.ts";
-import type { Applier } from "../store/journal.ts";
+import type { Applier, Write } from "../store/journal.ts";
 import type { Connection } from "../store/open.ts";
 import { createSealer } from "../store/seal.ts";
 import { toWire, type MetricBatch } from "./batch.ts";
 import { decodeBatch } from "./decode.ts";
 import { tooManySeries } from "./parse.ts";
 import { createReader, type SeriesReader } from "./reader.ts";
+import { mergePoints, mergeTexts, type PointRows, type TextRow } from "./rows.ts";
 import { MAX_SERIES_PER_RUN, type MetricSummary } from "./schema.ts";
 import { Series } from "./series.ts";
 import { createTextSealer } from "./text-sealer.ts";
@@ -36,6 +37,10 @@ export interface SeriesStore extends SeriesReader {
   /** undefined, or what a writer waits for while sealing catches up. */
   room(): Promise<void> | undefined;
   list(run: string): MetricSummary[];
+  /** The series of a run, in the order of their first appearance, and all that was logged to them before a record. */
+  dump(run: string, before: number): SeriesDump;
+  /** Takes up series before their first points, in this order and with these axes; what is to be written of them. */
+  declare(run: string, series: readonly DeclaredSeries[]): Write[];
   /** Largest step a run, or one rank of it, has seen; null before the first record. */
   lastStep(run: string, rank?: number): number | null;
   /** Seals everything that is only in memory (and in the journal). */
@@ -43,6 +48,21 @@ export interface SeriesStore extends SeriesReader {
   /** Forgets a run, in memory at once and on disk in small transactions. */
   purge(run: string): Promise<void>;
   close(): void;
+}
+
+export interface DeclaredSeries {
+  key: string;
+  rank: number;
+  /** Custom x axis it was last logged with. */
+  x: string | null;
+  /** It served as an x axis itself. */
+  axis: boolean;
+}
+
+export interface SeriesDump {
+  series: DeclaredSeries[];
+  points: AsyncIterable<PointRows>;
+  texts: Iterable<TextRow>;
 }
 
 export interface SeriesStoreOptions {
@@ -354,6 +374,27 @@ export function createSeriesStore(
     },
 
     ...createReader(table, chunkPoints, find),
+
+    dump(run, before) {
+      const all = [...seriesOf(run).byKey.values()].flatMap((byRank) => [...byRank.values()]);
+      // In memory they stand by key; who else reads them takes them as they came.
+      const list = all.sort((a, b) => a.firstOrdinal - b.firstOrdinal || a.id - b.id);
+      return {
+        series: list.map(({ key, rank, stats: { x, axis } }) => ({ key, rank, x, axis })),
+        points: mergePoints(table, list, chunkPoints, before),
+        texts: mergeTexts(table, list, before),
+      };
+    },
+
+    declare(run, declared) {
+      const held = seriesOf(run);
+      return declared.map(({ key, rank, x, axis }, place) => {
+        // Before every record: what is logged later comes behind them.
+        const series = hold(held, Series.create(nextId++, run, key, rank, place - declared.length));
+        Object.assign(series.stats, { x, axis });
+        return writeOfSeries(series.rowAt(0, -1));
+      });
+    },
 
     lastStep(run, only) {
       let last = -Infinity;

@@ -42,7 +42,7 @@ export async function recordEvents(
 const nextIds = new WeakMap<Collector, number>();
 
 /** Before the row is there: the bus is to hear of events with the id under which they are listed. */
-function takeId(collector: Collector): number {
+export function takeId(collector: Collector): number {
   let id = nextIds.get(collector);
   if (id === undefined) {
     const row = collector.connection

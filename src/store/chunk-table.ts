@@ -1,6 +1,7 @@
 import type { EncodedChunk } from "./chunk.ts";
 import { concatNodes, decodeNodes, encodeNodes, rollNodes, type Nodes } from "./rollup.ts";
 import { rangeOf } from "./chunk.ts";
+import type { Write } from "./journal.ts";
 import type { Connection } from "./open.ts";
 
 /** Full chunks under one block of the pyramid: 256 nodes of the second level. */
@@ -65,17 +66,46 @@ export interface ChunkHead extends Range {
   count: number;
 }
 
+const seriesColumns = `id, run, key, rank, first_ordinal, sealed, sealed_ordinal, sealed_texts, sealed_text_ordinal,
+  min, max, last, last_ordinal, last_text, last_text_ordinal, last_step, last_time, min_step, max_step, min_time,
+  max_time, x, axis`;
+const PUT_SERIES = `INSERT OR REPLACE INTO series (${seriesColumns}) VALUES (${Array(23).fill("?").join()})`;
+
+/** A series' row as a write that stands or falls with a journal entry. */
+export const writeOfSeries = (row: SeriesRow): Write => ({ sql: PUT_SERIES, params: paramsOfSeries(row) });
+
+const paramsOfSeries = ({ stats, ...row }: SeriesRow): unknown[] => [
+  row.id,
+  row.run,
+  row.key,
+  row.rank,
+  row.firstOrdinal,
+  row.sealed,
+  row.sealedOrdinal,
+  row.sealedTexts,
+  row.sealedTextOrdinal,
+  stats.min,
+  stats.max,
+  stats.last,
+  stats.lastOrdinal,
+  stats.lastText,
+  stats.lastTextOrdinal,
+  stats.lastStep,
+  stats.lastTime,
+  stats.minStep,
+  stats.maxStep,
+  stats.minTime,
+  stats.maxTime,
+  stats.x,
+  stats.axis ? 1 : 0,
+];
+
 export type ChunkTable = ReturnType<typeof createChunkTable>;
 
 /** The rows of series, their chunks, blocks and texts. Everything here is one statement; transactions are the callers'. */
 export function createChunkTable(connection: Connection) {
-  const seriesColumns = `id, run, key, rank, first_ordinal, sealed, sealed_ordinal, sealed_texts, sealed_text_ordinal,
-    min, max, last, last_ordinal, last_text, last_text_ordinal, last_step, last_time, min_step, max_step, min_time,
-    max_time, x, axis`;
   const raw = (sql: string) => connection.prepare(sql).raw(true);
-  const putSeries = connection.prepare(
-    `INSERT OR REPLACE INTO series (${seriesColumns}) VALUES (${Array(23).fill("?").join()})`,
-  );
+  const putSeries = connection.prepare(PUT_SERIES);
   const selectSeries = raw(`SELECT ${seriesColumns} FROM series WHERE run = ? ORDER BY first_ordinal, id`);
   const selectMaxId = raw("SELECT max(id) FROM series");
   const putChunk = connection.prepare(
@@ -104,6 +134,9 @@ export function createChunkTable(connection: Connection) {
   const selectTexts = raw(
     "SELECT ordinal, step, time, json FROM series_text WHERE series = ? ORDER BY ordinal",
   );
+  const selectTextsFrom = raw(
+    "SELECT ordinal, step, time, json FROM series_text WHERE series = ? AND ordinal >= ? ORDER BY ordinal LIMIT ?",
+  );
   const deleteTexts = connection.prepare(
     "DELETE FROM series_text WHERE series = ? AND ordinal IN (SELECT ordinal FROM series_text WHERE series = ? LIMIT 1000)",
   );
@@ -123,32 +156,8 @@ export function createChunkTable(connection: Connection) {
       return (selectSeries.all(run) as unknown[][]).map(toSeriesRow);
     },
 
-    putSeries({ stats, ...row }: SeriesRow): void {
-      putSeries.run(
-        row.id,
-        row.run,
-        row.key,
-        row.rank,
-        row.firstOrdinal,
-        row.sealed,
-        row.sealedOrdinal,
-        row.sealedTexts,
-        row.sealedTextOrdinal,
-        stats.min,
-        stats.max,
-        stats.last,
-        stats.lastOrdinal,
-        stats.lastText,
-        stats.lastTextOrdinal,
-        stats.lastStep,
-        stats.lastTime,
-        stats.minStep,
-        stats.maxStep,
-        stats.minTime,
-        stats.maxTime,
-        stats.x,
-        stats.axis ? 1 : 0,
-      );
+    putSeries(row: SeriesRow): void {
+      putSeries.run(...paramsOfSeries(row));
     },
 
     /** `axisOf`: the series whose chunk at the same position holds the axis too. */
@@ -235,6 +244,12 @@ export function createChunkTable(connection: Connection) {
 
     texts(series: number): TextPoint[] {
       const rows = selectTexts.all(series) as [number, number, number, string][];
+      return rows.map(([ordinal, step, time, json]) => ({ ordinal, step, time, json }));
+    },
+
+    /** At most so many, with ordinals from `from` on. */
+    textsFrom(series: number, from: number, limit: number): TextPoint[] {
+      const rows = selectTextsFrom.all(series, from, limit) as [number, number, number, string][];
       return rows.map(([ordinal, step, time, json]) => ({ ordinal, step, time, json }));
     },
 

@@ -1,5 +1,7 @@
+import { deviceStream } from "../entry.ts";
 import type { Connection } from "./open.ts";
 import { createUsage } from "./quota.ts";
+import { dropEntries, forgetImport, isKnownDevice, type Unfinished } from "./unfinished.ts";
 
 /** Pages moved at a time: a few milliseconds. */
 const VACUUM_PAGES = 128;
@@ -15,6 +17,8 @@ export interface Holder {
 export interface Pruner {
   /** Removes what is stored of a deleted run; one after another. Its row stays: late writes hear that it is gone. */
   purge(run: string): Promise<void>;
+  /** Removes what an import has brought that did not come to its end. */
+  abandon(unfinished: Unfinished): Promise<void>;
   /** Takes up deletions that a stop or a kill cut short. */
   resume(): Promise<void>;
   /** Gives pages back to the file system where many are free, or all of them. */
@@ -27,7 +31,15 @@ export interface Pruner {
 export function createPruner(
   connection: Connection,
   holders: Holder[],
-  { onFatal, blobBytes = () => 0 }: { onFatal: (error: unknown) => void; blobBytes?: () => number },
+  {
+    onFatal,
+    blobBytes = () => 0,
+    purgeDevice,
+  }: {
+    onFatal: (error: unknown) => void;
+    blobBytes?: () => number;
+    purgeDevice: (device: string) => Promise<void>;
+  },
 ): Pruner {
   const pagesUsed = createUsage(connection);
   const selectLeftovers = connection.prepare(
@@ -60,6 +72,17 @@ export function createPruner(
     if (!closed) removeCounters.run(run);
   }
 
+  async function abandon({ run, devices }: Unfinished): Promise<void> {
+    dropEntries(connection, run);
+    await purge(run);
+    for (const device of devices) {
+      if (isKnownDevice(connection, device)) continue;
+      dropEntries(connection, deviceStream(device));
+      await purgeDevice(device);
+    }
+    if (!closed) forgetImport(connection, run);
+  }
+
   const count = (statement: typeof selectFree) => (statement.get() as [number])[0];
 
   async function vacuum(all: boolean): Promise<void> {
@@ -72,6 +95,7 @@ export function createPruner(
 
   return {
     purge: (run) => inTurn(() => purge(run)),
+    abandon: (unfinished) => inTurn(() => abandon(unfinished)),
     resume: () =>
       inTurn(async () => {
         for (const { id } of selectLeftovers.all() as { id: string }[]) await purge(id);

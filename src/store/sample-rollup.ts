@@ -92,6 +92,27 @@ export function replaceRows(rows: RolledRows, fresh: RolledRows, from: number, t
   return { times: join(new Float64Array(length), rows.times, fresh.times), columns };
 }
 
+/** `rows` with those of `others` whose times are not there; `rows` itself where there are none. Both ascend. */
+export function addRows(rows: RolledRows, others: RolledRows): RolledRows {
+  const here = new Set(rows.times);
+  const fresh = [...others.times.keys()].filter((row) => !here.has(others.times[row]!));
+  if (fresh.length === 0) return rows;
+  const from = [
+    ...[...rows.times.keys()].map((row) => ({ time: rows.times[row]!, of: rows, row })),
+    ...fresh.map((row) => ({ time: others.times[row]!, of: others, row })),
+  ].sort((a, b) => a.time - b.time);
+  const columns = new Map<ReadingKey, RolledColumn>();
+  for (const key of new Set([...rows.columns.keys(), ...others.columns.keys()])) {
+    const column = createColumn(from.length);
+    from.forEach(({ of, row }, to) => {
+      const old = of.columns.get(key);
+      if (old) for (const name of ["count", "min", "mean", "max"] as const) column[name][to] = old[name][row]!;
+    });
+    columns.set(key, column);
+  }
+  return { times: Float64Array.from(from, ({ time }) => time), columns };
+}
+
 function createColumn(length: number): RolledColumn {
   return {
     count: new Float64Array(length),

@@ -8,7 +8,7 @@ import type { ChunkPlace, SampleTable } from "./sample-table.ts";
 /** How long one turn may hold the event loop. */
 const SLICE_MS = 6;
 /** What charts of weeks are drawn from. */
-const PLAIN_TIER: Tier = 600;
+export const PLAIN_TIER: Tier = 600;
 /** A full disk is asked again so much later. */
 const RETRY_MS = 1000;
 

@@ -1,15 +1,15 @@
 import { deviceOfStream, type Entry } from "../entry.ts";
 import { runOfSubject, subjectOfRun, type Sample } from "../sample/schema.ts";
-import type { Applier } from "./journal.ts";
+import type { Applier, Write } from "./journal.ts";
 import type { Connection } from "./open.ts";
 import { unpackSamples } from "./sample-batch.ts";
 import { BLOCK_MS, blockStart, SampleBlock } from "./sample-block.ts";
 import { SampleBlocks } from "./sample-blocks.ts";
-import { decodeRaw, SampleChunk } from "./sample-chunk.ts";
+import { decodeRaw, decodeRolled, encodeRolled, SampleChunk } from "./sample-chunk.ts";
 import { createSampleRetention, type SampleRetentionOptions } from "./sample-retain.ts";
-import { chunkStart, ROLLED_TIERS, type Tier } from "./sample-rollup.ts";
-import { createSampleSealer } from "./sample-sealer.ts";
-import { createSampleTable, type ChunkPlace } from "./sample-table.ts";
+import { addRows, chunkStart, ROLLED_TIERS, type RolledRows, type Tier } from "./sample-rollup.ts";
+import { createSampleSealer, PLAIN_TIER } from "./sample-sealer.ts";
+import { createSampleTable, writeOfChunk, type ChunkPlace } from "./sample-table.ts";
 
 const TICK_MS = 1000;
 /** A block whose successor is there is finished after so long without a row: rows come in batches of ten seconds. */
@@ -29,9 +29,12 @@ const MAX_REPLAY_BYTES = 32 * 1024 * 1024;
 /** The samples of all devices: open blocks in memory, chunks on disk. */
 export interface SampleStore {
   readonly applier: Applier;
-  /** Samples left out since the start: the disk was full, or they came after their time had expired, or in a flood. */
+  /** Samples left out since the start because there was no room for them, on disk or in memory. */
   readonly dropped: number;
   drop(samples: number): void;
+  /** Samples that had a fault of their own: after their time had expired, in a flood, or without a number or a time. */
+  readonly refused: number;
+  refuse(samples: number): void;
   /** False where memory is full for so long that what is to come must be left out. */
   room(): Promise<boolean>;
   /** Subjects of a device, but for runs. */
@@ -41,6 +44,10 @@ export interface SampleStore {
   /** Where the chunks of a tier between two times begin. */
   starts(device: string, subject: string, tier: Tier, from: number, to: number): number[];
   chunk(place: ChunkPlace): SampleChunk | undefined;
+  /** Times of the rows that are kept as they were read in the block that begins at `start`. */
+  rowTimes(device: string, subject: string, start: number): Float64Array;
+  /** What is to be written so that these rows are in a finished chunk, too; those that are there stay as they are. */
+  mergeRolled(place: ChunkPlace, rows: RolledRows): Write | undefined;
   /** Writes everything that is only in memory (and in the journal) into chunks. */
   seal(): Promise<void>;
   /** The same, as if every block's span were over. */
@@ -49,6 +56,8 @@ export interface SampleStore {
   expire(): Promise<void>;
   /** Forgets what a run's processes read, on every device. */
   purge(run: string): Promise<void>;
+  /** Forgets all that a device read. */
+  purgeDevice(device: string): Promise<void>;
   close(): void;
 }
 
@@ -91,6 +100,7 @@ export function createSampleStore(
   const sealedBefore = table.sealed();
   let lastSeq = sealedBefore;
   let dropped = 0;
+  let refused = 0;
   let waiting = new Set<() => void>();
   let closed = false;
   const sealer = createSampleSealer(connection, table, blocks, {
@@ -132,10 +142,10 @@ export function createSampleStore(
     const start = blockStart(time);
     const block = blocks.get(device, subject, start) ?? reopen(device, subject, start);
     if (!block) {
-      dropped++;
+      refused++;
       return;
     }
-    if (!block.put(time, values)) dropped++;
+    if (!block.put(time, values)) refused++;
     block.usedAt = performance.now();
     if (block.firstSeq !== undefined) return;
     block.firstSeq = seq;
@@ -212,6 +222,12 @@ export function createSampleStore(
     drop(samples) {
       dropped += samples;
     },
+    get refused() {
+      return refused;
+    },
+    refuse(samples) {
+      refused += samples;
+    },
     room() {
       if (hasRoom() || closed) return Promise.resolve(true);
       relieveMemory();
@@ -245,6 +261,30 @@ export function createSampleStore(
       await sealer.idle();
     },
     expire: retention.expire,
+    rowTimes(device, subject, start) {
+      const block = blocks.get(device, subject, start);
+      if (block) return block.rows(() => false).times;
+      const data = table.data({ device, subject, tier: 1, start });
+      return data ? new SampleChunk(data).times() : new Float64Array();
+    },
+    mergeRolled(place, rows) {
+      const data = table.data(place);
+      const stored = data && decodeRolled(data);
+      const merged = stored ? addRows(stored, rows) : rows;
+      if (merged === stored) return undefined;
+      const encoding = encodeRolled(merged, place.tier === PLAIN_TIER);
+      let step = encoding.next();
+      while (!step.done) step = encoding.next();
+      return writeOfChunk(place, merged.times, step.value);
+    },
+    async purgeDevice(device) {
+      for (const block of blocks.all())
+        if (block.device === device) {
+          block.dead = true;
+          blocks.remove(block);
+        }
+      while (!closed && table.removeDevice(device)) await new Promise((resolve) => setImmediate(resolve));
+    },
     async purge(run) {
       const subject = subjectOfRun(run);
       for (const block of blocks.all())

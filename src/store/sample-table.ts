@@ -1,4 +1,5 @@
 import { bytesOf } from "./chunk-table.ts";
+import type { Write } from "./journal.ts";
 import type { Connection } from "./open.ts";
 import type { Tier } from "./sample-rollup.ts";
 
@@ -14,16 +15,29 @@ export interface ChunkPlace {
 const RUNS = "run/";
 const BEHIND_RUNS = "run0";
 
+const PUT_CHUNK = `INSERT INTO sample_chunk (device, subject, tier, start, last, count, open, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (device, subject, tier, start) DO UPDATE SET last = excluded.last, count = excluded.count,
+    open = excluded.open, data = excluded.data`;
+
+/** A finished chunk as a write that stands or falls with a journal entry. */
+export const writeOfChunk = (
+  { device, subject, tier, start }: ChunkPlace,
+  times: Float64Array,
+  data: Uint8Array,
+): Write => ({
+  sql: PUT_CHUNK,
+  params: [device, subject, tier, start, times.at(-1)!, times.length, 0, data],
+});
+
 export type SampleTable = ReturnType<typeof createSampleTable>;
 
 /** The rows of `sample_chunk`. Everything here is one statement; transactions are the callers'. */
 export function createSampleTable(connection: Connection) {
   const raw = (sql: string) => connection.prepare(sql).raw(true);
   const where = "device = ? AND subject = ? AND tier = ?";
-  const put = connection.prepare(
-    `INSERT INTO sample_chunk (device, subject, tier, start, last, count, open, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-     ON CONFLICT (device, subject, tier, start) DO UPDATE SET last = excluded.last, count = excluded.count,
-       open = excluded.open, data = excluded.data`,
+  const put = connection.prepare(PUT_CHUNK);
+  const removeDevice = connection.prepare(
+    "DELETE FROM sample_chunk WHERE rowid IN (SELECT rowid FROM sample_chunk WHERE device = ? LIMIT 64)",
   );
   const selectData = raw(`SELECT data FROM sample_chunk WHERE ${where} AND start = ?`);
   const selectStarts = raw(
@@ -87,6 +101,9 @@ export function createSampleTable(connection: Connection) {
 
     /** Part of what there is of a subject, on any device; false where nothing is left. */
     removeSubject: (subject: string): boolean => removeSubject.run(subject).changes > 0,
+
+    /** Part of what there is of a device; false where nothing is left. */
+    removeDevice: (device: string): boolean => removeDevice.run(device).changes > 0,
 
     /** Part of what is older; false where nothing is left. */
     removeOld: (tier: Tier, before: number): boolean => removeOld.run(tier, before).changes > 0,

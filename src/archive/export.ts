@@ -1,0 +1,351 @@
+import { asc, eq } from "drizzle-orm";
+import { listFiles } from "../artifact/find.ts";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import { outputBytes } from "../log/bytes.ts";
+import type { LogLine } from "../log/schema.ts";
+import { getRow } from "../run/find.ts";
+import type { RunRow } from "../run/change.ts";
+import { listEvents } from "../sample/event.ts";
+import { readSamples, type SampleColumn } from "../sample/rows.ts";
+import { MACHINE, subjectOfRun } from "../sample/schema.ts";
+import {
+  artifact as artifactTable,
+  artifactAlias,
+  artifactVersion,
+  device as deviceTable,
+  runArtifact,
+  runDevice,
+  writer as writerTable,
+} from "../store/tables.ts";
+import { VERSION } from "../version.ts";
+import { writeParquet } from "./parquet-write.ts";
+import {
+  FORMAT,
+  FORMAT_VERSION,
+  fileEntry,
+  paths,
+  type ArchivedDevices,
+  type ArchivedEvent,
+  type ArchivedRun,
+  type ArchivedVersions,
+  type Manifest,
+} from "./schema.ts";
+import { pointColumns, pointGroups, pointLines, sampleColumns, sampleGroups } from "./tables.ts";
+import { createArchiveWriter, encoded, type ArchiveWriter } from "./zip-write.ts";
+
+/** Lines that compress better than this would look like a bomb to who imports them. */
+const MAX_LOG_RATIO = 60;
+const EVENTS_PAGE = 10_000;
+
+/** Everything of a run as one zip, made while it is read. What comes later than this call is not in it. */
+export async function exportRun(collector: Collector, id: string): Promise<ReadableStream<Uint8Array>> {
+  const row = await getRow(collector, id);
+  // What was numbered is durable, or never will be.
+  await collector.journal.settled();
+  const aborted = new AbortController();
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>(
+    {},
+    { highWaterMark: 4 },
+    { highWaterMark: 4 },
+  );
+  const out = createArchiveWriter(writable, new Date(collector.now()), aborted.signal);
+  void writeRun(collector, row, out).catch(async (error: unknown) => {
+    aborted.abort(error);
+    await writable.abort(error).catch(() => {});
+  });
+  return readable;
+}
+
+async function writeRun(collector: Collector, row: RunRow, out: ArchiveWriter): Promise<void> {
+  const { id } = row;
+  const run = await describeRun(collector, row);
+  const devices = await describeDevices(collector, id);
+  const versions = await describeVersions(collector, id);
+  const counts: Manifest["counts"] = {
+    points: 0,
+    texts: 0,
+    lines: 0,
+    samples: 0,
+    events: 0,
+    versions: versions.length,
+  };
+  await out.add(paths.run, json(run));
+  await out.add(paths.config, json(row.config));
+  await writeMetrics(collector, run, out, counts);
+  await writeLogs(collector, run, out, counts);
+  await writeHardware(collector, row, devices, out, counts);
+  await writeVersions(collector, versions, out);
+  const manifest: Manifest = {
+    format: FORMAT,
+    version: FORMAT_VERSION,
+    binnacle: VERSION,
+    created: new Date(collector.now()).toISOString(),
+    run: { id, name: row.name, project: row.project, status: row.status },
+    counts,
+    files: out.files,
+  };
+  await out.add(paths.manifest, json(manifest));
+  await out.close();
+}
+
+const json = (value: unknown) => [new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)];
+
+async function describeRun({ db, counters, series }: Collector, row: RunRow): Promise<ArchivedRun> {
+  const writers = await db.select().from(writerTable).where(eq(writerTable.run, row.id));
+  // All of these in one turn: they are where the copy ends.
+  const counter = counters.get(row.id);
+  return {
+    id: row.id,
+    name: row.name,
+    project: row.project,
+    status: row.status,
+    reason: row.reason,
+    tags: row.tags,
+    notes: row.notes,
+    command: row.command,
+    device: row.device,
+    exit_code: row.exitCode,
+    created: row.created,
+    started: row.started,
+    finished: row.finished,
+    presumed: row.presumed,
+    next_ordinal: counter.nextOrdinal,
+    next_line: counter.nextLine,
+    writers: writers.map(({ client, role, rank, device, pid, boot, start, outcome, nextStep }) => ({
+      client,
+      role,
+      rank,
+      device,
+      pid,
+      boot,
+      start,
+      outcome,
+      first_step: nextStep,
+    })),
+    clients: [...counter.writersByClient]
+      .filter(([, { seq }]) => seq > 0)
+      .map(([client, { seq, nextStep }]) => ({ client, batches: seq, next_step: nextStep })),
+    series: series
+      .dump(row.id, counter.nextOrdinal)
+      .series.map(({ key, rank, x, axis }) => ({ metric: key, rank, x, axis })),
+  };
+}
+
+/** Twice through the points: the two files stand one behind the other, and memory holds neither. */
+async function writeMetrics(
+  { series }: Collector,
+  run: ArchivedRun,
+  out: ArchiveWriter,
+  counts: Manifest["counts"],
+): Promise<void> {
+  const dump = () => series.dump(run.id, run.next_ordinal);
+  const counted = async function* <T extends { length: number }>(parts: AsyncIterable<T>) {
+    for await (const part of parts) {
+      counts.points += part.length;
+      yield part;
+    }
+  };
+  const first = dump();
+  const groups = pointGroups(counted(first.points), first.series);
+  await out.add(paths.points, writeParquet(pointColumns, groups));
+  const second = dump();
+  await out.add(paths.pointsCsv, encoded(pointLines(second.points, second.series)), { compress: true });
+  const third = dump();
+  function* lines() {
+    for (const { ordinal, step, time, json, series } of third.texts) {
+      const { key, rank } = third.series[series]!;
+      const head = JSON.stringify({ ordinal, rank, step, time, metric: key });
+      counts.texts++;
+      yield `${head.slice(0, -1)},"value":${json}}\n`;
+    }
+  }
+  await out.add(paths.texts, encoded(lines()), { compress: true });
+}
+
+async function writeLogs(
+  collector: Collector,
+  { id, next_line }: ArchivedRun,
+  out: ArchiveWriter,
+  counts: Manifest["counts"],
+): Promise<void> {
+  const { size, packed } = collector.connection
+    .prepare(
+      "SELECT coalesce(sum(size), 0) AS size, coalesce(sum(length(data)), 0) AS packed FROM log_chunk WHERE run = ?",
+    )
+    .get(id) as { size: number; packed: number };
+  const compress = size <= MAX_LOG_RATIO * packed;
+  async function* pieces(): AsyncGenerator<LogLine[]> {
+    for (let after = 0; ;) {
+      const piece = collector.logs
+        .after(id, after, {})
+        ?.filter(({ line }) => line > after && line < next_line);
+      if (!piece || piece.length === 0) return;
+      // The head's own list grows under whoever holds it.
+      yield [...piece];
+      after = piece.at(-1)!.line;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  async function* lines() {
+    for await (const piece of pieces()) {
+      counts.lines += piece.length;
+      for (const line of piece) yield `${JSON.stringify(line)}\n`;
+    }
+  }
+  async function* output() {
+    for await (const piece of pieces()) yield outputBytes(piece.map(({ text }) => `${text}\n`).join(""));
+  }
+  await out.add(paths.lines, encoded(lines()), { compress });
+  await out.add(paths.output, output(), { compress });
+}
+
+async function describeDevices({ db }: Collector, run: string): Promise<ArchivedDevices> {
+  const rows = await db
+    .select({ use: runDevice, device: deviceTable })
+    .from(runDevice)
+    .leftJoin(deviceTable, eq(deviceTable.id, runDevice.device))
+    .where(eq(runDevice.run, run))
+    .orderBy(asc(runDevice.from), asc(runDevice.device));
+  return rows.map(({ use, device }) => ({
+    id: use.device,
+    facts: device?.facts ?? null,
+    first_seen: device?.firstSeen ?? null,
+    last_seen: device?.lastSeen ?? null,
+    use: {
+      from: use.from,
+      to: use.to,
+      attribution: use.attribution,
+      cpu_seconds: use.cpuSeconds,
+      gpus: use.gpus,
+      note: use.note,
+    },
+  }));
+}
+
+async function writeHardware(
+  collector: Collector,
+  row: RunRow,
+  devices: ArchivedDevices,
+  out: ArchiveWriter,
+  counts: Manifest["counts"],
+): Promise<void> {
+  const { samples } = collector;
+  const now = collector.now();
+  const windows = devices.map(({ id, use }) => ({
+    id,
+    from: Math.min(use.from, row.started ?? use.from),
+    to: Math.max(use.to ?? now, row.finished ?? use.to ?? now),
+  }));
+  async function* columns(): AsyncGenerator<SampleColumn & { device: string }> {
+    for (const { id, from, to } of windows)
+      for (const subject of new Set([MACHINE, ...samples.subjects(id), subjectOfRun(row.id)]))
+        for await (const column of readSamples(samples, id, subject, from, to)) {
+          counts.samples += column.times.length;
+          yield { ...column, device: id };
+        }
+  }
+  await out.add(paths.samples, writeParquet(sampleColumns, sampleGroups(columns())));
+  await out.add(paths.devices, json(devices));
+  async function* events() {
+    for (const { id, from, to } of windows)
+      for (const event of await eventsOf(collector, row.id, id, from, to)) {
+        counts.events++;
+        yield `${JSON.stringify(event)}\n`;
+      }
+  }
+  await out.add(paths.events, encoded(events()), { compress: true });
+}
+
+/** What happened in a window, and what was out of the ordinary when it began; of no run but this. */
+async function eventsOf(
+  collector: Collector,
+  run: string,
+  device: string,
+  from: number,
+  to: number,
+): Promise<ArchivedEvent[]> {
+  const page = await listEvents(collector, device, { from, to, limit: EVENTS_PAGE });
+  const own = subjectOfRun(run);
+  return [...page.states, ...page.events]
+    .filter(({ subject }) => !subject.startsWith("run/") || subject === own)
+    .map(({ device, subject, time, kind, text, detail }) => ({
+      device,
+      subject,
+      time: Date.parse(time),
+      kind,
+      text,
+      detail,
+    }));
+}
+
+async function describeVersions(collector: Collector, run: string): Promise<ArchivedVersions> {
+  const { db } = collector;
+  const rows = await db
+    .select({ artifact: artifactTable, version: artifactVersion, use: runArtifact })
+    .from(runArtifact)
+    .innerJoin(artifactTable, eq(artifactTable.id, runArtifact.artifact))
+    .innerJoin(artifactVersion, eq(artifactVersion.artifact, runArtifact.artifact))
+    .where(eq(runArtifact.run, run))
+    .orderBy(asc(runArtifact.time));
+  const versions = new Map<string, ArchivedVersions[number]>();
+  for (const { artifact, version, use } of rows) {
+    if (version.version !== use.version) continue;
+    const key = `${artifact.id} ${version.version}`;
+    const { role, time, origin } = use;
+    const known = versions.get(key);
+    if (known) {
+      known.uses.push({ role, time, origin });
+      continue;
+    }
+    const aliases = await db.select().from(artifactAlias).where(eq(artifactAlias.artifact, artifact.id));
+    versions.set(key, {
+      kind: artifact.kind,
+      name: artifact.name,
+      type: artifact.type,
+      version: version.version,
+      about: { description: artifact.description, created: artifact.created, updated: artifact.updated },
+      description: version.description,
+      metadata: version.metadata,
+      aliases: aliases.filter((alias) => alias.version === version.version).map(({ alias }) => alias),
+      created: version.created,
+      files: await listFiles(collector, artifact.id, version.version, { limit: 1_000_000 }),
+      uses: [{ role, time, origin }],
+    });
+  }
+  return [...versions.values()];
+}
+
+/** Every file's bytes once, under the first name that they have. */
+async function writeVersions(
+  { blobs }: Collector,
+  versions: ArchivedVersions,
+  out: ArchiveWriter,
+): Promise<void> {
+  await out.add(paths.artifacts, json(versions));
+  const written = new Set<string>();
+  for (const { kind, name, version, files } of versions)
+    for (const { path, sha256 } of files) {
+      if (written.has(sha256)) continue;
+      written.add(sha256);
+      if (!blobs.has(sha256))
+        throw new CollectorError(
+          "internal",
+          `The bytes of ${sha256} are not here, though a version has them.`,
+        );
+      await out.add(fileEntry(kind, name, version, path), bytesOf(blobs.read(sha256)), { sha256 });
+    }
+}
+
+async function* bytesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,200 @@
+import type { Collector } from "../collector.ts";
+import { BATCH_VERSION, packBatch, type MetricBatch } from "../metric/batch.ts";
+import { MAX_STEP, MAX_TIME } from "../metric/schema.ts";
+import { Encoding } from "../entry.ts";
+import { compress } from "../store/zstd.ts";
+import { lineOf, linesOf } from "./check.ts";
+import { readParquet } from "./parquet-read.ts";
+import { ArchivedText, type ArchivedRun } from "./schema.ts";
+import { pointColumns } from "./tables.ts";
+import { damaged, type ArchiveEntry } from "./zip-read.ts";
+
+/** Records and values of one journal entry. */
+const MAX_RECORDS = 32_768;
+const MAX_VALUES = 65_536;
+const MAX_TEXT_LENGTH = 1024 * 1024;
+/** Ordinals without a record that an entry may span. */
+const MAX_GAP = 1000;
+/** A record's text values, as long as a request may be. */
+const MAX_TEXT_LINE = 64 * 1024 * 1024;
+
+interface Column<T> {
+  index: number[];
+  values: T[];
+}
+
+/** Records of one rank on their way into an entry. */
+interface Gathered {
+  ordinal: number;
+  step: number[];
+  time: number[];
+  numbers: Map<string, Column<number>>;
+  texts: Map<string, Column<string>>;
+  values: number;
+  textLength: number;
+}
+
+/** Takes the values of an archive into the journal, each with its ordinal; resolves with how many there were. */
+export async function importPoints(
+  collector: Collector,
+  run: string,
+  { points, texts, run: archived }: { points: string; texts: ArchiveEntry; run: ArchivedRun },
+): Promise<{ points: number; texts: number }> {
+  const known = new Set(archived.series.map(({ metric, rank }) => `${rank} ${metric}`));
+  const gatheredByRank = new Map<number, Gathered>();
+  const counts = { points: 0, texts: 0 };
+  const waitingTexts = textRows(texts);
+  let text = (await waitingTexts.next()).value ?? undefined;
+  let lastOrdinal = 0;
+
+  async function takeTexts(before: number): Promise<void> {
+    for (; text && text.ordinal < before; text = (await waitingTexts.next()).value ?? undefined) {
+      const { ordinal, rank, step, time, metric, value } = text;
+      if (isFull(rank, ordinal)) await flush(rank);
+      const gathered = at(ordinal, rank, step, time, metric);
+      const json = JSON.stringify(value);
+      put(gathered.texts, metric, ordinal - gathered.ordinal, json);
+      gathered.textLength += json.length;
+      counts.texts++;
+    }
+  }
+
+  /** The entry that a value goes into, with its record in place. */
+  function at(ordinal: number, rank: number, step: number, time: number, metric: string): Gathered {
+    if (!(ordinal >= 0 && ordinal < archived.next_ordinal)) throw damaged(`it has no record ${ordinal}`);
+    if (!(Math.abs(step) <= MAX_STEP && time >= 0 && time <= MAX_TIME))
+      throw damaged(`record ${ordinal} has an impossible step or time`);
+    if (!known.has(`${rank} ${metric}`)) throw damaged(`run.json does not name all of its metrics`);
+    let gathered = gatheredByRank.get(rank);
+    if (!gathered) {
+      gathered = {
+        ordinal,
+        step: [],
+        time: [],
+        numbers: new Map(),
+        texts: new Map(),
+        values: 0,
+        textLength: 0,
+      };
+      gatheredByRank.set(rank, gathered);
+    }
+    const record = ordinal - gathered.ordinal;
+    while (gathered.step.length <= record) {
+      gathered.step.push(NaN);
+      gathered.time.push(0);
+    }
+    if (Number.isNaN(gathered.step[record])) {
+      gathered.step[record] = step;
+      gathered.time[record] = time;
+    } else if (gathered.step[record] !== step || gathered.time[record] !== time)
+      throw damaged(`record ${ordinal} has two steps or times`);
+    gathered.values++;
+    return gathered;
+  }
+
+  function isFull(rank: number, ordinal: number): boolean {
+    const gathered = gatheredByRank.get(rank);
+    return gathered !== undefined && isFullFor(gathered, ordinal);
+  }
+
+  async function flush(rank: number): Promise<void> {
+    const gathered = gatheredByRank.get(rank);
+    gatheredByRank.delete(rank);
+    if (gathered) await append(collector, run, toBatch(rank, gathered));
+  }
+
+  for await (const group of readParquet(points, pointColumns)) {
+    const { ordinal, rank, step, time, metric, value } = group as {
+      ordinal: BigInt64Array;
+      rank: Int32Array;
+      step: Float64Array;
+      time: Float64Array;
+      metric: string[];
+      value: Float64Array;
+    };
+    for (let i = 0; i < ordinal.length; i++) {
+      const record = Number(ordinal[i]!);
+      if (record < lastOrdinal) throw damaged("its points are not in the order of their records");
+      lastOrdinal = record;
+      if (text && text.ordinal < record) await takeTexts(record);
+      const key = metric[i]!;
+      if (isFull(rank[i]!, record)) await flush(rank[i]!);
+      const gathered = at(record, rank[i]!, step[i]!, time[i]!, key);
+      put(gathered.numbers, key, record - gathered.ordinal, value[i]!);
+    }
+    counts.points += ordinal.length;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await takeTexts(Infinity);
+  for (const rank of gatheredByRank.keys()) await flush(rank);
+  return counts;
+}
+
+async function* textRows(entry: ArchiveEntry): AsyncGenerator<ArchivedText, void> {
+  let last = 0;
+  for await (const line of linesOf(entry, MAX_TEXT_LINE)) {
+    const row = lineOf(entry, ArchivedText, line);
+    if (row.ordinal < last) throw damaged("its texts are not in the order of their records");
+    last = row.ordinal;
+    yield row;
+  }
+}
+
+function isFullFor({ ordinal: first, step, values, textLength }: Gathered, ordinal: number): boolean {
+  const record = ordinal - first;
+  // All of a record goes into one entry.
+  if (record < step.length) return false;
+  return (
+    record >= MAX_RECORDS ||
+    record - step.length > MAX_GAP ||
+    values >= MAX_VALUES ||
+    textLength >= MAX_TEXT_LENGTH
+  );
+}
+
+function put<T>(columns: Map<string, Column<T>>, key: string, record: number, value: T): void {
+  let column = columns.get(key);
+  if (!column) columns.set(key, (column = { index: [], values: [] }));
+  if (column.index.at(-1) === record) throw damaged("a record has two values of the same metric");
+  column.index.push(record);
+  column.values.push(value);
+}
+
+const toBatch = (rank: number, { ordinal, step, time, numbers, texts }: Gathered): MetricBatch => ({
+  ordinal,
+  rank,
+  count: step.length,
+  step: Float64Array.from(step),
+  time: Float64Array.from(time),
+  numbers: [...numbers].map(([key, { index, values }]) => ({
+    key,
+    index: index.length === step.length ? null : Uint32Array.from(index),
+    values: Float64Array.from(values),
+  })),
+  texts: [...texts].map(([key, { index, values }]) => ({
+    key,
+    index: Uint32Array.from(index),
+    json: values,
+  })),
+  axes: [],
+});
+
+async function append(collector: Collector, run: string, batch: MetricBatch): Promise<void> {
+  await collector.series.room();
+  await collector.journal.append(
+    {
+      kind: "metric.appended",
+      version: BATCH_VERSION,
+      run,
+      client: null,
+      clientSeq: null,
+      ordinal: batch.ordinal,
+      nextStep: null,
+      count: batch.count,
+      time: collector.now(),
+      encoding: Encoding.columnsZstd,
+      payload: compress(packBatch(batch)),
+    },
+    batch,
+  );
+}
