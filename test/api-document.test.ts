@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
 import type { z } from "zod";
 import { descriptionOf } from "../src/api/route.ts";
 import { registerDevice } from "../src/device/register.ts";
@@ -89,6 +90,9 @@ const record = (seq: number) => ({
   ],
 });
 
+const HI = createHash("sha256").update("hi").digest("hex");
+const files = [{ path: "a/hi.txt", size: 2, sha256: HI }];
+
 /** Real requests, in order; each answer is held against the schema that the document was made from. */
 const examples: Example[] = [
   { route: "GET /healthz", path: "/healthz", status: 200 },
@@ -125,6 +129,87 @@ const examples: Example[] = [
   { route: "GET /api/v1/devices/:id/samples", path: `/api/v1/devices/${DEVICE}/samples`, status: 200 },
   { route: "GET /api/v1/devices/:id/events", path: "/api/v1/devices/3f9c/events?from=2000", status: 200 },
   { route: "GET /api/v1/runs/:id/devices", path: "/api/v1/runs/1/devices", status: 200 },
+  { route: "POST /api/v1/blobs/missing", path: "/api/v1/blobs/missing", body: { sha256: [HI] }, status: 200 },
+  {
+    route: "POST /api/v1/blobs/pack",
+    path: "/api/v1/blobs/pack",
+    method: "POST",
+    body: "",
+    headers: { "content-type": "application/vnd.binnacle.blobs" },
+    status: 200,
+  },
+  {
+    route: "POST /api/v1/blobs/:sha256/upload",
+    path: `/api/v1/blobs/${HI}/upload`,
+    body: { size: 2, chunks: [HI] },
+    status: 200,
+  },
+  {
+    route: "POST /api/v1/blobs/:sha256/commit",
+    path: `/api/v1/blobs/${HI}/commit`,
+    method: "POST",
+    status: 200,
+  },
+  {
+    route: "POST /api/v1/runs/:id/artifacts",
+    path: "/api/v1/runs/1/artifacts",
+    body: {
+      kind: "model",
+      name: "m",
+      type: "model",
+      files,
+      metadata: { deep: [1, null] },
+      aliases: ["best"],
+    },
+    status: 201,
+  },
+  {
+    route: "POST /api/v1/runs/:id/artifacts",
+    path: "/api/v1/runs/1/artifacts",
+    body: { kind: "model", name: "m", type: "model", files },
+    status: 200,
+  },
+  {
+    route: "POST /api/v1/artifacts",
+    path: "/api/v1/artifacts",
+    body: { kind: "artifact", name: "d", type: "dataset", files },
+    status: 201,
+  },
+  {
+    route: "POST /api/v1/runs/:id/inputs",
+    path: "/api/v1/runs/1/inputs",
+    body: { kind: "artifact", name: "d", version: "latest" },
+    status: 200,
+  },
+  { route: "GET /api/v1/runs/:id/artifacts", path: "/api/v1/runs/1/artifacts", status: 200 },
+  { route: "GET /api/v1/artifacts", path: "/api/v1/artifacts?kind=model&limit=1", status: 200 },
+  { route: "GET /api/v1/artifacts/:id", path: "/api/v1/artifacts/1", status: 200 },
+  { route: "GET /api/v1/artifacts/:id/versions", path: "/api/v1/artifacts/1/versions", status: 200 },
+  { route: "GET /api/v1/artifacts/:id/versions/:v", path: "/api/v1/artifacts/1/versions/best", status: 200 },
+  {
+    route: "PATCH /api/v1/artifacts/:id/versions/:v",
+    path: "/api/v1/artifacts/1/versions/v1",
+    method: "PATCH",
+    body: { description: "the first" },
+    status: 200,
+  },
+  {
+    route: "GET /api/v1/artifacts/:id/versions/:v/files",
+    path: "/api/v1/artifacts/1/versions/v1/files",
+    status: 200,
+  },
+  {
+    route: "DELETE /api/v1/artifacts/:id/versions/:v",
+    path: "/api/v1/artifacts/1/versions/v1?force=true",
+    method: "DELETE",
+    status: 200,
+  },
+  {
+    route: "DELETE /api/v1/artifacts/:id",
+    path: "/api/v1/artifacts/2?force=true",
+    method: "DELETE",
+    status: 200,
+  },
   { route: "POST /api/v1/runs/:id/stop", path: "/api/v1/runs/1/stop", body: {}, status: 200 },
   { route: "POST /api/v1/runs/:id/finish", path: "/api/v1/runs/1/finish", body: {}, status: 200 },
   { route: "DELETE /api/v1/runs/:id", path: "/api/v1/runs/1", method: "DELETE", status: 200 },
@@ -142,6 +227,10 @@ const NO_JSON = new Set([
   "GET /api/v1/runs/:id/heartbeat",
   "POST /api/v1/shutdown",
   "GET /api/v1/overlay",
+  "PUT /api/v1/blobs/:sha256/chunks/:index",
+  "GET /api/v1/artifacts/:id/versions/:v/file",
+  "GET /api/v1/artifacts/:id/versions/:v/preview",
+  "POST /api/v1/doctor",
 ]);
 
 describe("answers keep to the document", () => {
@@ -160,6 +249,7 @@ describe("answers keep to the document", () => {
       { subject: "GPU-0", time: 1000, kind: "gpu.lost", text: "GPU 0 fell off the bus." },
       { subject: "GPU-0", time: 3000, kind: "gpu.xid", text: "Xid 79", detail: { xid: 79 } },
     ]);
+    collector.blobs.putSmall([{ sha256: HI, bytes: Buffer.from("hi") }]);
     for (const { method, path, handler } of at.app.routes) {
       const responses = Object.entries(descriptionOf(handler)?.responses ?? {});
       for (const [status, { content = {} }] of responses)
