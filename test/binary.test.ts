@@ -109,6 +109,37 @@ describe("the binary", () => {
     expect(collector.output()).not.toContain("worker");
   });
 
+  test.skipIf(!isLinux)("keeps files with its worker, and looks through its database and them", async () => {
+    const [dataDir, cwd] = [folder(), folder()];
+    const collector = await start({ dataDir });
+    const threads = () =>
+      readdirSync(`/proc/${collector.process.pid}/task`).map((id) =>
+        readFileSync(`/proc/${collector.process.pid}/task/${id}/comm`, "utf8").trim(),
+      );
+    writeFileSync(join(cwd, "weights.bin"), crypto.getRandomValues(Buffer.alloc(65_536)));
+    for (let size = 65_536; size < 20_000_000; size *= 2) {
+      const bytes = readFileSync(join(cwd, "weights.bin"));
+      writeFileSync(join(cwd, "weights.bin"), Buffer.concat([bytes, bytes.map((byte) => byte ^ size)]));
+    }
+    expect(threads()).not.toContain("Worker");
+    const env = { PATH: "/usr/bin:/bin", BINNACLE_DATA: dataDir, HOME: "/nonexistent" };
+    const run = (...args: string[]) => Bun.spawnSync([binaryPath(), ...args], { cwd, env });
+    const put = run("model", "put", "digits", "weights.bin", "--json");
+    expect(put.stderr.toString()).toBe("");
+    expect(JSON.parse(put.stdout.toString())).toMatchObject({ version: "v1", size: 33_554_432 });
+    // It stays for half a minute. One whose program is missing is gone at once, and the collector says so and goes on without.
+    expect(threads()).toContain("Worker");
+    const doctor = run("doctor", "--json");
+    expect(doctor.stderr.toString()).toBe("");
+    expect(JSON.parse(doctor.stdout.toString())).toMatchObject({ ok: true, damaged: [] });
+    expect(JSON.parse(doctor.stdout.toString()).checks).toContainEqual(
+      expect.objectContaining({ name: "database", status: "ok" }),
+    );
+    expect(readdirSync(cwd)).toEqual(["weights.bin"]);
+    expect(await collector.stop()).toBe(0);
+    expect(collector.output()).not.toContain("worker");
+  });
+
   test("runs where HOME can't be written and TMPDIR does not exist", async () => {
     const dataDir = folder();
     await expectWorks(await start({ dataDir, env: { HOME: "/nonexistent", TMPDIR: "/nonexistent" } }));
