@@ -13,6 +13,7 @@ export type ErrorCode =
   | "sequence-gap" // a batch is missing between this one and the last
   | "too-large"
   | "unsupported" // content type or encoding
+  | "beyond" // a range that begins after the end
   | "busy" // come back later
   | "disk-full"
   | "unreachable" // client side: no collector answers

@@ -103,6 +103,14 @@ function withinGrace(ended: Promise<void>, graceMs: number): Promise<void> {
   return Promise.race([ended, new Promise<void>((resolve) => setTimeout(resolve, graceMs).unref())]);
 }
 
+interface BunFile {
+  file(path: string): Blob;
+}
+
+/** A part of a file as a body that is sent without passing through memory; undefined where that can't be had. */
+export const fileBody = (path: string, start: number, end: number): Blob | undefined =>
+  (globalThis as { Bun?: BunFile }).Bun?.file(path).slice(start, end);
+
 interface BunZstd {
   zstdCompressSync(bytes: Uint8Array, options: { level: number }): Uint8Array;
   zstdDecompressSync(bytes: Uint8Array): Uint8Array;

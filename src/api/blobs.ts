@@ -12,7 +12,7 @@ import {
   Upload,
 } from "../blob/schema.ts";
 import { CollectorError } from "../error.ts";
-import { readBody, withBytes } from "./body.ts";
+import { readBody, withBytes, withSharedBytes } from "./body.ts";
 import { createRoutes, json, route, type App, type AppContext, type Edge } from "./route.ts";
 
 const tags = ["blobs"];
@@ -98,7 +98,7 @@ export function blobRoutes({ collector }: Edge): App {
       const index = indexIn(c);
       const request = c.req.raw;
       const digest = contentDigest(request);
-      return withBytes(request, { type: BLOB_TYPE, max: CHUNK_BYTES }, async (bytes) => {
+      return withSharedBytes(request, { type: BLOB_TYPE, max: CHUNK_BYTES }, async (bytes) => {
         // It may wait for those before it.
         c.env?.keepOpen?.(request);
         await blobs.putChunk(sha256, index, bytes, digest);

@@ -93,13 +93,67 @@ async function readText(request: Request): Promise<string> {
   }
 }
 
+interface BytesOptions {
+  type: string;
+  max: number;
+}
+
 /** Bytes as they are, for as long as `use` takes; they count as being read until then. */
-export async function withBytes<T>(
+export function withBytes<T>(
   request: Request,
-  { type, max }: { type: string; max: number },
+  options: BytesOptions,
   use: (bytes: Uint8Array) => Promise<T>,
 ): Promise<T> {
-  const { headers } = request;
+  const length = lengthOf(request, options);
+  return withinMemory(length ?? options.max, async () => use(await readBytes(request, length, options.max)));
+}
+
+async function readBytes(request: Request, length: number | undefined, max: number): Promise<Uint8Array> {
+  if (request.body === null) return new Uint8Array();
+  const read = length === undefined ? collect(request.body, max) : request.arrayBuffer();
+  return new Uint8Array(await read.catch(cutShort));
+}
+
+/** Memory of large bodies, for the next ones: what Bun puts together itself grows by copying, to three times a body's size. */
+const spares: Uint8Array[] = [];
+const MAX_SPARES = 4;
+const KEEP_SPARES_MS = 10_000;
+let forgetting: ReturnType<typeof setTimeout> | undefined;
+
+/** As withBytes, in memory that threads share and that is written anew when `use` is done. */
+export function withSharedBytes<T>(
+  request: Request,
+  options: BytesOptions,
+  use: (bytes: Uint8Array) => Promise<T>,
+): Promise<T> {
+  lengthOf(request, options);
+  return withinMemory(options.max, async () => {
+    const memory = spares.pop() ?? new Uint8Array(new SharedArrayBuffer(options.max));
+    try {
+      return await use(await readInto(memory, request).catch(cutShort));
+    } finally {
+      if (spares.length < MAX_SPARES) spares.push(memory);
+      clearTimeout(forgetting);
+      forgetting = setTimeout(() => (spares.length = 0), KEEP_SPARES_MS);
+      forgetting.unref?.();
+    }
+  });
+}
+
+async function readInto(memory: Uint8Array, { body }: Request): Promise<Uint8Array> {
+  let size = 0;
+  for await (const piece of body ?? []) {
+    if (size + piece.length > memory.length) throw tooLarge(memory.length);
+    memory.set(piece, size);
+    size += piece.length;
+    // Its memory goes now, not when the collector of garbage comes by.
+    if (piece.byteLength === piece.buffer.byteLength) piece.buffer.transfer(0);
+  }
+  return memory.subarray(0, size);
+}
+
+/** What the headers say, if they say what may come. */
+function lengthOf({ headers }: Request, { type, max }: BytesOptions): number | undefined {
   const given = headers.get("content-type");
   if (given === null || given.split(";")[0]!.trim().toLowerCase() !== type)
     throw new CollectorError("unsupported", `Content-Type ${given ?? "is missing"}; ${type} is taken here.`, {
@@ -112,14 +166,7 @@ export async function withBytes<T>(
     });
   const length = headers.get("content-length");
   if (Number(length ?? 0) > max) throw tooLarge(max);
-  return withinMemory(length === null ? max : Number(length), async () =>
-    use(await readBytes(request, length !== null, max).catch(cutShort)),
-  );
-}
-
-async function readBytes(request: Request, isLengthGiven: boolean, max: number): Promise<Uint8Array> {
-  if (request.body === null) return new Uint8Array();
-  return isLengthGiven ? new Uint8Array(await request.arrayBuffer()) : collect(request.body, max);
+  return length === null ? undefined : Number(length);
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true });

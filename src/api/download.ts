@@ -19,16 +19,21 @@ export function download(request: Request, blobs: Blobs, { path, size, sha256 }:
   if (blobs.size(sha256) === undefined)
     throw new CollectorError("internal", `The bytes of ${sha256} are not here, though a version has them.`);
   const range = rangeOf(request, size, etag);
-  if (range === "beyond") {
-    headers.set("content-range", `bytes */${size}`);
-    headers.set("content-type", "text/plain");
-    headers.delete("content-disposition");
-    return new Response(null, { status: 416, headers });
-  }
+  if (range === "beyond")
+    throw new CollectorError("beyond", `The file ends at ${size} bytes, before that range.`, {
+      hint: "Ask for a range within it, or for all of it.",
+      details: { size },
+    });
   const { start, end } = range ?? { start: 0, end: size };
   headers.set("content-length", String(end - start));
   if (range) headers.set("content-range", `bytes ${start}-${end - 1}/${size}`);
-  const body = request.method === "HEAD" ? null : blobs.read(sha256, start, end);
+  const body =
+    request.method === "HEAD"
+      ? null
+      : range || !request.headers.has("range")
+        ? blobs.body(sha256, start, end)
+        : // Bun would apply the range that we have just passed over.
+          blobs.read(sha256);
   return new Response(body, { status: range ? 206 : 200, headers });
 }
 

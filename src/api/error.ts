@@ -11,6 +11,7 @@ const statusByCode: Record<ErrorCode, number> = {
   gone: 410,
   "too-large": 413,
   unsupported: 415,
+  beyond: 416,
   misdirected: 421,
   busy: 503,
   "disk-full": 507,
@@ -52,6 +53,7 @@ export function toResponse(error: unknown, onUnforeseen: (error: unknown) => voi
   const headers: Record<string, string> = { "content-type": "application/problem+json" };
   if (status === 401) headers["www-authenticate"] = 'Bearer realm="binnacle"';
   if (Array.isArray(allow)) headers["allow"] = allow.join(", ");
+  if (status === 416) headers["content-range"] = `bytes */${String(known.details?.["size"])}`;
   if (status === 503) headers["retry-after"] = "1";
   return new Response(JSON.stringify(problem), { status, headers });
 }
@@ -66,6 +68,7 @@ const titleByCode: Record<ErrorCode, string> = {
   gone: "Deleted",
   "too-large": "Too large",
   unsupported: "Unsupported content",
+  beyond: "No such range",
   misdirected: "Unknown host",
   busy: "Busy",
   "disk-full": "Disk full",

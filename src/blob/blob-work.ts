@@ -17,7 +17,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { CHUNK_BYTES } from "./schema.ts";
+import { CHUNK_BYTES } from "./size.ts";
 
 export type BlobJob =
   /** Makes the file that a blob is put together in, or opens it again. Answer: indexes of the chunks that are not in it yet. */

@@ -6,9 +6,4 @@ declare const self: {
   postMessage(message: unknown): void;
 };
 
-self.onmessage = ({ data }) => {
-  const answer = runBlobJob(data);
-  // Its memory goes now, not when this thread next looks what it needs no more: chunks come faster than that.
-  if (data.kind === "chunk") (data.bytes.buffer as ArrayBuffer).transfer(0);
-  self.postMessage(answer);
-};
+self.onmessage = ({ data }) => self.postMessage(runBlobJob(data));

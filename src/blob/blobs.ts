@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { constants, createReadStream, openSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { CollectorError } from "../error.ts";
+import { fileBody } from "../runtime.ts";
 import { bytesOf } from "../store/chunk-table.ts";
 import { diskFull } from "../store/journal.ts";
 import type { Connection } from "../store/open.ts";
@@ -28,12 +29,14 @@ export interface Blobs {
   putSmall(files: readonly { sha256: string; bytes: Uint8Array }[]): void;
   /** Begins an upload, or takes it up where it broke off; chunks that any blob has are taken from there. */
   open(sha256: string, upload: OpenUpload): Promise<Upload>;
-  /** A chunk, in any order, any number of times. Takes the bytes over; `digest`: what its sender says of it. */
+  /** A chunk, in any order, any number of times. Bytes in shared memory are not copied; `digest`: what its sender says of it. */
   putChunk(sha256: string, index: number, bytes: Uint8Array, digest?: string): Promise<void>;
   /** All chunks were sent: checks the whole and keeps it for good. */
   commit(sha256: string): Promise<void>;
   /** Its bytes from `start` to before `end`. */
   read(sha256: string, start?: number, end?: number): ReadableStream<Uint8Array>;
+  /** The same for an answer, which a server may send without reading it into memory. */
+  body(sha256: string, start: number, end: number): Blob | ReadableStream<Uint8Array>;
   /** Deletes what nothing refers to; resolves with the number of blobs. */
   collect(): Promise<number>;
   /** Digests of blobs that are not what they should be, or are not there. Who brings one again from now on mends it. */
@@ -259,18 +262,29 @@ export function createBlobs(
     if (isNew) fileBytes += size;
   }
 
-  function read(sha256: string, start = 0, end = Infinity): ReadableStream<Uint8Array> {
+  function dataOf(sha256: string): Uint8Array | undefined {
     const row = selectData.get(sha256) as [Uint8Array | ArrayBuffer | null] | undefined;
     if (!row)
       throw new CollectorError("not-found", "Those bytes are not here.", { hint: "They were deleted." });
-    if (row[0] !== null) return new Blob([bytesOf(row[0]).slice(start, end)]).stream();
+    return row[0] === null ? undefined : bytesOf(row[0]);
+  }
+
+  function read(sha256: string, start = 0, end = Infinity): ReadableStream<Uint8Array> {
+    const data = dataOf(sha256);
+    if (data) return new Blob([data.slice(start, end)]).stream();
+    const path = blobPath(folder, sha256);
     // Opened now: who deletes it in the middle takes the name, not the bytes.
-    const stream = createReadStream(blobPath(folder, sha256), {
-      start,
-      ...(end < Infinity && { end: end - 1 }),
-      highWaterMark: 256 * 1024,
-    });
-    return Readable.toWeb(stream) as unknown as ReadableStream<Uint8Array>;
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const range = { start, ...(end < Infinity && { end: end - 1 }) };
+    return Readable.toWeb(
+      createReadStream(path, { fd, ...range, highWaterMark: 256 * 1024 }),
+    ) as unknown as ReadableStream<Uint8Array>;
+  }
+
+  function body(sha256: string, start: number, end: number): Blob | ReadableStream<Uint8Array> {
+    const data = dataOf(sha256);
+    if (data) return new Blob([data.slice(start, end)]);
+    return fileBody(blobPath(folder, sha256), start, end) ?? read(sha256, start, end);
   }
 
   async function collect(): Promise<number> {
@@ -349,6 +363,7 @@ export function createBlobs(
     putChunk,
     commit: commitUpload,
     read,
+    body,
     collect,
     verify,
     usedBytes: () => fileBytes,

@@ -1,11 +1,7 @@
 import { z } from "zod";
+import { CHUNK_BYTES, MAX_FILE_BYTES } from "./size.ts";
 
-/** Pieces of a file, the last one shorter. Digest, transfer and resumption go by them. */
-export const CHUNK_BYTES = 8 * 1024 * 1024;
-/** Files up to here travel many in a request and lie in the database: each as a file of its own would cost an fsync. */
-export const SMALL_BYTES = 64 * 1024;
-/** 5 TB. */
-export const MAX_FILE_BYTES = 640_000 * CHUNK_BYTES;
+export { CHUNK_BYTES, MAX_FILE_BYTES, SMALL_BYTES } from "./size.ts";
 
 /** Checked before it becomes part of a path, wherever it comes from. */
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits");

@@ -6,7 +6,7 @@ import { runBlobJob, type BlobAnswer, type BlobJob } from "./blob-work.ts";
 const IDLE_MS = 30_000;
 
 export interface BlobWorker {
-  /** Jobs are done one after another; a chunk's bytes are handed over with it. Throws what the answer says is wrong. */
+  /** Jobs are done one after another. A chunk's bytes are copied, unless the memory is shared. Throws what the answer says is wrong. */
   run(job: BlobJob): Promise<BlobAnswer & { ok: true }>;
   close(): void;
 }
@@ -53,9 +53,7 @@ export function createBlobWorker(onLost: (error: unknown) => void): BlobWorker {
       clearTimeout(idle);
       try {
         worker ??= start();
-        // Handed over rather than copied, unless there is more in that memory than the chunk.
-        const own = job.kind === "chunk" && job.bytes.byteLength === job.bytes.buffer.byteLength;
-        worker.postMessage(job, own ? [job.bytes.buffer as ArrayBuffer] : []);
+        worker.postMessage(job, []);
       } catch (error) {
         lose(error);
       }

@@ -18,6 +18,7 @@ const exitCodeByError: Record<ErrorCode, number> = {
   unauthorized: ExitCode.refused,
   forbidden: ExitCode.refused,
   misdirected: ExitCode.refused,
+  beyond: ExitCode.refused,
   "not-found": ExitCode.notFound,
   gone: ExitCode.notFound,
   conflict: ExitCode.refused,
