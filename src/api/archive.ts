@@ -35,9 +35,11 @@ export function archiveRoutes({ collector }: Edge): App {
       const archive = await exportRun(collector, id);
       if (c.req.method === "HEAD") await archive.cancel();
       c.env?.keepOpen?.(c.req.raw);
-      return c.body(c.req.method === "HEAD" ? null : archive, 200, {
-        "content-type": ARCHIVE_TYPE,
-        "content-disposition": `attachment; filename="run-${id}.zip"`,
+      return new Response(c.req.method === "HEAD" ? null : archive, {
+        headers: {
+          "content-type": ARCHIVE_TYPE,
+          "content-disposition": `attachment; filename="run-${id}.zip"`,
+        },
       });
     },
   );

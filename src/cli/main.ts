@@ -22,6 +22,8 @@ export const commands: Record<string, Listed> = {
   "run logs": { summary: "print or follow a run's output", load: () => import("./run-logs.ts") },
   "run set": { summary: "change name, project, config, tags or notes", load: () => import("./run-set.ts") },
   "run stop": { summary: "stop a run", load: () => import("./run-stop.ts") },
+  "run export": { summary: "write a run into a file", load: () => import("./run-export.ts") },
+  "run import": { summary: "bring in an exported run", load: () => import("./run-import.ts") },
   "run delete": { summary: "delete runs that have ended", load: () => import("./run-delete.ts") },
   metrics: { summary: "list a run's metrics, or print one", load: () => import("./metrics.ts") },
   ...fileCommands("model"),

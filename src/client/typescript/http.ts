@@ -4,7 +4,7 @@ import { isLoopback, type Connection } from "./connection.ts";
 export interface RequestOptions {
   method?: string;
   query?: Record<string, string | number | boolean | undefined>;
-  /** Sent as JSON; a string is JSON already, and bytes go as they are: `headers` say what they are. */
+  /** Sent as JSON; a string is JSON already, and bytes or a stream of them go as they are: `headers` say what they are. */
   body?: unknown;
   signal?: AbortSignal | undefined;
   headers?: Record<string, string>;
@@ -39,6 +39,7 @@ export async function request(
       },
       ...(body === undefined ? {} : { body: isSendable(body) ? body : JSON.stringify(body) }),
       ...(signals.length > 0 ? { signal: AbortSignal.any(signals) } : {}),
+      ...(body instanceof ReadableStream ? halfDuplex : {}),
       redirect: "error",
       ...(isLoopback(connection.url) ? direct : {}),
     });
@@ -50,8 +51,11 @@ export async function request(
   return response;
 }
 
-const isSendable = (body: unknown): body is string | Uint8Array<ArrayBuffer> =>
-  typeof body === "string" || body instanceof Uint8Array;
+const isSendable = (body: unknown): body is string | Uint8Array<ArrayBuffer> | ReadableStream =>
+  typeof body === "string" || body instanceof Uint8Array || body instanceof ReadableStream;
+
+/** Without it Node and Deno send no stream. */
+const halfDuplex = { duplex: "half" } as RequestInit;
 
 /** One request whose answer is JSON. */
 export async function requestJson<T>(
