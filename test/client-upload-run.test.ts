@@ -12,7 +12,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createRun, type InitOptions, type Run } from "../src/client/typescript/run.ts";
-import { cleanEnv } from "./helpers/cli.ts";
+import { cleanEnv, runCli } from "./helpers/cli.ts";
 import { bytesOf, filesIn, makeFolder, serveFiles, type FilesServer, type Folder } from "./helpers/files.ts";
 
 // A process a script, on a machine that may be busy.
@@ -167,6 +167,19 @@ test("what can't be kept is told once, and the run goes on", async () => {
   expect(orders()).toEqual([]);
 });
 
+test("what a token may not do is left to one that may", async () => {
+  const run = begin();
+  const file = folder.write("a", "left");
+  const forbidden = { type: "urn:binnacle:forbidden", detail: "Not with this token." };
+  server.intercept(({ url }) =>
+    url.endsWith("/artifacts") ? Response.json(forbidden, { status: 403 }) : undefined,
+  );
+  expect(await failure(run.logModel("left", file))).toMatchObject({ code: "forbidden" });
+  await run.finish();
+  expect(orders()).toHaveLength(1);
+  expect(existsSync(join(spool.path, `${orders()[0]}.lock`))).toBe(false);
+});
+
 describe("without a collector", () => {
   test("finish waits a moment, and leaves an order in the spool folder", async () => {
     const run = begin();
@@ -193,6 +206,13 @@ describe("without a collector", () => {
       { path: "model.pt", source: file, size: 5, mtime: expect.stringMatching(/^\d{19}$/) },
     ]);
     expect(existsSync(join(spool.path, `${order}.lock`))).toBe(false);
+
+    const { code, stdout } = await runCli(["sync", "--json"], {
+      env: { ...envOf(), BINNACLE_TOKEN: server.at.trust.tokens.admin },
+    });
+    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining('"sent"') });
+    expect((await filesOf(run.id)).outputs).toMatchObject([{ name: "later", aliases: ["latest", "best"] }]);
+    expect(readdirSync(spool.path)).toEqual([]);
   });
 
   test("one that comes back gets it, while the run goes on", async () => {

@@ -7,7 +7,7 @@ import { SMALL_BYTES } from "../../blob/schema.ts";
 import { CollectorError } from "../../error.ts";
 import { listFiles, versionPath } from "./artifacts.ts";
 import type { Connection } from "./connection.ts";
-import { OpenFile } from "./file-digest.ts";
+import { OpenFile, readSmallFile } from "./file-digest.ts";
 import { request } from "./http.ts";
 import { createPool } from "./pool.ts";
 import { createRetry, type Retry } from "./retry.ts";
@@ -196,6 +196,8 @@ async function withoutUnchanged(
 }
 
 async function digestOf(path: string): Promise<string> {
+  const small = readSmallFile(path, SMALL_BYTES);
+  if (small) return small.sha256;
   const file = await OpenFile.open(path);
   try {
     return (await file.digest()).sha256;

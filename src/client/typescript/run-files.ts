@@ -8,6 +8,7 @@ import { isChanged } from "./file-digest.ts";
 import { requestJson } from "./http.ts";
 import { checkHead, putFiles, type ArtifactHead } from "./put.ts";
 import { sleep } from "./retry.ts";
+import { isPermanent } from "./spool.ts";
 import { lockSpool, unlockSpool } from "./spool-lock.ts";
 import { findFiles, findFilesNow, lookAt, quoted, requireFile, type FoundFile } from "./walk.ts";
 
@@ -52,21 +53,27 @@ const CHANGED_TRIES = 3;
 const CHANGED_WAIT_MS = 1_000;
 /** Without progress for so long at the end, the collector counts as hung. */
 const STALLED_MS = 10_000;
+/** It reads the whole at the end, and waits for its disk, without a word. */
+const CHECKED_BYTES_A_MS = 50_000;
 const LOOK_MS = 50;
 
 /** A run's models and artifacts: sent in the background, one after another, so that versions count in the order of the calls. */
 export class RunFiles {
   readonly #options: RunFilesOptions;
   readonly #stop = new AbortController();
+  /** One for all uploads: each listener of its own would stay for as long as the run. */
+  readonly #stopped = aborted(this.#stop.signal);
   readonly #unfinished = new Set<Upload>();
   #last: Promise<unknown> = Promise.resolve();
   #count = 0;
   #movedAt = 0;
+  #patienceMs = STALLED_MS;
   #waitingSince: number | undefined;
 
   constructor(options: RunFilesOptions) {
     this.#options = options;
     options.created.catch(() => {});
+    this.#stopped.catch(() => {});
   }
 
   logModel(name: string, path: string, options: ModelOptions = {}): Promise<LoggedArtifact> {
@@ -122,9 +129,13 @@ export class RunFiles {
       () => this.#finished(upload),
       (error: Error) => {
         if (this.#stop.signal.aborted) return;
-        this.#options.tell(`${labelOf(upload)} is not kept: ${error.message}`);
-        // The next try would meet the same answer.
-        this.#finished(upload);
+        // With another token it may be taken; what the next try would meet the same answer for is not tried again.
+        const isLeft = upload.order !== undefined && !isPermanent(error) && !isChanged(error);
+        if (isLeft) unlockSpool(upload.order!);
+        else this.#finished(upload);
+        this.#unfinished.delete(upload);
+        const next = isLeft ? " `binnacle sync` tries again." : "";
+        this.#options.tell(`${labelOf(upload)} is not kept: ${error.message}${next}`);
       },
     );
     // Told above: who does not ask shall not be ended by it.
@@ -142,7 +153,7 @@ export class RunFiles {
   async #send({ head, sources }: Upload, found: FoundFile[]): Promise<LoggedArtifact> {
     const { connection, create, created } = this.#options;
     const { signal } = this.#stop;
-    await Promise.race([created, aborted(signal)]);
+    await Promise.race([created, this.#stopped]);
     for (let attempt = 1; ; attempt++)
       try {
         const { logged } = await putFiles(head, attempt === 1 ? found : await findFiles(sources), {
@@ -151,7 +162,10 @@ export class RunFiles {
           patienceMs: Infinity,
           isBackground: true,
           signal,
-          onProgress: () => (this.#movedAt = performance.now()),
+          onProgress: ({ bytes }) => {
+            this.#movedAt = performance.now();
+            this.#patienceMs = STALLED_MS + bytes / CHECKED_BYTES_A_MS;
+          },
           onWaiting: (error) => (this.#waitingSince = error && (this.#waitingSince ?? performance.now())),
         });
         return logged;
@@ -199,7 +213,7 @@ export class RunFiles {
     for (let now = begun; this.#unfinished.size > 0 && now < until; now = performance.now()) {
       const waitedFrom = isKnown ? this.#waitingSince : begun;
       if (waitedFrom !== undefined && now - Math.max(waitedFrom, begun) > offlineMs) break;
-      if (now - this.#movedAt > STALLED_MS) break;
+      if (now - this.#movedAt > this.#patienceMs) break;
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     }
     this.abandon();
