@@ -19,7 +19,7 @@ export async function appendSamples(collector: Collector, device: string, sample
   // In which nothing could be read, nothing is left out.
   const full = samples.filter(({ values }) => Object.keys(values).length > 0);
   const kept = full.map(cleanSample).filter((sample) => sample !== undefined);
-  collector.samples.drop(full.length - kept.length);
+  collector.samples.refuse(full.length - kept.length);
   if (kept.length === 0) return;
   if (kept.length > MAX_SAMPLES)
     throw new CollectorError("too-large", `${kept.length} samples are too many for one batch.`, {
