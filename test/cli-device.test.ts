@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { eq } from "drizzle-orm";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { registerDevice } from "../src/device/register.ts";
 import { recordEvents } from "../src/sample/event.ts";
 import { serve, type Server } from "../src/runtime.ts";
-import { runDevice } from "../src/store/tables.ts";
+import { device as deviceTable, runDevice } from "../src/store/tables.ts";
 import { cleanEnv, runCli } from "./helpers/cli.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { facts, gpu, gpuValues, machineValues } from "./helpers/device.ts";
@@ -31,6 +32,8 @@ function feed(): void {
   at.collector.latest.put(device, [
     { subject: "", time, values: { ...machineValues, "cpu.utilization": load } },
     { subject: "GPU-0", time, values: gpuValues },
+    // Of the moment before it was lost.
+    { subject: "GPU-1", time, values: gpuValues },
     { subject: `run/${RUN}`, time, values: { "run.cpu": 12.3, "run.gpu.memory@GPU-0": 70 * 1024 ** 3 } },
   ]);
 }
@@ -132,6 +135,14 @@ describe("device top", () => {
       },
     );
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  });
+
+  test("--json does not wait for ever for a device that nobody reads", async () => {
+    await registerDevice(at.collector, "0123456789abcdef", facts({ name: "node2" }));
+    const { stdout, stderr, code } = await cli(["device", "top", "node2", "--json"]);
+    await at.collector.db.delete(deviceTable).where(eq(deviceTable.id, "0123456789abcdef"));
+    expect({ stdout, code }).toEqual({ stdout: "", code: 1 });
+    expect(stderr).toContain("Nothing is read of node2 now. Either");
   });
 
   const wrong: [args: string[], code: number, says: string][] = [

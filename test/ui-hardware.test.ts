@@ -618,6 +618,8 @@ describe("tiles", () => {
       "Power: 612 of 700 W",
       "Temperature: 64 °C",
     ]);
+    const lost = gpuGauges(of(gpuValues, "GPU-0"), gpu(0, { lost: true }));
+    expect(lost.map(({ text }) => text)).toEqual(["—", "—"]);
     const mig = gpuGauges(of({ "gpu.sm.active": 0.4 }, "GPU-0"), gpu(0));
     expect(mig.map(({ label, text }) => [label, text])[0]).toEqual(["SMs active", "40 %"]);
     expect(throttleWords(0x1 | 0x4 | 0x40)).toEqual(["power cap", "heat, by hardware"]);

@@ -73,7 +73,11 @@ const seen = (ms: number) => (ms < 10_000 ? "now" : `${age(ms)} ago`);
 
 function gpuTable(devices: Device[], look: Look) {
   const rows = devices.flatMap((device) =>
-    inOrder(device.gpus).map((gpu) => ({ device, gpu, values: device.latest[gpu.uuid]?.values ?? {} })),
+    inOrder(device.gpus).map((gpu) => ({
+      device,
+      gpu,
+      values: gpu.lost ? {} : (device.latest[gpu.uuid]?.values ?? {}),
+    })),
   );
   if (rows.length === 0) return [];
   const column = (title: string, cell: (row: (typeof rows)[number]) => string, right = false): Column => ({

@@ -84,7 +84,7 @@ export function machineGauges(device: Device): Gauge[] {
 }
 
 export function gpuGauges(device: Device, gpu: Gpu): Gauge[] {
-  const values = valuesOf(device, gpu.uuid);
+  const values = gpu.lost ? {} : valuesOf(device, gpu.uuid);
   const use = values["gpu.utilization"];
   const active = values["gpu.sm.active"];
   const used = values["gpu.memory.used"];
