@@ -451,6 +451,11 @@ describe("what a scrape says of a machine that is not well", () => {
     expect(text).toMatch(/^DCGM_FI_DEV_GPU_TEMP\{gpu="0"/m);
   });
 
+  test("of a driver that hangs no values are shown from then on", async () => {
+    reader = { ...reader, status: "hung", reason: "A call does not return." };
+    expect(await scrape()).not.toMatch(/^DCGM_(?!FI_DEV_XID)\w+/m);
+  });
+
   test("what nobody reads any more is left out, with its age", async () => {
     now += 31_000;
     reader = { ...reader, status: "hung", reason: "A call does not return." };

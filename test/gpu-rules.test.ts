@@ -2,7 +2,9 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { GpuStatus } from "../src/device/schema.ts";
 import { readings } from "../src/sample/reading.ts";
+import { createGpuEvents } from "../src/machine/gpu-events.ts";
 import { createRate, wrapWindow } from "../src/machine/gpu/counters.ts";
 import { gpmReadings } from "../src/machine/gpu/gpm.ts";
 import { fieldProbes, probes } from "../src/machine/gpu/probes.ts";
@@ -21,6 +23,7 @@ import {
   NO_VERSIONS,
   respawnAfter,
   retryAfter,
+  statusOf,
   statusOfInit,
   verdictOf,
 } from "../src/machine/gpu/status.ts";
@@ -330,4 +333,25 @@ test("the kernel knows which NVIDIA GPUs sleep", () => {
   } finally {
     rmSync(root, { recursive: true });
   }
+});
+
+describe("what the reader's status is worth as an event", () => {
+  const texts = (...readers: [GpuStatus, string | null][]) => {
+    const events = createGpuEvents(() => []);
+    return readers
+      .flatMap(([status, reason]) => events({ kind: "status", time: 1, reader: statusOf(status, reason) }))
+      .map(({ text }) => text);
+  };
+
+  test("a gap that goes on for another reason says that one", () => {
+    expect(
+      texts(["ok", null], ["failed", "It died."], ["failed", "It died."], ["failed", "No access."]),
+    ).toEqual(["GPUs: the reader failed (It died.)", "GPUs: the reader failed (No access.)"]);
+  });
+
+  test("a reader that goes on slowly does not tell of each slow look", () => {
+    expect(texts(["degraded", "120 ms"], ["degraded", "130 ms"], ["ok", null], ["ok", "GPU 1"])).toHaveLength(
+      2,
+    );
+  });
 });

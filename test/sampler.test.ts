@@ -455,6 +455,12 @@ describe.skipIf(noLinux || noCompiler)("GPUs of a run", () => {
     ends.push(() => gpus.remove());
     const watched = watchGpus(gpus);
     const { on } = sample({ gpus: watched.source });
+    const { latest, device } = on.collector;
+    /** From the message that tells of the loss on; what the same look had read before comes after it. */
+    const isShown: boolean[] = [];
+    watched.source.subscribe(({ kind }) => {
+      if (kind === "lost" || isShown.length > 0) isShown.push(latest.of(device).has(uuidOf(1)));
+    });
     await watched.values(1);
     const has = (kind: string, subject: string) =>
       until(async () =>
@@ -464,14 +470,27 @@ describe.skipIf(noLinux || noCompiler)("GPUs of a run", () => {
     expect((await has("gpu.xid", uuidOf(1))).text).toContain("79: the GPU has fallen off the bus");
     gpus.set(...two, "gpu1 lost 1");
     expect((await has("gpu.lost", uuidOf(1))).text).toContain("GPU 1");
-    const { latest, device } = on.collector;
     const before = latest.of(device).get(uuidOf(0))!.time;
     await until(() => latest.of(device).get(uuidOf(0))!.time > before + 300);
-    const lost = latest.of(device).get(uuidOf(1))!.time;
-    expect(lost).toBeLessThan(before + 1000);
+    // Its last values are not its present ones.
+    expect(latest.of(device).get(uuidOf(1))).toBeUndefined();
+    expect(isShown.length).toBeGreaterThan(2);
+    expect(isShown).not.toContain(true);
     await until(async () => {
       const [facts] = (await on.json("/api/v1/devices")).devices;
       return facts.gpus.find(({ uuid }: { uuid: string }) => uuid === uuidOf(1)).lost === true;
     });
+  });
+
+  test("have no present values while the process that reads them hangs", async () => {
+    const gpus = scenario(...two);
+    ends.push(() => gpus.remove());
+    const watched = watchGpus(gpus, { limits: { silence: 20 } });
+    const { on } = sample({ gpus: watched.source });
+    const { latest, device } = on.collector;
+    await until(() => latest.of(device).has(uuidOf(1)));
+    gpus.set(...two, "slow nvmlDeviceGetUtilizationRates:60000000");
+    await until(() => watched.source.reader().status === "hung");
+    expect([...latest.of(device).keys()].filter((subject) => subject.startsWith("GPU"))).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-import type { Device, Gpu } from "../device/schema.ts";
+import { isReading, type Device, type Gpu } from "../device/schema.ts";
 import { throttleNames, type ThrottleReason } from "../sample/reading.ts";
 import { oneLine } from "./cells.ts";
 import {
@@ -137,12 +137,13 @@ const wordByReason: Record<ThrottleReason, string> = {
 };
 
 /** Why GPUs can't be read, and what to do about it; nothing where all are read. */
-export function readerNotes({ status, reason, advice }: Device["gpu_reader"]): Lines {
+export function readerNotes(reader: Device["gpu_reader"]): Lines {
+  const { status, reason, advice } = reader;
   const text = reason ?? (status === "ok" ? undefined : wordByStatus[status]);
   if (text === undefined) return [];
   // A machine without GPUs lacks nothing.
   const isQuiet = advice === null && quiet.has(status);
-  const isPartly = isQuiet || status === "ok" || status === "degraded" || quiet.has(status);
+  const isPartly = isQuiet || isReading(reader) || quiet.has(status);
   const style: Style | undefined = isQuiet ? "dim" : undefined;
   return [
     [

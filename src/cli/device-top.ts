@@ -1,3 +1,4 @@
+import { CollectorError } from "../error.ts";
 import { connectionFlags, defineCommand } from "./command.ts";
 import { connect } from "./connect.ts";
 import { publicDevice } from "./device-list.ts";
@@ -46,6 +47,8 @@ Where the output is no terminal it prints the present once; with --json a line o
 /** A terminal that was left alone for long should not ask a collector that was taken away for ever. */
 const PATIENCE_MS = 10 * 60_000;
 const LOOK_AGAIN_MS = 500;
+/** A script does not wait longer for the first line: a device that is read says something each second. */
+const SILENT_MS = 10_000;
 
 interface Options {
   find: () => ReturnType<typeof connect>;
@@ -143,12 +146,23 @@ async function printLines({ find, device, interval, count }: Options & { count: 
   let printing = Promise.resolve();
   let failure: unknown;
 
+  const silence = setTimeout(() => {
+    failure ??= new CollectorError(
+      "busy",
+      `Nothing is read of ${watched.view()?.device.name ?? device} now.`,
+      {
+        hint: "Either it is not the collector's machine, or that was started with --no-hardware.",
+      },
+    );
+    stop.abort();
+  }, SILENT_MS);
   const { watched, ended } = watchDevice({
     find,
     device,
     patience: PATIENCE_MS,
     signal: stop.signal,
     onChange(what) {
+      if (what === "samples") clearTimeout(silence);
       // Each tick of the collector is a line, so that no second is told twice and none is made up.
       if (what !== "samples" || left <= 0 || performance.now() - printedAt < interval - 300) return;
       printedAt = performance.now();
@@ -162,7 +176,7 @@ async function printLines({ find, device, interval, count }: Options & { count: 
       if (left === 0) stop.abort();
     },
   });
-  await ended;
+  await ended.finally(() => clearTimeout(silence));
   await printing.catch(() => {});
   if (failure) throw failure;
   return 0;

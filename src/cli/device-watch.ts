@@ -56,6 +56,7 @@ export function watchDevice({ find, device: id, onChange, signal, patience }: Wa
     if (name === "ready") skew = (JSON.parse(data) as { time: number }).time - Date.now();
     if (name === "device") {
       device = JSON.parse(data) as Device;
+      for (const { uuid } of device.gpus) if (!(uuid in device.latest)) samples.delete(uuid);
       take(
         Object.entries(device.latest).map(([subject, { time, values }]) => ({
           subject,

@@ -77,6 +77,8 @@ export const GpuReader = z
   })
   .meta({ id: "GpuReader" });
 export type GpuReader = z.infer<typeof GpuReader>;
+/** Whether it reads at all: what it read last is not the present else. */
+export const isReading = ({ status }: GpuReader): boolean => status === "ok" || status === "degraded";
 
 /** What does not change about a machine while it is up. */
 export const DeviceFacts = z.object({

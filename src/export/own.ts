@@ -1,6 +1,6 @@
 /** What only binnacle has to say, and how fresh everything else is. */
 import { splitKey, type ReadingName } from "../sample/reading.ts";
-import type { GpuReader } from "../device/schema.ts";
+import { isReading, type GpuReader } from "../device/schema.ts";
 import type { Cgroup, MachineReading } from "../machine/reading.ts";
 import type { KernelTables } from "../machine/tables.ts";
 import type { RunCount } from "../run/count.ts";
@@ -87,9 +87,7 @@ export function exportGpuReader(to: Exposition, reader: GpuReader, gpus: readonl
     "gauge",
     "How the reader of the GPUs fares: always 1, with its status and the reason for it.",
   ).add(1, { status: reader.status, reason: reader.reason ?? "" });
-  to.family("binnacle_gpu_reader_up", "gauge", "1 while GPUs can be read.").add(
-    reader.status === "ok" || reader.status === "degraded" ? 1 : 0,
-  );
+  to.family("binnacle_gpu_reader_up", "gauge", "1 while GPUs can be read.").add(isReading(reader) ? 1 : 0);
   if (reader.driver !== null)
     to.family("binnacle_gpu_driver_info", "gauge", "NVIDIA's driver.").add(1, {
       driver: reader.driver,

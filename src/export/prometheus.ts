@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import type { Collector } from "../collector.ts";
-import type { Gpu } from "../device/schema.ts";
+import { isReading, type Gpu } from "../device/schema.ts";
 import type { GpuSource } from "../machine/gpu/message.ts";
 import type { MachineReading } from "../machine/reading.ts";
 import type { KernelTables } from "../machine/tables.ts";
@@ -117,10 +117,11 @@ function gpuStates(
   const runsByUuid = new Map<string, string[]>();
   for (const [run, uuids] of sampled.gpusByRun())
     for (const uuid of uuids) runsByUuid.set(uuid, [...(runsByUuid.get(uuid) ?? []), run]);
+  const none = !isReading(sampled.gpus.reader());
   return all.map((gpu) => ({
     gpu,
     whole: (gpu.parent === null ? undefined : byUuid.get(gpu.parent)) ?? gpu,
-    values: gpu.lost ? new Map() : readable(gpu, valuesOf(gpu.uuid)),
+    values: none || gpu.lost ? new Map() : readable(gpu, valuesOf(gpu.uuid)),
     xid: xids.get(gpu.uuid),
     runs: (runsByUuid.get(gpu.uuid) ?? []).toSorted(),
   }));

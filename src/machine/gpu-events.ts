@@ -1,4 +1,4 @@
-import type { Gpu, GpuReader } from "../device/schema.ts";
+import { isReading, type Gpu, type GpuReader } from "../device/schema.ts";
 import type { NewDeviceEvent } from "../sample/schema.ts";
 import { MACHINE } from "../sample/subject.ts";
 import type { ReaderMessage } from "./gpu/message.ts";
@@ -7,7 +7,8 @@ import { xidName } from "./gpu/xid.ts";
 
 /** What of the reader's messages is worth keeping as an event. One for each sampler: it remembers what was told. */
 export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMessage) => NewDeviceEvent[] {
-  let status: string | undefined;
+  /** Status of the reader, with its reason where that says why there are no values. */
+  let told: string | undefined;
   const stateByReading = new Map<string, string>();
   const nameOf = (uuid: string) => {
     const gpu = gpus().find((one) => one.uuid === uuid);
@@ -15,10 +16,10 @@ export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMes
   };
 
   function ofReader(time: number, reader: GpuReader): NewDeviceEvent[] {
-    const previous = status;
-    status = reader.status;
+    const previous = told;
+    told = isReading(reader) ? reader.status : `${reader.status} ${reader.reason}`;
     // A machine without GPUs has nothing to tell of them.
-    if (previous === status || (previous === undefined && isAtRest(reader))) return [];
+    if (previous === told || (previous === undefined && isAtRest(reader))) return [];
     return [
       {
         subject: MACHINE,

@@ -1,5 +1,6 @@
 import type { Collector } from "../collector.ts";
 import { registerDevice } from "../device/register.ts";
+import { isReading, type Gpu } from "../device/schema.ts";
 import { closeUses, findUse, recordUse } from "../device/use.ts";
 import { readBootId } from "../run/machine.ts";
 import { isLive, type Run } from "../run/schema.ts";
@@ -166,9 +167,9 @@ export function createSampler({
   }
 
   /** To who watches at once, to the store with the next batch. */
-  function publish(samples: Sample[]): void {
+  function publish(samples: Sample[], present = samples): void {
     if (samples.length === 0) return;
-    latest.put(device, samples);
+    if (present.length > 0) latest.put(device, present);
     waiting.push(...samples);
     if (waiting.length <= MAX_WAITING) return;
     const left = waiting.splice(0, waiting.length - MAX_WAITING);
@@ -238,14 +239,19 @@ export function createSampler({
     if (message.kind === "samples") {
       const { time } = message;
       if (runs.isSettled()) saveUses();
+      const samples = message.gpus
+        .filter(({ values }) => Object.keys(values).length > 0)
+        .map(({ uuid, values }): Sample => ({ subject: uuid, time, values }));
+      // One that was lost in the middle of its turn had read something before: worth keeping, but not its present.
+      const unread = new Set(unreadGpus(gpus).map(({ uuid }) => uuid));
       publish(
-        message.gpus
-          .filter(({ values }) => Object.keys(values).length > 0)
-          .map(({ uuid, values }) => ({ subject: uuid, time, values })),
+        samples,
+        samples.filter(({ subject }) => !unread.has(subject)),
       );
     } else if (message.kind !== "beat" && message.kind !== "processes" && message.kind !== "state") {
       // With the next look: several come at once.
       factsDue = Math.min(factsDue, 1);
+      for (const { uuid } of unreadGpus(gpus)) latest.forget(device, uuid);
     }
   }
 
@@ -383,6 +389,14 @@ export function createSampler({
   };
 }
 
+/** What these said last is not their present. */
+function unreadGpus(source: GpuSource): Gpu[] {
+  const all = source.gpus();
+  if (!isReading(source.reader())) return [...all];
+  const lost = new Set(all.filter((gpu) => gpu.lost).map(({ uuid }) => uuid));
+  return all.filter(({ uuid, parent }) => lost.has(uuid) || lost.has(parent ?? uuid));
+}
+
 const began = (time: number, reason: string): NewDeviceEvent => ({
   subject: MACHINE,
   time,
@@ -408,7 +422,7 @@ function jumpText(ms: number): string {
   const seconds = Math.round(Math.abs(ms) / 100) / 10;
   return ms < 0
     ? `The clock was set back by ${seconds} s`
-    : `The clock went ${seconds} s ahead, or the machine slept so long`;
+    : `${seconds} s are missing: the machine slept, its clock was set, or the collector was held up`;
 }
 
 const isDiskFull = (error: unknown) => (error as { code?: string }).code === "disk-full";

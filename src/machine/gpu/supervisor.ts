@@ -1,7 +1,7 @@
 /** Starts the process that reads the GPUs, watches it, ends it when a call of its does not return, and starts the next one. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
-import type { Gpu, GpuReader, GpuStatus } from "../../device/schema.ts";
+import { isReading, type Gpu, type GpuReader, type GpuStatus } from "../../device/schema.ts";
 import { libraryCandidates } from "./library.ts";
 import type { GpuSource, ReaderMessage } from "./message.ts";
 import { absent, respawnAfter, retryAfter, statusOf, type Versions } from "./status.ts";
@@ -273,8 +273,7 @@ export function superviseGpus(options: SuperviseOptions): GpuSource {
       case "beat":
         return;
       case "status":
-        if (message.reader.status !== "ok" && message.reader.status !== "degraded")
-          from.farewell = message.reader.status;
+        if (!isReading(message.reader)) from.farewell = message.reader.status;
         return become(message.reader);
       case "inventory":
         from.told = true;
