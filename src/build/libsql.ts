@@ -24,7 +24,8 @@ export function embedLibsql(addonPath: string): BunPlugin {
         throw new Error(`${path} would bring a second copy of the addon; use libsql's synchronous API.`);
       });
       build.onResolve({ filter: /^binnacle-addon:libsql$/ }, () => ({
-        path: "libsql",
+        // Not "libsql": where two files import that, Bun 1.4.5 now and then takes this for it, whatever the namespace.
+        path: "libsql-addon",
         namespace: "binnacle-addon",
       }));
       build.onLoad({ filter: /.*/, namespace: "binnacle-addon" }, () => ({
