@@ -9,6 +9,7 @@ import { superviseGpus } from "../src/machine/gpu/supervisor.ts";
 import { createMachine, type MachineSource } from "../src/machine/machine.ts";
 import { createSampler, type Sampler } from "../src/machine/sampler.ts";
 import { createRun } from "../src/run/create.ts";
+import { appendSamples } from "../src/sample/append.ts";
 import { finishRun } from "../src/run/finish.ts";
 import { readBootId, readProcessStart } from "../src/run/machine.ts";
 import { listEvents } from "../src/sample/event.ts";
@@ -183,6 +184,38 @@ describe.skipIf(noLinux)("the machine", () => {
     expect(began!.kind).toBe("sampling.began");
     expect(Date.parse(began!.time)).toBeGreaterThan(Date.parse(ended!.time));
     expect(sampling.errors).toEqual([]);
+  });
+
+  test("a sample that comes when its time has expired is refused, which is no want of room", async () => {
+    const on = createTestCollector();
+    const { samples, connection, device } = on.collector;
+    const past = Date.now() - 24 * 3600 * 1000;
+    await appendSamples(on.collector, device, [{ subject: "", time: past, values: { "load.1": 1 } }]);
+    await samples.finish();
+    connection.exec("DELETE FROM sample_chunk WHERE tier = 1");
+    const machine = createMachine();
+    let isLate = false;
+    const { live } = sample({
+      on,
+      machine: {
+        ...machine,
+        read() {
+          const reading = machine.read();
+          const time = isLate ? past : reading!.time;
+          isLate = false;
+          return reading && { ...reading, time };
+        },
+      },
+    });
+    await until(() => live.length > 2);
+    isLate = true;
+    await until(() => samples.refused > 0);
+    const { length } = live;
+    // Two batches more: with the next one the sampler would say that there is room again.
+    await until(() => live.length > length + 8);
+    const kinds = (await eventsOf(on)).map(({ kind }) => kind);
+    expect(kinds.filter((kind) => kind.startsWith("sampling"))).toEqual(["sampling.began"]);
+    expect(samples).toMatchObject({ refused: 1, dropped: 0 });
   });
 
   test("a clock that is set leaves an event and no false rates", async () => {
