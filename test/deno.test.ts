@@ -1,4 +1,6 @@
 import { afterAll, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { postAndRead, readBack, remove, startBinary, temporaryFolder } from "./helpers/binary.ts";
@@ -10,14 +12,10 @@ const dataDir = temporaryFolder();
 const cwd = temporaryFolder();
 afterAll(() => remove(dataDir, cwd));
 
-const start = () =>
-  startBinary({
-    dataDir,
-    cwd,
-    // Its module cache must not depend on who runs the tests.
-    env: { HOME: cwd, DENO_DIR: join(cwd, "deno"), DENO_NO_UPDATE_CHECK: "1" },
-    program: [deno!, "run", "-A", "--node-modules-dir=manual", join(root, "src/cli/main.ts")],
-  });
+// Its module cache must not depend on who runs the tests.
+const env = { HOME: cwd, DENO_DIR: join(cwd, "deno"), DENO_NO_UPDATE_CHECK: "1" };
+const program = [deno!, "run", "-A", "--node-modules-dir=manual", join(root, "src/cli/main.ts")];
+const start = () => startBinary({ dataDir, cwd, env, program });
 
 test("the same source serves on Deno: a metric is kept, over a restart too", async () => {
   const first = await start();
@@ -48,6 +46,41 @@ test("the same source serves on Deno: a metric is kept, over a restart too", asy
   }
 }, 60_000);
 
+test("the same source keeps files on Deno, sends and fetches them, and looks whether they are sound", async () => {
+  const collector = await start();
+  const run = async (...args: string[]) => {
+    const child = Bun.spawn([...program, ...args, "--json"], {
+      cwd,
+      env: { ...env, PATH: "/usr/bin:/bin", BINNACLE_DATA: dataDir },
+      stderr: "pipe",
+    });
+    const [out, err] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ]);
+    expect({ args, code: await child.exited, err }).toEqual({ args, code: 0, err: "" });
+    return JSON.parse(out);
+  };
+  try {
+    const bytes = randomBytes(20_000_000);
+    writeFileSync(join(cwd, "weights.bin"), bytes);
+    writeFileSync(join(cwd, "small.json"), "{}");
+    expect(await run("model", "put", "digits", "weights.bin", "small.json")).toMatchObject({
+      version: "v1",
+      sent: 20_000_002,
+    });
+    await run("model", "get", "digits", "-o", "fetched");
+    expect(readFileSync(join(cwd, "fetched/weights.bin")).equals(bytes)).toBe(true);
+    const { checks, damaged } = await run("doctor");
+    expect(damaged).toEqual([]);
+    for (const name of ["database", "files"])
+      expect(checks).toContainEqual(expect.objectContaining({ name, status: "ok" }));
+  } finally {
+    expect(await collector.stop()).toBe(0);
+  }
+  expect(collector.output()).not.toContain("worker");
+}, 60_000);
+
 test.skipIf(process.platform !== "linux")(
   "the same source reads the machine on Deno",
   async () => {
@@ -65,7 +98,7 @@ test.skipIf(process.platform !== "linux")(
     const child = Bun.spawn([deno!, "run", "-A", "--node-modules-dir=manual", "--ext=ts", "-"], {
       stdin: new Blob([script]),
       cwd: root,
-      env: { ...process.env, HOME: cwd, DENO_DIR: join(cwd, "deno"), DENO_NO_UPDATE_CHECK: "1" },
+      env: { ...process.env, ...env },
       stderr: "inherit",
     });
     const { failed, cores, machine } = JSON.parse(await new Response(child.stdout).text());
