@@ -106,7 +106,10 @@ export function openCollector({
     isDeleted,
     onFull,
   });
-  const quota = createQuota(connection, journal, dataDir, quotaOptions);
+  const quota = createQuota(connection, journal, dataDir, {
+    ...quotaOptions,
+    fileBytes: () => blobs.usedBytes(),
+  });
   const logs = createLogs(connection, bus, { onFatal, onFull });
   journal.register(logs.applier);
   const series = createSeriesStore(connection, {
@@ -127,11 +130,17 @@ export function openCollector({
     ...sampleOptions,
   });
   journal.register(samples.applier);
-  const blobs = createBlobs(connection, dataDir, { now, onWorkerLost: onListenerError });
+  const blobs = createBlobs(connection, dataDir, {
+    now,
+    claim: quota.claim,
+    onFull,
+    onWorkerLost: onListenerError,
+  });
   journal.replay();
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
   const pruner = createPruner(connection, [series, logs, samples], {
     onFatal,
+    heldBytes: blobs.heldBytes,
     purgeDevice: samples.purgeDevice,
   });
   bus.subscribe(({ kind, run }) => {
@@ -178,6 +187,7 @@ export function openCollector({
       logs.close();
       series.close();
       samples.close();
+      blobs.close();
       await pruner.close();
       closeConnection(connection);
     },

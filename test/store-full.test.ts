@@ -173,7 +173,7 @@ test.skipIf(!canMount)(
     const main = join(import.meta.dirname, "../src/cli/main.ts");
     const server = await startBinary({ dataDir, program: [process.execPath, main], cwd: tmpdir() });
     const count = (pattern: RegExp) => server.output().match(pattern)?.length;
-    const refused = /records and logs are refused until there is room: only \d+ MiB/g;
+    const refused = /records, logs and files are refused until there is room: only \d+ MiB/g;
     try {
       await until(() => count(refused));
       expect(await (await fetch(`${server.url}/healthz`)).json()).toMatchObject({ status: "disk-full" });

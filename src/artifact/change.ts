@@ -33,7 +33,13 @@ const turns = new WeakMap<Collector, Promise<unknown>>();
 
 /** Changes of artifacts one after another: two that log the same name at once would else take the same number. */
 export async function inArtifactTurn<T>(collector: Collector, verb: () => Promise<T>): Promise<T> {
-  const turn = (turns.get(collector) ?? Promise.resolve()).then(verb, verb);
+  // A run that is deleted meanwhile takes versions along without a turn of its own: then the verb looks again.
+  const attempt = () =>
+    verb().catch((error: unknown) => (isConstraint(error) ? verb() : Promise.reject(error)));
+  const turn = (turns.get(collector) ?? Promise.resolve()).then(attempt, attempt);
   turns.set(collector, turn);
   return turn;
 }
+
+const isConstraint = (error: unknown) =>
+  String((error as { code?: string } | undefined)?.code).startsWith("SQLITE_CONSTRAINT");

@@ -6,6 +6,7 @@ import { createHash, type Hash } from "node:crypto";
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -21,7 +22,7 @@ import { CHUNK_BYTES } from "./size.ts";
 
 export type BlobJob =
   /** Makes the file that a blob is put together in, or opens it again. Answer: indexes of the chunks that are not in it yet. */
-  | { kind: "open"; path: string; size: number; chunks: string[] }
+  | { kind: "open"; path: string; target: string; size: number; chunks: string[] }
   /** Checks and writes a chunk. */
   | { kind: "chunk"; path: string; index: number; sha256: string; bytes: Uint8Array }
   /** Copies a chunk that another blob has, if it is still what it was. Answer: whether it was. */
@@ -75,7 +76,7 @@ export function runBlobJob(job: BlobJob): BlobAnswer {
 function perform(job: BlobJob): BlobAnswer {
   switch (job.kind) {
     case "open":
-      return openIncoming(job.path, job.size, job.chunks);
+      return openIncoming(job);
     case "chunk":
       if (digestOf(job.bytes) !== job.sha256)
         return { ok: false, code: "mismatch", message: `chunk ${job.index} is not what its digest says` };
@@ -95,8 +96,10 @@ function perform(job: BlobJob): BlobAnswer {
 }
 
 /** What an earlier try has brought is found by its digests: no note of it could be trusted after a crash. */
-function openIncoming(path: string, size: number, chunks: string[]): BlobAnswer {
+function openIncoming({ path, target, size, chunks }: BlobJob & { kind: "open" }): BlobAnswer {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  // It had its name already when the process ended, or the disk was full; or it is damaged, and most of it is right.
+  if (!existsSync(path) && existsSync(target)) renameSync(target, path);
   return withFile(path, NEW, (fd) => {
     const isNew = fstatSync(fd).size === 0;
     // Sparse: the chunks come in any order.

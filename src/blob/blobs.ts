@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { constants, createReadStream, openSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { constants, createReadStream, openSync, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { CollectorError } from "../error.ts";
@@ -9,14 +9,15 @@ import { diskFull } from "../store/journal.ts";
 import type { Connection } from "../store/open.ts";
 import { blobPath, incomingPath } from "./path.ts";
 import { CHUNK_BYTES, SMALL_BYTES, type OpenUpload, type Upload } from "./schema.ts";
+import { createCollect } from "./collect.ts";
 import { createBlobWorker } from "./worker.ts";
 
-/** What nothing refers to stays so long: its upload may be done, and what will refer to it under way. */
-const KEEP_MS = 24 * 3600 * 1000;
-/** Uploads that nobody has touched for so long are given up. */
-const KEEP_INCOMING_MS = 7 * 24 * 3600 * 1000;
-/** Rows of one turn of collecting. */
-const BATCH = 200;
+/** Uploads that are open; beyond them the one that has been silent longest is to be opened again. */
+const MAX_OPEN = 256;
+/** Digests of all their chunks together: 100 bytes each. */
+const MAX_OPEN_CHUNKS = 1_000_000;
+/** Uploads of which nothing was heard for so long are forgotten; what they brought stays a while. */
+const FORGET_MS = 3600 * 1000;
 
 /** Files by their content. The only one who knows where bytes lie. */
 export interface Blobs {
@@ -43,6 +44,11 @@ export interface Blobs {
   verify(options?: VerifyOptions): Promise<string[]>;
   /** Bytes of files, those under way included. */
   usedBytes(): number;
+  /**
+   * Bytes of files that would go with the runs that logged them, less what lies in the database and would not: what a bound
+   * on what runs take can hope for.
+   */
+  heldBytes(): number;
   close(): void;
 }
 
@@ -59,10 +65,17 @@ interface Incoming {
   /** Opened by two clients at once, it is looked through once. */
   opened: Promise<void>;
   committed: Promise<void> | undefined;
+  /** Requests that are at it, and when the last one came. */
+  users: number;
+  used: number;
 }
 
 export interface BlobsOptions {
   now: () => number;
+  /** Throws where there is no room for so many more bytes. */
+  claim?: (bytes: number) => void;
+  /** The database met a full disk. */
+  onFull?: () => void;
   /** A worker failed; its work is done on the event loop from then on. */
   onWorkerLost: (error: unknown) => void;
 }
@@ -70,7 +83,7 @@ export interface BlobsOptions {
 export function createBlobs(
   connection: Connection,
   dataDir: string,
-  { now, onWorkerLost }: BlobsOptions,
+  { now, claim = () => {}, onFull = () => {}, onWorkerLost }: BlobsOptions,
 ): Blobs {
   const folder = join(dataDir, "blobs");
   const worker = createBlobWorker(onWorkerLost);
@@ -93,19 +106,25 @@ export function createBlobs(
   const selectChunk = connection
     .prepare("SELECT blob, position FROM blob_chunk WHERE sha256 = ? LIMIT 1")
     .raw(true);
-  const selectUnused = connection
-    .prepare(
-      `SELECT sha256, data IS NULL FROM blob WHERE touched < ?
-       AND NOT EXISTS (SELECT 1 FROM artifact_file WHERE artifact_file.sha256 = blob.sha256) LIMIT ${BATCH}`,
-    )
-    .raw(true);
-  const remove = connection.prepare("DELETE FROM blob WHERE sha256 = ?");
   const selectFiles = connection.prepare("SELECT sha256, size FROM blob WHERE data IS NULL").raw(true);
   const selectSmall = connection
     .prepare("SELECT sha256, data FROM blob WHERE data IS NOT NULL AND sha256 > ? ORDER BY sha256 LIMIT 100")
     .raw(true);
   const setData = connection.prepare("UPDATE blob SET data = ?, size = ? WHERE sha256 = ?");
   const countAll = connection.prepare("SELECT count(*), coalesce(sum(size), 0) FROM blob").raw(true);
+  const sumHeld = connection
+    .prepare(
+      `WITH pinned AS (SELECT artifact, version FROM artifact_version AS v
+         WHERE EXISTS (SELECT 1 FROM artifact_alias AS a WHERE a.artifact = v.artifact AND a.version = v.version)
+           OR NOT EXISTS (SELECT 1 FROM run_artifact AS r
+             WHERE r.artifact = v.artifact AND r.version = v.version AND r.role = 'output')),
+       stays AS (SELECT DISTINCT sha256 FROM artifact_file WHERE (artifact, version) IN pinned)
+       SELECT coalesce(sum(CASE
+         WHEN sha256 NOT IN stays AND EXISTS (SELECT 1 FROM artifact_file AS f WHERE f.sha256 = blob.sha256)
+           THEN iif(data IS NULL, size, 0)
+         ELSE iif(data IS NULL, 0, -size) END), 0) FROM blob`,
+    )
+    .raw(true);
   const sumFiles = connection.prepare("SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL").raw(true);
   let fileBytes = (sumFiles.get() as [number])[0];
 
@@ -116,8 +135,9 @@ export function createBlobs(
       commit.run();
     } catch (error) {
       if (connection.inTransaction) rollback.run();
-      if ((error as { code?: string }).code === "SQLITE_FULL") throw diskFull(error);
-      throw error;
+      if ((error as { code?: string }).code !== "SQLITE_FULL") throw error;
+      onFull();
+      throw diskFull(error);
     }
   }
 
@@ -144,6 +164,7 @@ export function createBlobs(
         throw new CollectorError("invalid", `The bytes of ${sha256} do not fit their digest.`, {
           hint: "The file may have changed while it was read: send it anew.",
         });
+    claim(files.reduce((sum, { bytes }) => sum + bytes.length, 0));
     transaction(() => {
       const time = now();
       for (const { sha256, bytes } of files) {
@@ -162,21 +183,59 @@ export function createBlobs(
         hint: "One of the two digests is wrong: compute it anew.",
       });
     if (!upload) {
-      upload = { size, chunks, missing: new Set(), opened: Promise.resolve(), committed: undefined };
+      claim(0);
+      makeRoom(chunks.length);
+      upload = {
+        size,
+        chunks,
+        missing: new Set(),
+        opened: Promise.resolve(),
+        committed: undefined,
+        users: 0,
+        used: now(),
+      };
       incoming.set(sha256, upload);
       upload.opened = begins(sha256, upload).catch((error: unknown) => {
         incoming.delete(sha256);
         throw error;
       });
     }
-    await upload.opened;
-    return { complete: false, missing: [...upload.missing] };
+    return using(sha256, upload, async () => ({ complete: false, missing: [...upload.missing] }));
+  }
+
+  /** Forgets uploads that nobody is at, the longest silent first: a Map keeps the order in which they were last used. */
+  function makeRoom(chunks: number): void {
+    let total = chunks;
+    for (const upload of incoming.values()) total += upload.chunks.length;
+    for (const [sha256, upload] of incoming) {
+      if (incoming.size < MAX_OPEN && total <= MAX_OPEN_CHUNKS) return;
+      if (upload.users > 0) continue;
+      incoming.delete(sha256);
+      total -= upload.chunks.length;
+    }
+    if (incoming.size >= MAX_OPEN || (total > MAX_OPEN_CHUNKS && incoming.size > 0))
+      throw new CollectorError("busy", "Too many uploads are open.", { hint: "Try again." });
+  }
+
+  /** Nobody forgets it meanwhile. */
+  async function using<T>(sha256: string, upload: Incoming, use: () => Promise<T>): Promise<T> {
+    incoming.delete(sha256);
+    incoming.set(sha256, upload);
+    upload.users++;
+    upload.used = now();
+    try {
+      await upload.opened;
+      return await use();
+    } finally {
+      upload.users--;
+    }
   }
 
   async function begins(sha256: string, upload: Incoming): Promise<void> {
     const { size, chunks } = upload;
     const path = incomingPath(folder, sha256);
-    const { missing } = await worker.run({ kind: "open", path, size, chunks });
+    const target = blobPath(folder, sha256);
+    const { missing } = await worker.run({ kind: "open", path, target, size, chunks });
     upload.missing = new Set(missing);
     for (const index of upload.missing) {
       const digest = chunks[index]!;
@@ -184,6 +243,7 @@ export function createBlobs(
       if (!found) continue;
       const length = Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES);
       const from = blobPath(folder, found[0]);
+      claim(length);
       const copied = await worker
         .run({ kind: "copy", path, index, sha256: digest, from, position: found[1], length })
         // It was deleted meanwhile: then it is sent.
@@ -200,52 +260,52 @@ export function createBlobs(
     });
   }
 
-  async function putChunk(sha256: string, index: number, bytes: Uint8Array, sent?: string): Promise<void> {
-    if (has(sha256)) return;
-    const upload = uploadOf(sha256);
-    await upload.opened;
-    const digest = upload.chunks[index];
+  function checkChunk({ size, chunks }: Incoming, index: number, length: number, sent?: string): void {
+    const digest = chunks[index];
     if (digest === undefined)
-      throw new CollectorError(
-        "invalid",
-        `There is no chunk ${index}: the upload has ${upload.chunks.length}.`,
-        {
-          hint: "Chunks are counted from 0.",
-        },
-      );
+      throw new CollectorError("invalid", `There is no chunk ${index}: the upload has ${chunks.length}.`, {
+        hint: "Chunks are counted from 0.",
+      });
     if (sent !== undefined && sent !== digest)
       throw new CollectorError(
         "invalid",
-        `Content-Digest of chunk ${index} is not the digest it was announced with.`,
+        `The Content-Digest of chunk ${index} is not the digest that it was announced with.`,
         {
           hint: "The file may have changed while it was read: send it anew.",
         },
       );
-    const length = Math.min(CHUNK_BYTES, upload.size - index * CHUNK_BYTES);
-    if (bytes.length !== length)
-      throw new CollectorError(
-        "invalid",
-        `Chunk ${index} has ${bytes.length} bytes and should have ${length}.`,
-        {
-          hint: `All chunks but the last have ${CHUNK_BYTES} bytes.`,
-        },
-      );
-    if (!upload.missing.has(index)) return;
-    await worker.run({ kind: "chunk", path: incomingPath(folder, sha256), index, sha256: digest, bytes });
-    upload.missing.delete(index);
+    const expected = Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES);
+    if (length !== expected)
+      throw new CollectorError("invalid", `Chunk ${index} has ${length} bytes and should have ${expected}.`, {
+        hint: `All chunks but the last have ${CHUNK_BYTES} bytes.`,
+      });
+  }
+
+  async function putChunk(sha256: string, index: number, bytes: Uint8Array, sent?: string): Promise<void> {
+    if (has(sha256)) return;
+    const upload = uploadOf(sha256);
+    await using(sha256, upload, async () => {
+      checkChunk(upload, index, bytes.length, sent);
+      if (!upload.missing.has(index)) return;
+      claim(bytes.length);
+      const path = incomingPath(folder, sha256);
+      await worker.run({ kind: "chunk", path, index, sha256: upload.chunks[index]!, bytes });
+      upload.missing.delete(index);
+    });
   }
 
   async function commitUpload(sha256: string): Promise<void> {
     if (has(sha256)) return;
     const upload = uploadOf(sha256);
-    await upload.opened;
-    if (upload.missing.size > 0)
-      throw new CollectorError("conflict", `${upload.missing.size} chunks are missing.`, {
-        hint: "Send them, then ask again.",
-        details: { missing: [...upload.missing].slice(0, 1000) },
-      });
-    upload.committed ??= finish(sha256, upload).finally(() => incoming.delete(sha256));
-    await upload.committed;
+    await using(sha256, upload, async () => {
+      if (upload.missing.size > 0)
+        throw new CollectorError("conflict", `${upload.missing.size} chunks are missing.`, {
+          hint: "Send them, then ask again.",
+          details: { missing: [...upload.missing].slice(0, 1000) },
+        });
+      upload.committed ??= finish(sha256, upload).finally(() => incoming.delete(sha256));
+      await upload.committed;
+    });
   }
 
   async function finish(sha256: string, { size, chunks }: Incoming): Promise<void> {
@@ -287,32 +347,31 @@ export function createBlobs(
     return fileBody(blobPath(folder, sha256), start, end) ?? read(sha256, start, end);
   }
 
+  const collectUnused = createCollect({
+    connection,
+    folder,
+    now,
+    transaction,
+    isIncoming: (sha256) => incoming.has(sha256),
+  });
+
   async function collect(): Promise<number> {
-    let count = 0;
-    for (;;) {
-      const unused = selectUnused.all(now() - KEEP_MS) as [string, number][];
-      if (unused.length === 0) break;
-      // The row first: a file without a row is only space, and is found below.
-      transaction(() => unused.forEach(([sha256]) => remove.run(sha256)));
-      for (const [sha256, isFile] of unused) {
-        if (isFile) rmSync(blobPath(folder, sha256), { force: true });
-        count++;
-      }
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    giveUpIncoming();
+    // Who went silent in the middle opens it again.
+    for (const [sha256, { users, used }] of incoming)
+      if (users === 0 && used < now() - FORGET_MS) incoming.delete(sha256);
+    const count = await collectUnused();
     fileBytes = (sumFiles.get() as [number])[0];
     return count;
   }
 
-  function giveUpIncoming(): void {
+  function incomingBytes(): number {
     const dir = join(folder, "incoming");
-    if (!existsSync(dir)) return;
-    for (const name of readdirSync(dir)) {
-      if (incoming.has(name)) continue;
-      const found = statSync(join(dir, name), { throwIfNoEntry: false });
-      if (found && found.mtimeMs < now() - KEEP_INCOMING_MS) rmSync(join(dir, name), { force: true });
-    }
+    if (!existsSync(dir)) return 0;
+    let bytes = 0;
+    // As sparse files they are shorter than their size.
+    for (const name of readdirSync(dir))
+      bytes += 512 * (statSync(join(dir, name), { throwIfNoEntry: false })?.blocks ?? 0);
+    return bytes;
   }
 
   async function verify({ signal, onProgress = () => {} }: VerifyOptions = {}): Promise<string[]> {
@@ -366,7 +425,8 @@ export function createBlobs(
     body,
     collect,
     verify,
-    usedBytes: () => fileBytes,
+    usedBytes: () => fileBytes + incomingBytes(),
+    heldBytes: () => (sumHeld.get() as [number])[0],
     close: () => worker.close(),
   };
 }

@@ -19,3 +19,7 @@ export function blobPath(folder: string, sha256: string): string {
 /** Where it is put together: beside its final place, so that it can be renamed there. */
 export const incomingPath = (folder: string, sha256: string): string =>
   join(folder, "incoming", checked(sha256));
+
+/** Where it waits to be deleted. */
+export const goingPath = (folder: string, sha256: string): string =>
+  join(folder, "incoming", `${checked(sha256)}.going`);

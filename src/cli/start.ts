@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createApp } from "../app.ts";
 import { createTrust, type Trust } from "../api/auth.ts";
 import type { App } from "../api/route.ts";
+import { watchBlobs } from "../blob/watch.ts";
 import { openCollector, type Collector } from "../collector.ts";
 import { readCollectorFile, type CollectorFile } from "../client/typescript/connection.ts";
 import { listSpool, replaySpool, type Post } from "../client/typescript/spool.ts";
@@ -142,6 +143,7 @@ export async function start(config: Config): Promise<Running> {
     onPruned: (runs) => diagnose(`removed by age or size, as asked: ${runs.join(", ")}`),
     onError: (error) => diagnose(stackOf(error)),
   });
+  const endCollection = watchBlobs(collector.blobs, (error) => diagnose(stackOf(error)));
   hardware?.sampler.start();
   const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
 
@@ -151,6 +153,7 @@ export async function start(config: Config): Promise<Running> {
     stopping = true;
     unwatch();
     endRetention();
+    endCollection();
     ending.abort();
     void shutDown();
   }
@@ -215,8 +218,8 @@ const stackOf = (error: unknown) => (error instanceof Error ? (error.stack ?? er
 const diagnoseQuota = (refusing: string | null) =>
   diagnose(
     refusing === null
-      ? "there is room again: records and logs are accepted."
-      : `records and logs are refused until there is room: ${refusing}. ` +
+      ? "there is room again: records, logs and files are accepted."
+      : `records, logs and files are refused until there is room: ${refusing}. ` +
           "Free some space, or delete runs (`binnacle run delete`); clients keep their data and send it again.",
   );
 

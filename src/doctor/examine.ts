@@ -55,7 +55,7 @@ const failed = (name: Check["name"], error: unknown): Check => ({
 
 function checkRoom({ dataDir, quota, blobs }: Collector): Check {
   const { refusing, usedBytes } = quota.status();
-  const used = `; the database holds ${gigabytes(usedBytes)}, files ${gigabytes(blobs.usedBytes())}`;
+  const used = `; the database holds ${gigabytes(usedBytes - blobs.usedBytes())}, files ${gigabytes(blobs.usedBytes())}`;
   const check = checkDisk(dataDir, used);
   if (refusing === null) return check;
   return {

@@ -1,6 +1,7 @@
 import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import { writesOfBurial } from "../store/bury.ts";
 import { run as runTable } from "../store/tables.ts";
 import { appendRunEntry, inTurn, type RunRow } from "./change.ts";
 import { getRow } from "./find.ts";
@@ -42,6 +43,7 @@ export async function buryRun(
   };
   await appendRunEntry(collector, kind, { ...row, status }, { id }, [
     collector.db.update(runTable).set(tombstone).where(eq(runTable.id, id)).toSQL(),
+    ...writesOfBurial(id),
   ]);
   collector.presence.end(id, false);
 }

@@ -23,7 +23,7 @@ export interface Pruner {
   resume(): Promise<void>;
   /** Gives pages back to the file system where many are free, or all of them. */
   vacuum(all?: boolean): Promise<void>;
-  /** Bytes of used pages and of files. */
+  /** Bytes of used pages, and of files that go with runs. */
   usedBytes(): number;
   close(): Promise<void>;
 }
@@ -33,11 +33,11 @@ export function createPruner(
   holders: Holder[],
   {
     onFatal,
-    blobBytes = () => 0,
+    heldBytes = () => 0,
     purgeDevice,
   }: {
     onFatal: (error: unknown) => void;
-    blobBytes?: () => number;
+    heldBytes?: () => number;
     purgeDevice: (device: string) => Promise<void>;
   },
 ): Pruner {
@@ -101,7 +101,7 @@ export function createPruner(
         for (const { id } of selectLeftovers.all() as { id: string }[]) await purge(id);
       }),
     vacuum: (all = false) => inTurn(() => vacuum(all)),
-    usedBytes: () => pagesUsed() + blobBytes(),
+    usedBytes: () => pagesUsed() + heldBytes(),
     async close() {
       closed = true;
       await turn;

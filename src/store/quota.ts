@@ -13,6 +13,8 @@ const FILLED_BY_US = 64 * 1024 ** 2;
 /** Samples are left out so early that records and lines have room: what was trained is worth more than what it ran on. */
 const SAMPLES_FREE_FACTOR = 2;
 const SAMPLES_SHARE = 0.95;
+/** And files still earlier: one of them could take the place of a week of records. */
+const FILES_FREE_FACTOR = 4;
 const MiB = 1024 * 1024;
 /** Written in pieces between requests. */
 const BALLAST_PIECE = 4 * MiB;
@@ -24,6 +26,8 @@ export interface QuotaOptions {
   minFreeBytes?: number | undefined;
   /** Bytes of database and files above which nothing more is accepted. */
   maxBytes?: number | undefined;
+  /** Bytes of files beside the database. */
+  fileBytes?: (() => number) | undefined;
   /** Acceptance stops (with why), or is taken up again (null). */
   onChange?: ((refusing: string | null) => void) | undefined;
 }
@@ -39,6 +43,8 @@ export interface QuotaStatus {
 
 export interface Quota {
   status(): QuotaStatus;
+  /** Throws where there is no room for so many more bytes of files; counts them until the next look. */
+  claim(bytes: number): void;
   /** The database met a full disk. */
   full(): void;
   /** Looks again; resolves when acceptance is as it should be. */
@@ -67,11 +73,13 @@ export function createQuota(
     ballastBytes = 0,
     minFreeBytes = ballastBytes / 4,
     maxBytes = Infinity,
+    fileBytes = () => 0,
     onChange = () => {},
   }: QuotaOptions = {},
 ): Quota {
   const ballast = join(dataDir, "ballast");
-  const used = createUsage(connection);
+  const pagesUsed = createUsage(connection);
+  const used = () => pagesUsed() + fileBytes();
   let refusing: string | null = null;
   let stops = 0;
   let freeBytes = Infinity;
@@ -160,7 +168,23 @@ export function createQuota(
     }
   }
 
+  function claim(bytes: number): void {
+    const why =
+      refusing ??
+      (freeBytes - bytes < FILES_FREE_FACTOR * minFreeBytes
+        ? `only ${mebibytes(freeBytes)} of the disk are free, and some is left for records and logs`
+        : used() + bytes > SAMPLES_SHARE * maxBytes
+          ? `the limit of ${mebibytes(maxBytes)} is reached`
+          : undefined);
+    if (why !== undefined)
+      throw new CollectorError("disk-full", `The file was not stored: ${why}.`, {
+        hint: "Free some space, or delete runs, models or artifacts; the client sends what is missing again.",
+      });
+    freeBytes -= bytes;
+  }
+
   return {
+    claim,
     status: () => ({ refusing, stops, usedBytes: used(), freeBytes }),
     full() {
       metFull = true;

@@ -1,0 +1,97 @@
+import { existsSync, readdirSync, renameSync, statSync } from "node:fs";
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Connection } from "../store/open.ts";
+import { blobPath, goingPath } from "./path.ts";
+
+/** What nothing refers to stays so long: its upload may be done, and what will refer to it under way. */
+const KEEP_MS = 24 * 3600 * 1000;
+/** Uploads that nobody has touched for so long are given up. */
+const KEEP_INCOMING_MS = 7 * 24 * 3600 * 1000;
+/** Rows looked at in one turn of the event loop. */
+const BATCH = 500;
+
+export interface CollectorOfBlobs {
+  connection: Connection;
+  folder: string;
+  now: () => number;
+  transaction: (write: () => void) => void;
+  /** An upload that is open. */
+  isIncoming: (sha256: string) => boolean;
+}
+
+/** Deletes what nothing refers to, and what no row knows of; resolves with the number of blobs. */
+export function createCollect({ connection, folder, now, transaction, isIncoming }: CollectorOfBlobs) {
+  const select = connection
+    .prepare(
+      `SELECT sha256, data IS NULL, touched < ? AND NOT EXISTS
+         (SELECT 1 FROM artifact_file WHERE artifact_file.sha256 = blob.sha256)
+       FROM blob WHERE sha256 > ? ORDER BY sha256 LIMIT ${BATCH}`,
+    )
+    .raw(true);
+  const exists = connection.prepare("SELECT 1 FROM blob WHERE sha256 = ?").raw(true);
+  const remove = connection.prepare("DELETE FROM blob WHERE sha256 = ?");
+
+  async function removeUnused(): Promise<number> {
+    let count = 0;
+    for (let after = ""; ;) {
+      const rows = select.all(now() - KEEP_MS, after) as [string, number, number][];
+      if (rows.length === 0) return count;
+      const unused = rows.filter(([, , isUnused]) => isUnused);
+      // The row first: a file without a row is only space, and is found by its name.
+      if (unused.length > 0) transaction(() => unused.forEach(([sha256]) => remove.run(sha256)));
+      for (const [sha256, isFile] of unused) if (isFile) await discard(sha256, blobPath(folder, sha256));
+      count += unused.length;
+      after = rows.at(-1)![0];
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** Out of its place at once, since the same bytes may come again; a large file then takes a while to go. */
+  function discard(sha256: string, path: string): Promise<void> {
+    const going = goingPath(folder, sha256);
+    try {
+      renameSync(path, going);
+    } catch {
+      // It was not there.
+      return Promise.resolve();
+    }
+    return rm(going, { force: true });
+  }
+
+  /** Files that a crash left between the name and the row, or between the row and the file. */
+  async function removeUnknown(): Promise<void> {
+    for (const prefix of readdirSync(folder)) {
+      if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
+      for (const rest of await readdir(join(folder, prefix))) {
+        const sha256 = prefix + rest;
+        if (!/^[0-9a-f]{64}$/.test(sha256) || exists.get(sha256) || isIncoming(sha256)) continue;
+        const path = blobPath(folder, sha256);
+        if (isOlder(path, KEEP_MS)) await discard(sha256, path);
+      }
+    }
+  }
+
+  async function giveUpIncoming(): Promise<void> {
+    const dir = join(folder, "incoming");
+    if (!existsSync(dir)) return;
+    for (const name of readdirSync(dir)) {
+      if (isIncoming(name)) continue;
+      // What was on its way out when the process ended goes now.
+      if (name.endsWith(".going") || isOlder(join(dir, name), KEEP_INCOMING_MS))
+        await rm(join(dir, name), { force: true });
+    }
+  }
+
+  function isOlder(path: string, age: number): boolean {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found !== undefined && found.mtimeMs < now() - age;
+  }
+
+  return async function collect(): Promise<number> {
+    const count = await removeUnused();
+    if (existsSync(folder)) await removeUnknown();
+    await giveUpIncoming();
+    return count;
+  };
+}
