@@ -2,8 +2,12 @@ import type { SampleBlock } from "./sample-block.ts";
 
 /** The blocks in memory, by device, subject and start. */
 export class SampleBlocks {
-  size = 0;
+  private readonly blocks = new Set<SampleBlock>();
   private readonly devices = new Map<string, Map<string, Map<number, SampleBlock>>>();
+
+  get size(): number {
+    return this.blocks.size;
+  }
 
   get(device: string, subject: string, start: number): SampleBlock | undefined {
     return this.devices.get(device)?.get(subject)?.get(start);
@@ -16,15 +20,16 @@ export class SampleBlocks {
     let blocks = subjects.get(subject);
     if (!blocks) subjects.set(subject, (blocks = new Map()));
     blocks.set(start, block);
-    this.size++;
+    this.blocks.add(block);
     return block;
   }
 
-  remove({ device, subject, start }: SampleBlock): void {
+  remove(block: SampleBlock): void {
+    const { device, subject, start } = block;
     const subjects = this.devices.get(device);
     const blocks = subjects?.get(subject);
     if (!subjects || !blocks?.delete(start)) return;
-    this.size--;
+    this.blocks.delete(block);
     if (blocks.size === 0) subjects.delete(subject);
     if (subjects.size === 0) this.devices.delete(device);
   }
@@ -44,9 +49,8 @@ export class SampleBlocks {
     return false;
   }
 
-  *all(): Generator<SampleBlock> {
-    for (const subjects of this.devices.values())
-      for (const blocks of subjects.values()) yield* blocks.values();
+  all(): Iterable<SampleBlock> {
+    return this.blocks;
   }
 
   /** Numbers that they hold in memory. */
@@ -58,9 +62,9 @@ export class SampleBlocks {
 
   /** Lowest journal entry with something that no chunk holds. */
   lowWater(): number | undefined {
-    let low: number | undefined;
-    for (const { firstSeq, sealingSeq } of this.all())
-      for (const seq of [firstSeq, sealingSeq]) if (seq !== undefined && !(seq >= low!)) low = seq;
-    return low;
+    let low = Infinity;
+    for (const { firstSeq = Infinity, sealingSeq = Infinity } of this.blocks)
+      low = Math.min(low, firstSeq, sealingSeq);
+    return low === Infinity ? undefined : low;
   }
 }

@@ -7,6 +7,8 @@ import type { Connection } from "./open.ts";
 const KEEP_ENTRIES = 1000;
 const KEEP_BYTES = 8 * 1024 * 1024;
 const BATCH = 200;
+/** So much of that comes before a pass looks again, where nothing else could go. */
+const LOOK_SHARE = 0.02;
 /** How long one pass may hold the event loop. */
 const SLICE_MS = 4;
 const EVERY_MS = 1000;
@@ -57,7 +59,7 @@ export function createTrimmer(
   );
   const remove = connection.prepare("DELETE FROM journal WHERE seq <= ?");
   let closed = false;
-  let seen = { last: -1, needed: -1 };
+  let seen = { last: -1, bytes: 0, needed: -1 };
 
   let timer = setTimeout(look, everyMs);
   timer.unref();
@@ -68,13 +70,19 @@ export function createTrimmer(
   }
 
   function trim(): boolean {
-    const { first, last } = journal.bounds();
+    const { seq: last, bytes } = journal.position();
     const needed = journal.needed();
-    // An idle collector asks no more than this.
-    if (last === seen.last && needed === seen.needed) return false;
+    // An idle collector, or one that only takes samples, asks no more than this.
+    if (
+      needed === seen.needed &&
+      last - seen.last <= LOOK_SHARE * keepEntries &&
+      bytes - seen.bytes <= LOOK_SHARE * keepBytes
+    )
+      return false;
+    const { first } = journal.bounds();
     const before = Math.min(needed, Math.max(last - keepEntries + 1, firstWithin(first)));
     const more = removeBefore(before);
-    if (!more) seen = { last, needed };
+    if (!more) seen = { last, bytes, needed };
     return more;
   }
 
