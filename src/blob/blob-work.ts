@@ -37,8 +37,8 @@ export type BlobJob =
     }
   /** Checks the whole, makes it durable and gives it its name. */
   | { kind: "commit"; path: string; target: string; sha256: string; size: number }
-  /** Digest of what lies there. */
-  | { kind: "digest"; path: string };
+  /** Digest of what lies there, in steps. `from`: where the last one ended, 0 at first. Answer: `size` read, at the end `sha256`. */
+  | { kind: "digest"; path: string; from: number };
 
 export type BlobAnswer =
   | { ok: true; missing?: number[]; copied?: boolean; sha256?: string; size?: number }
@@ -87,11 +87,7 @@ function perform(job: BlobJob): BlobAnswer {
     case "commit":
       return commit(job.path, job.target, job.sha256, job.size);
     case "digest":
-      return withFile(job.path, constants.O_RDONLY, (fd) => ({
-        ok: true,
-        sha256: digestOfFile(fd),
-        size: fstatSync(fd).size,
-      }));
+      return withFile(job.path, constants.O_RDONLY, (fd) => digestStep(fd, job));
   }
 }
 
@@ -202,6 +198,28 @@ function readAt(fd: number, buffer: Uint8Array, at: number, length: number): Uin
     done += count;
   }
   return buffer.subarray(0, done);
+}
+
+/** Of one step: who waits for it wants to see how far it has come. */
+const STEP_BYTES = 64 * 1024 * 1024;
+let stepping: { path: string; hash: Hash } | undefined;
+
+function digestStep(fd: number, { path, from }: BlobJob & { kind: "digest" }): BlobAnswer {
+  if (from === 0) stepping = { path, hash: createHash("sha256") };
+  if (stepping?.path !== path)
+    return { ok: false, code: "failed", message: "there is no step before this one" };
+  const buffer = new Uint8Array(READ_BYTES);
+  for (let size = from; ;) {
+    const bytes = readAt(fd, buffer, size, buffer.length);
+    stepping.hash.update(bytes);
+    size += bytes.length;
+    if (bytes.length < buffer.length) {
+      const sha256 = stepping.hash.digest("hex");
+      stepping = undefined;
+      return { ok: true, size, sha256 };
+    }
+    if (size - from >= STEP_BYTES) return { ok: true, size };
+  }
 }
 
 function digestOfFile(fd: number): string {

@@ -10,7 +10,7 @@ import type { Connection } from "../store/open.ts";
 import { blobPath, incomingPath } from "./path.ts";
 import { CHUNK_BYTES, SMALL_BYTES, type OpenUpload, type Upload } from "./schema.ts";
 import { createCollect } from "./collect.ts";
-import { createBlobWorker } from "./worker.ts";
+import { createBlobWorker, type BlobWorker } from "./worker.ts";
 
 /** Uploads that are open; beyond them the one that has been silent longest is to be opened again. */
 const MAX_OPEN = 256;
@@ -374,30 +374,41 @@ export function createBlobs(
     return bytes;
   }
 
+  /** Of a file, in steps. */
+  async function isSound(
+    sha256: string,
+    size: number,
+    reader: BlobWorker,
+    tell: (bytes: number) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    for (let from = 0; ;) {
+      signal?.throwIfAborted();
+      const step = await reader
+        .run({ kind: "digest", path: blobPath(folder, sha256), from })
+        .catch(() => undefined);
+      const read = step?.size ?? size;
+      tell(read - from);
+      if (step?.sha256 !== undefined || !step) return step?.sha256 === sha256 && read === size;
+      from = read;
+    }
+  }
+
   async function verify({ signal, onProgress = () => {} }: VerifyOptions = {}): Promise<string[]> {
     const [files, total] = countAll.get() as [number, number];
     let done = 0;
-    const found = (sha256: string, isRight: boolean, size: number) => {
+    const tell = (bytes: number) => onProgress({ done: (done += bytes), total, files });
+    const found = (sha256: string, isRight: boolean) => {
       if (isRight) damaged.delete(sha256);
       // Deleted meanwhile, it is not missed.
       else if (sizeOf(sha256) !== undefined) damaged.add(sha256);
-      onProgress({ done: (done += size), total, files });
     };
     // One of its own: an upload should not wait while five gigabytes are read.
     const reader = createBlobWorker(onWorkerLost);
-    const aborted = Promise.withResolvers<never>();
-    const abort = () => aborted.reject(signal!.reason);
-    aborted.promise.catch(() => {});
-    signal?.addEventListener("abort", abort);
     try {
-      for (const [sha256, size] of selectFiles.all() as [string, number][]) {
-        signal?.throwIfAborted();
-        const reading = reader.run({ kind: "digest", path: blobPath(folder, sha256) }).catch(() => undefined);
-        const read = await Promise.race([reading, aborted.promise]);
-        found(sha256, read?.sha256 === sha256 && read.size === size, size);
-      }
+      for (const [sha256, size] of selectFiles.all() as [string, number][])
+        found(sha256, await isSound(sha256, size, reader, tell, signal));
     } finally {
-      signal?.removeEventListener("abort", abort);
       reader.close();
     }
     for (let after = ""; ;) {
@@ -405,7 +416,8 @@ export function createBlobs(
       if (rows.length === 0) return [...damaged].filter((sha256) => sizeOf(sha256) !== undefined);
       for (const [sha256, data] of rows) {
         const bytes = bytesOf(data);
-        found(sha256, createHash("sha256").update(bytes).digest("hex") === sha256, bytes.length);
+        found(sha256, createHash("sha256").update(bytes).digest("hex") === sha256);
+        tell(bytes.length);
       }
       after = rows.at(-1)![0];
       await new Promise((resolve) => setImmediate(resolve));
