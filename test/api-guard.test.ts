@@ -30,6 +30,11 @@ const isOpen = ({ method, path }: { method: string; path: string }) => needOf(me
 const isSteering = ({ method, path }: { method: string; path: string }) =>
   ["manage", "admin"].includes(needOf(method, path).scope);
 
+/** What a run's token may begin with before a run is named: its own run, and bytes. */
+const isBeginning = ({ method, path }: { method: string; path: string }) =>
+  (method === "POST" && path === "/api/v1/runs") ||
+  (path.startsWith("/api/v1/blobs/") && needOf(method, path).scope === "write");
+
 interface Attack {
   name: string;
   headers: () => Record<string, string>;
@@ -99,7 +104,7 @@ const attacks: Attack[] = [
     name: "the token of another run",
     headers: () => bearer(at.trust.tokens.ofRun("2")),
     status: 403,
-    except: (target) => isOpen(target) || (target.method === "POST" && target.path === "/api/v1/runs"),
+    except: (target) => isOpen(target) || isBeginning(target),
   },
   {
     name: "the token of this run for what is not its own",
@@ -108,7 +113,7 @@ const attacks: Attack[] = [
     except: (target) =>
       isOpen(target) ||
       (target.path.startsWith("/api/v1/runs/1") && !isSteering(target)) ||
-      (target.method === "POST" && target.path === "/api/v1/runs"),
+      isBeginning(target),
   },
   { name: "a foreign host", headers: () => ({ ...admin(), host: "evil.example" }), status: 421 },
   {

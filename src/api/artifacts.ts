@@ -275,8 +275,8 @@ export function artifactRoutes({ collector }: Edge): App {
       responses: { 200: json(FilePage, "A page of them") },
     },
     async (c) => {
-      const { limit, after } = readQuery(c, QueryFiles);
       const { id, number } = numbersOf(await versionIn(c));
+      const { limit, after } = readQuery(c, QueryFiles);
       const found = await listFiles(collector, id, number, { limit: limit + 1, ...(after && { after }) });
       const { page, last } = pageOf(found, limit);
       return c.json({ files: page, next: last?.path ?? null });
@@ -300,8 +300,8 @@ export function artifactRoutes({ collector }: Edge): App {
       },
     },
     async (c) => {
-      const { path } = readQuery(c, QueryFile);
       const { id, number } = numbersOf(await versionIn(c));
+      const { path } = readQuery(c, QueryFile);
       return download(c.req.raw, collector.blobs, await getFile(collector, id, number, path));
     },
   );
@@ -329,8 +329,8 @@ export function artifactRoutes({ collector }: Edge): App {
       },
     },
     async (c) => {
-      const { path } = readQuery(c, QueryFile);
       const { id, number } = numbersOf(await versionIn(c));
+      const { path } = readQuery(c, QueryFile);
       const preview = await previewFile(collector, id, number, path);
       if (preview.kind === "none")
         throw new CollectorError(
