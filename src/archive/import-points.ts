@@ -7,6 +7,7 @@ import { lineOf, linesOf } from "./check.ts";
 import { readParquet } from "./parquet-read.ts";
 import { ArchivedText, type ArchivedRun } from "./schema.ts";
 import { pointColumns } from "./tables.ts";
+import { createTurns } from "./turns.ts";
 import { damaged, type ArchiveEntry } from "./zip-read.ts";
 
 /** Records and values of one journal entry. */
@@ -45,6 +46,7 @@ export async function importPoints(
   const counts = { points: 0, texts: 0 };
   const waitingTexts = textRows(texts);
   let text = (await waitingTexts.next()).value ?? undefined;
+  const pause = createTurns();
   let lastOrdinal = 0;
 
   async function takeTexts(before: number): Promise<void> {
@@ -123,7 +125,7 @@ export async function importPoints(
       put(gathered.numbers, key, record - gathered.ordinal, value[i]!);
     }
     counts.points += ordinal.length;
-    await new Promise((resolve) => setImmediate(resolve));
+    await pause();
   }
   await takeTexts(Infinity);
   for (const rank of gatheredByRank.keys()) await flush(rank);

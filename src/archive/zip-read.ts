@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { type FileEntry, Reader, ZipReader } from "@zip.js/zip.js";
 import { CollectorError } from "../error.ts";
 import { isEntryName } from "./schema.ts";
+import { createTurns } from "./turns.ts";
 
 /** Of the central directory: half a million long names. */
 const MAX_DIRECTORY_BYTES = 256 * 1024 * 1024;
@@ -126,6 +127,7 @@ async function* readEntry(entry: FileEntry): AsyncGenerator<Uint8Array, void> {
       failure = error;
     });
   const reader = readable.getReader();
+  const pause = createTurns();
   let size = 0;
   try {
     for (;;) {
@@ -134,6 +136,7 @@ async function* readEntry(entry: FileEntry): AsyncGenerator<Uint8Array, void> {
       size += value.length;
       if (size > uncompressedSize) throw damaged(`${quoted(filename)} is longer than it says`);
       for (let at = 0; at < value.length; at += PIECE) yield value.subarray(at, at + PIECE);
+      await pause();
     }
     await written;
     if (failure !== undefined) throw failure;

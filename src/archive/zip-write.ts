@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { configure, ZipWriter } from "@zip.js/zip.js";
 import { CollectorError } from "../error.ts";
 import type { ManifestFile } from "./schema.ts";
+import { createTurns } from "./turns.ts";
 
 // No workers of its own: they would have to be carried in the binary, and files are written one after another anyway.
 configure({ useWebWorkers: false, chunkSize: 64 * 1024 });
@@ -45,11 +46,13 @@ export function createArchiveWriter(
     async add(path, parts, { compress = false, sha256 } = {}) {
       const hash = createHash("sha256");
       let size = 0;
+      const pause = createTurns();
       async function* measured() {
         for await (const part of parts) {
           hash.update(part);
           size += part.length;
           yield part;
+          await pause();
         }
       }
       await zip.add(path, streamOf(measured()), { level: compress ? LEVEL : 0 });

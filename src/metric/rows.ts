@@ -23,7 +23,7 @@ export interface TextRow extends TextPoint {
 const AHEAD_POINTS = 1_600_000;
 const MIN_AHEAD = 64;
 /** Rows handed out at a time. */
-const MAX_ROWS = 32_768;
+const MAX_ROWS = 16_384;
 const TEXTS_AHEAD = 200;
 
 /** A series on its way through its points; `columns` are those read ahead, the first `taken` of them handed out. */
@@ -191,9 +191,9 @@ function* textsOf(table: ChunkTable, series: Series, before: number): Generator<
     const stored = series.dead ? [] : table.textsFrom(series.id, from, TEXTS_AHEAD);
     const texts = stored.length > 0 ? stored : series.texts.filter(({ ordinal }) => ordinal >= from);
     if (texts.length === 0) return undefined;
-    for (const text of texts) {
-      if (text.ordinal >= before) return undefined;
-      yield text;
+    for (const { ordinal, step, time, json } of texts) {
+      if (ordinal >= before) return undefined;
+      yield { ordinal, step, time, json };
     }
     from = texts.at(-1)!.ordinal + 1;
   }

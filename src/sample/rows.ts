@@ -20,14 +20,14 @@ export interface SampleColumn {
 /** Rows handed on at a time, of one subject. */
 interface Part {
   tier: Tier;
-  /** Rows of these times are in a finer part. */
+  /** Rows of these times are there as they were read. */
   skips: (time: number) => boolean;
   start: number;
 }
 
 /**
- * All that is stored of a subject between two times, each reading at the finest it is kept at. What is read first are the blocks
- * in memory: a block that is sealed meanwhile counts once.
+ * All that is stored of a subject between two times: rows as they were read, and where those are kept no more, those of every
+ * width that is. What is read first are the blocks in memory: a block that is sealed meanwhile counts once.
  */
 export async function* readSamples(
   samples: SampleStore,
@@ -47,10 +47,10 @@ export async function* readSamples(
     if (block.dead) throw new CollectorError("gone", "The run was deleted.");
     yield* rawColumns(subject, block.rows(), from, to);
   }
-  for (const [index, { tier, starts }] of tiers.entries()) {
-    const finer = tiers.slice(0, index);
+  const read = tiers[0]!.starts;
+  for (const { tier, starts } of tiers) {
     const skips = (time: number) =>
-      inMemory.has(blockStart(time)) || finer.some(({ tier, starts }) => starts.has(chunkStart(tier, time)));
+      inMemory.has(blockStart(time)) || (tier > 1 && read.has(blockStart(time)));
     for (const start of starts) {
       yield* chunkColumns(samples, device, subject, { tier, start, skips }, from, to);
       await new Promise((resolve) => setImmediate(resolve));
