@@ -7,7 +7,8 @@ import type { KernelTables } from "../machine/tables.ts";
 import { countRuns, type RunCount } from "../run/count.ts";
 import { runOfSubject } from "../sample/schema.ts";
 import { exportGpus, type GpuState } from "./dcgm.ts";
-import { exportMachine, exportTables } from "./node.ts";
+import { exportTables } from "./kernel-tables.ts";
+import { exportMachine } from "./node.ts";
 import {
   exportCgroup,
   exportCollector,

@@ -2,17 +2,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { GpuReader } from "../../device/schema.ts";
+import { createBoardOpener, unitsOf, type Board, type Unit } from "./board.ts";
 import { actionOf, Code, codeName } from "./codes.ts";
 import { createEvents, type Events } from "./events.ts";
-import { gpuFacts } from "./facts.ts";
 import { driverVersions } from "./library.ts";
 import type { ReaderMessage } from "./message.ts";
-import { createMeter, type Meter } from "./meter.ts";
-import { instanceGpu, instancesOf, isDivided, sameInstances, type Instance } from "./mig.ts";
+import { instancesOf, isDivided, sameInstances } from "./mig.ts";
 import { EventType, type Device, type Nvml } from "./nvml.ts";
 import { FULL_PACE, LONG_TICK_MS, nextTurn, paceAfter, tiers } from "./schedule.ts";
 import { noGpu, statusOf, statusOfInit, type Verdict, type Versions } from "./status.ts";
-import { isSuspended, kernelAddress, libraryAddress, maySuspend, pciGpus } from "./suspended.ts";
+import { isSuspended, libraryAddress, pciGpus } from "./suspended.ts";
 
 export interface ReaderOptions {
   nvml: Nvml;
@@ -39,29 +38,6 @@ export interface Reader {
   /** ms before the next tick at which `lead` is to be called. */
   leadMs(): number | undefined;
   lead(): void;
-}
-
-/** A GPU of the list, or an instance of one. */
-interface Unit {
-  meter: Meter;
-  /** Of a GPU that the kernel may suspend. */
-  address: string | undefined;
-  suspended: boolean;
-  lost: boolean;
-  /** It did not answer from the start: a process that is new already is no cure. */
-  neverSeen: boolean;
-  /** In vain, since it was lost. */
-  probes: number;
-  /** Ticks in a row with no other answer than "unknown error". */
-  unknown: number;
-}
-
-interface Board {
-  device: Device;
-  unit: Unit;
-  divided: boolean;
-  instances: Instance[];
-  instanceUnits: Unit[];
 }
 
 /** Ticks in a row in which a GPU answers "unknown error" and nothing else. */
@@ -95,8 +71,18 @@ export function createReader(options: ReaderOptions): Reader {
   const announced = new Set<string>();
   let inventoryDue = false;
 
-  const units = () => boards.flatMap(({ unit, instanceUnits }) => [unit, ...instanceUnits]);
-  const processExists = (pid: number) => existsSync(join(root, "proc", String(pid)));
+  const { openBoard, openInstances } = createBoardOpener({
+    nvml,
+    root,
+    second,
+    processExists: (pid) => existsSync(join(root, "proc", String(pid))),
+    onOpened: (uuid) => void announced.delete(uuid),
+    onState(uuid, change) {
+      if (announced.has(uuid)) send({ kind: "state", time: now(), uuid, ...change });
+    },
+    onThrottle: (uuid, reasons) => send({ kind: "throttle", time: now(), uuid, reasons }),
+  });
+  const units = () => boards.flatMap(unitsOf);
 
   function start(): Step {
     const asleep = sleeping();
@@ -185,62 +171,6 @@ export function createReader(options: ReaderOptions): Reader {
     for (const { meter } of units()) meter.close();
     boards = [];
     announced.clear();
-  }
-
-  function openBoard(device: Device, index: number, position: number, count: number): Board | undefined {
-    const uuid = nvml.deviceGetUUID(device).value;
-    if (uuid === undefined) return undefined;
-    const divided = isDivided(nvml, device);
-    const facts = gpuFacts(nvml, device, { uuid, index, mig: divided });
-    const address = facts.pci === null ? undefined : kernelAddress(facts.pci);
-    const unit = openUnit(device, facts, undefined, position, count);
-    unit.address = address !== undefined && maySuspend(address, root) ? address : undefined;
-    const board: Board = { device, unit, divided, instances: [], instanceUnits: [] };
-    if (divided) openInstances(board);
-    return board;
-  }
-
-  function openInstances(board: Board): void {
-    for (const { meter } of board.instanceUnits) meter.close();
-    board.instances = instancesOf(nvml, board.device);
-    board.instanceUnits = board.instances.map((instance, position) => {
-      const facts = instanceGpu(nvml, instance, board.unit.meter.facts);
-      announced.delete(facts.uuid);
-      return openUnit(instance.device, facts, board.device, position, board.instances.length);
-    });
-  }
-
-  function openUnit(
-    device: Device,
-    facts: Meter["facts"],
-    parent: Device | undefined,
-    position: number,
-    count: number,
-  ): Unit {
-    const { uuid } = facts;
-    const meter = createMeter({
-      nvml,
-      device,
-      facts,
-      parent,
-      position,
-      count,
-      second,
-      processExists,
-      onState: (change) => {
-        if (announced.has(uuid)) send({ kind: "state", time: now(), uuid, ...change });
-      },
-      onThrottle: (reasons) => send({ kind: "throttle", time: now(), uuid, reasons }),
-    });
-    return {
-      meter,
-      address: undefined,
-      suspended: false,
-      lost: false,
-      neverSeen: false,
-      probes: 0,
-      unknown: 0,
-    };
   }
 
   function tick(): Step {
@@ -339,7 +269,7 @@ export function createReader(options: ReaderOptions): Reader {
     const divided = isDivided(nvml, board.device);
     if (divided !== board.divided) {
       const { index, uuid } = board.unit.meter.facts;
-      for (const { meter } of [board.unit, ...board.instanceUnits]) meter.close();
+      for (const { meter } of unitsOf(board)) meter.close();
       announced.delete(uuid);
       const at = boards.indexOf(board);
       const renewed = openBoard(board.device, index, at, boards.length);
@@ -367,7 +297,7 @@ export function createReader(options: ReaderOptions): Reader {
     for (const address of leftAsleep.filter((address) => !isSuspended(address, root))) welcome(address);
     for (const board of boards) {
       if (!board.unit.lost && !isAsleep(board.unit)) renewInstances(board);
-      for (const unit of [board.unit, ...board.instanceUnits]) {
+      for (const unit of unitsOf(board)) {
         if (!unit.lost) continue;
         beat();
         if (!findAgain(board, unit) && ++unit.probes >= PROBES && !unit.neverSeen)
