@@ -11,6 +11,10 @@ const scripts = [
   "run-metrics",
   "run-logs",
   "run-hardware",
+  "run-files",
+  "models",
+  "model",
+  "version",
   "devices",
   "device",
   "plain",
@@ -19,7 +23,9 @@ const scripts = [
 /** In the order of the cascade. */
 const styles = [
   "../../node_modules/uplot/dist/uPlot.min.css",
-  ...["tokens", "base", "list", "run", "chart", "log", "device"].map((name) => `style/${name}.css`),
+  ...["tokens", "base", "list", "run", "chart", "log", "device", "artifact", "file"].map(
+    (name) => `style/${name}.css`,
+  ),
 ];
 
 /**

@@ -1,6 +1,7 @@
 /** @jsxImportSource hono/jsx */
 import { Hono, type Context } from "hono";
 import { getCookie } from "hono/cookie";
+import { countRunArtifacts } from "../artifact/count.ts";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import type { Device } from "../device/schema.ts";
@@ -11,6 +12,8 @@ import { listMetrics } from "../metric/query.ts";
 import { getRow, getRunDetail } from "../run/find.ts";
 import { listRuns } from "../run/list.ts";
 import { ListRuns, RunId } from "../run/schema.ts";
+import { runFilesState } from "./artifact-data.ts";
+import { artifactPages } from "./artifact-routes.tsx";
 import { assetPath, serveAsset } from "./assets.ts";
 import type { DeviceListState } from "./components/device-tiles.tsx";
 import type { RunListState } from "./components/run-list.tsx";
@@ -44,6 +47,10 @@ export function uiRoutes(collector: Collector): Hono {
   app.get("/runs/:id/metrics", (c) => runPage(c, collector, "metrics"));
   app.get("/runs/:id/logs", (c) => runPage(c, collector, "logs"));
   app.get("/runs/:id/hardware", (c) => runPage(c, collector, "hardware"));
+  app.get("/runs/:id/models", (c) => runPage(c, collector, "models"));
+  app.get("/runs/:id/artifacts", (c) => runPage(c, collector, "artifacts"));
+
+  app.route("/", artifactPages(collector));
 
   app.get("/devices", async (c) => {
     const state = await deviceState(collector, await listDevices(collector));
@@ -123,6 +130,11 @@ async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<R
     hardware:
       tab === "hardware"
         ? { devices: await listDevices(collector), uses: await listRunDevices(collector, run.id) }
+        : undefined,
+    counts: countRunArtifacts(collector, run.id),
+    files:
+      tab === "models" || tab === "artifacts"
+        ? await runFilesState(collector, run.id, tab === "models" ? "model" : "artifact")
         : undefined,
   };
   return page(c, <RunPage state={state} theme={themeOf(c)} />);

@@ -1,8 +1,10 @@
+import type { ArtifactCounts } from "../artifact/count.ts";
 import type { Device, RunDevice } from "../device/schema.ts";
 import type { MetricSummary } from "../metric/schema.ts";
 import type { RunDetail } from "../run/schema.ts";
+import type { RunFilesState } from "./artifact-state.ts";
 
-export type RunTab = "overview" | "metrics" | "logs" | "hardware";
+export type RunTab = "overview" | "metrics" | "logs" | "hardware" | "models" | "artifacts";
 
 /** The machines there are, and those of them that the run lived on. */
 export interface HardwareState {
@@ -19,6 +21,10 @@ export interface RunState {
   metrics?: MetricSummary[] | undefined;
   /** On the hardware tab. */
   hardware?: HardwareState | undefined;
+  /** Versions that the run logged or used, for their tabs' labels. */
+  counts: ArtifactCounts;
+  /** On the tabs Models and Artifacts. */
+  files?: RunFilesState | undefined;
 }
 
 /** State as an attribute: JSX escapes it, so no markup of ours is ever put together from text. */
@@ -30,6 +36,8 @@ const tabTitles: Record<RunTab, string> = {
   metrics: "Metrics · ",
   logs: "Logs · ",
   hardware: "Hardware · ",
+  models: "Models · ",
+  artifacts: "Artifacts · ",
 };
 
 export const runTitle = (name: string, tab: RunTab): string => `${tabTitles[tab]}${name} · binnacle`;

@@ -78,7 +78,10 @@ export async function openDashboard(): Promise<Dashboard> {
         if (message.type() === "error" || /content security policy/i.test(message.text()))
           page.complaints.push(`console: ${message.text()}`);
       });
-      page.on("pageerror", (error) => page.complaints.push(`uncaught: ${error.message}`));
+      page.on("pageerror", ({ message }) => {
+        // The browser's own, of a fade that the next page came before.
+        if (!message.startsWith("Transition was aborted")) page.complaints.push(`uncaught: ${message}`);
+      });
       page.on("request", (request) => {
         const { protocol, host } = new URL(request.url());
         if (protocol.startsWith("http") && `http://${host}` !== url)

@@ -61,7 +61,7 @@ async function send(
   }
 }
 
-function explain(text: string, status: number): string {
+export function explain(text: string, status: number): string {
   try {
     const { detail, hint } = JSON.parse(text) as { detail?: string; hint?: string };
     return [detail, hint].filter(Boolean).join(" ") || `The collector answered ${status}.`;

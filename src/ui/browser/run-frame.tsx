@@ -1,5 +1,6 @@
 /** @jsxImportSource hono/jsx/dom */
 import { render, useState } from "hono/jsx/dom";
+import type { ArtifactCounts } from "../../artifact/count.ts";
 import type { Run, RunDetail, SetRun } from "../../run/schema.ts";
 import { RunHead } from "../components/run-head.tsx";
 import { isEnded, serverNow, setServerTime } from "../components/time.tsx";
@@ -14,16 +15,18 @@ setServerTime(initial.now);
 
 export const initialMetrics = initial.metrics;
 export const initialHardware = initial.hardware;
+export const initialFiles = initial.files;
 export const runId = initial.run.id;
 export const runPath = `/api/v1/runs/${runId}`;
 
 interface HeadState {
   run: RunDetail;
+  counts: ArtifactCounts;
   busy: boolean;
   problem: string | undefined;
 }
 
-let state: HeadState = { run: initial.run, busy: false, problem: undefined };
+let state: HeadState = { run: initial.run, counts: initial.counts, busy: false, problem: undefined };
 let show: (state: HeadState) => void = () => {};
 const listeners = new Set<(run: RunDetail) => void>();
 
@@ -126,6 +129,7 @@ function Head() {
       run={shown.run}
       tab={initial.tab}
       now={serverNow()}
+      counts={shown.counts}
       busy={shown.busy}
       problem={shown.problem}
       onRename={() => void onRename()}
@@ -142,6 +146,8 @@ for (const [key, tab] of [
   ["2", "Metrics"],
   ["3", "Logs"],
   ["4", "Hardware"],
+  ["5", "Models"],
+  ["6", "Artifacts"],
 ] as const)
   shortcut([key], tab, () => {
     location.href = `/runs/${runId}${key === "1" ? "" : `/${tab.toLowerCase()}`}`;
@@ -151,6 +157,21 @@ shortcut(["u"], "Up to the runs", () => {
   location.href = "/";
 });
 
+export const setCounts = (counts: ArtifactCounts): void => update({ counts });
+
+let countTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** How many models and artifacts the run has: asked for when it is heard that they changed. */
+function loadCounts(): void {
+  countTimer ??= setTimeout(async () => {
+    countTimer = undefined;
+    const answer = await request<{ counts: ArtifactCounts }>(`/ui/runs/${runId}/files`).catch(
+      () => undefined,
+    );
+    if (answer) setCounts(answer.counts);
+  }, 500);
+}
+
 let detailTimer: ReturnType<typeof setTimeout> | undefined;
 
 /** Listens to this run; the frame takes care of the run's own data. */
@@ -158,6 +179,7 @@ export function listen(handlers: LiveHandlers, onGap: () => void): void {
   openLive(
     { run: runId },
     {
+      artifact: loadCounts,
       ...handlers,
       run({ deleted, ...run }: Run & { deleted?: boolean }) {
         if (deleted && leaving) return;
@@ -176,6 +198,7 @@ export function listen(handlers: LiveHandlers, onGap: () => void): void {
     },
     () => {
       refreshRun().catch(() => {});
+      loadCounts();
       onGap();
     },
   );

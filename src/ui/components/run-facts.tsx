@@ -6,14 +6,14 @@ import { formatCount, formatTime } from "../format.ts";
 import { Icon } from "./icon.tsx";
 import { Ago } from "./time.tsx";
 
-const Fact = ({ label, children }: { label: string; children: Child }) => (
+export const Fact = ({ label, children }: { label: string; children: Child }) => (
   <>
     <dt>{label}</dt>
     <dd>{children}</dd>
   </>
 );
 
-const Moment = ({ time, now }: { time: string | null; now: number }) =>
+export const Moment = ({ time, now }: { time: string | null; now: number }) =>
   time === null ? (
     <span class="faint">—</span>
   ) : (
@@ -58,18 +58,29 @@ export const Facts = ({ run, now }: { run: RunDetail; now: number }) => (
   </section>
 );
 
-export const ConfigTable = ({ config }: { config: object }) => {
+export interface ConfigTableProps {
+  config: object;
+  title?: string;
+  /** Where all of it is to be had. */
+  address?: string;
+}
+
+export const ConfigTable = ({
+  config,
+  title = "Config",
+  address = "GET /api/v1/runs/…",
+}: ConfigTableProps) => {
   const { rows, left } = configRows(config);
   return (
     <section class="card panel" aria-labelledby="config">
       <h2 id="config">
-        Config <span class="faint num">{rows.length > 0 ? formatCount(rows.length + left) : ""}</span>
+        {title} <span class="faint num">{rows.length > 0 ? formatCount(rows.length + left) : ""}</span>
       </h2>
       {rows.length === 0 ? (
         <p class="faint">None was given.</p>
       ) : (
         <table class="config">
-          <caption class="unseen">Configuration</caption>
+          <caption class="unseen">{title}</caption>
           <thead class="unseen">
             <tr>
               <th scope="col">Key</th>
@@ -89,7 +100,11 @@ export const ConfigTable = ({ config }: { config: object }) => {
           </tbody>
         </table>
       )}
-      {left > 0 && <p class="faint">and {formatCount(left)} more, in GET /api/v1/runs/…</p>}
+      {left > 0 && (
+        <p class="faint">
+          and {formatCount(left)} more, in {address}
+        </p>
+      )}
     </section>
   );
 };
@@ -134,19 +149,25 @@ export const Tags = ({ tags, onAdd, onRemove }: TagsProps) => (
 );
 
 export interface NotesProps {
+  title?: string;
   notes: string | null;
   editing?: boolean;
-  onEdit?: () => void;
-  onSave?: (notes: string | null) => void;
-  onCancel?: () => void;
+  onEdit?: (() => void) | undefined;
+  onSave?: ((notes: string | null) => void) | undefined;
+  onCancel?: (() => void) | undefined;
 }
 
-export const Notes = ({ notes, editing, onEdit, onSave, onCancel }: NotesProps) => (
+export const Notes = ({ title = "Notes", notes, editing, onEdit, onSave, onCancel }: NotesProps) => (
   <section class="card panel" aria-labelledby="notes">
     <h2 id="notes">
-      Notes
+      {title}
       {onEdit && !editing && (
-        <button class="icon-button quiet" type="button" onClick={onEdit} aria-label="Edit the notes">
+        <button
+          class="icon-button quiet"
+          type="button"
+          onClick={onEdit}
+          aria-label={`Edit the ${title.toLowerCase()}`}
+        >
           <Icon name="edit" size={14} />
         </button>
       )}

@@ -1,22 +1,27 @@
 /** @jsxImportSource hono/jsx */
+import type { ArtifactCounts } from "../../artifact/count.ts";
+import type { ArtifactKind } from "../../artifact/schema.ts";
 import type { RunDetail } from "../../run/schema.ts";
-import { formatDuration } from "../format.ts";
+import { formatCount, formatDuration } from "../format.ts";
 import { listHref } from "../list-view.ts";
 import type { RunTab } from "../state.ts";
 import { Icon, StatusBadge } from "./icon.tsx";
 import { Duration, isEnded } from "./time.tsx";
 
-const tabs: { tab: RunTab; label: string; path: string }[] = [
+const tabs: { tab: RunTab; label: string; path: string; kind?: ArtifactKind }[] = [
   { tab: "overview", label: "Overview", path: "" },
   { tab: "metrics", label: "Metrics", path: "/metrics" },
   { tab: "logs", label: "Logs", path: "/logs" },
   { tab: "hardware", label: "Hardware", path: "/hardware" },
+  { tab: "models", label: "Models", path: "/models", kind: "model" },
+  { tab: "artifacts", label: "Artifacts", path: "/artifacts", kind: "artifact" },
 ];
 
 export interface RunHeadProps {
   run: RunDetail;
   tab: RunTab;
   now: number;
+  counts: ArtifactCounts;
   busy?: boolean;
   problem?: string | undefined;
   onRename?: () => void;
@@ -24,7 +29,17 @@ export interface RunHeadProps {
   onDelete?: () => void;
 }
 
-export const RunHead = ({ run, tab, now, busy, problem, onRename, onStop, onDelete }: RunHeadProps) => (
+export const RunHead = ({
+  run,
+  tab,
+  now,
+  counts,
+  busy,
+  problem,
+  onRename,
+  onStop,
+  onDelete,
+}: RunHeadProps) => (
   <>
     <nav class="crumbs" aria-label="Breadcrumb">
       <a href="/">Runs</a>
@@ -91,9 +106,10 @@ export const RunHead = ({ run, tab, now, busy, problem, onRename, onStop, onDele
       </p>
     )}
     <nav class="tabs" aria-label="Run">
-      {tabs.map(({ tab: name, label, path }) => (
+      {tabs.map(({ tab: name, label, path, kind }) => (
         <a key={name} href={`/runs/${run.id}${path}`} {...(name === tab && { "aria-current": "page" })}>
           {label}
+          {kind && counts[kind] > 0 && <span class="num faint"> {formatCount(counts[kind])}</span>}
         </a>
       ))}
     </nav>

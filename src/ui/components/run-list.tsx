@@ -5,6 +5,7 @@ import { formatCount, plural } from "../format.ts";
 import { countByGroup, listHref, type ListView, type StatusGroup } from "../list-view.ts";
 import { Compass, Icon } from "./icon.tsx";
 import { RunTable } from "./run-table.tsx";
+import { Snippet } from "./snippet.tsx";
 
 const groupLabels: [StatusGroup, string][] = [
   ["all", "All"],
@@ -153,20 +154,6 @@ function describeCount(shown: number, next: string | null, total: number | undef
     ? `more than ${formatCount(shown)} runs`
     : `${formatCount(shown)} shown of ${formatCount(total)}`;
 }
-
-const Snippet = ({ title, code }: { title: string; code: string }) => (
-  <>
-    <h3>{title}</h3>
-    <div class="snippet">
-      <pre tabindex={0}>
-        <code>{code}</code>
-      </pre>
-      <button class="button small" type="button" data-copy={code}>
-        <Icon name="copy" size={14} /> <span>Copy</span>
-      </button>
-    </div>
-  </>
-);
 
 const FirstRun = ({ origin }: { origin: string }) => (
   <section class="card empty" aria-labelledby="first-run">

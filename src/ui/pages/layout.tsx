@@ -11,7 +11,7 @@ export interface LayoutProps {
   theme: Theme;
   script: AssetName;
   /** Which way of the navigation leads here. */
-  section?: "runs" | "devices";
+  section?: "runs" | "models" | "devices";
   /** Pages before sign-in show no ways into the product. */
   signedIn?: boolean;
   children?: Child;
@@ -43,6 +43,9 @@ export const Layout = ({ title, theme, script, section, signedIn = true, childre
           <nav aria-label="Main">
             <a href="/" {...(section === "runs" && { "aria-current": "page" })}>
               Runs
+            </a>
+            <a href="/models" {...(section === "models" && { "aria-current": "page" })}>
+              Models
             </a>
             <a href="/devices" {...(section === "devices" && { "aria-current": "page" })}>
               Devices

@@ -1,6 +1,7 @@
 /** @jsxImportSource hono/jsx */
 import { LatestMetrics } from "../components/latest-metrics.tsx";
 import { ConfigTable, Facts, Notes, Tags, Writers } from "../components/run-facts.tsx";
+import { RunFiles } from "../components/run-files.tsx";
 import { RunHead } from "../components/run-head.tsx";
 import { embed, runTitle, type RunState } from "../state.ts";
 import type { Theme } from "../theme.ts";
@@ -11,6 +12,8 @@ const scripts = {
   metrics: "run-metrics",
   logs: "run-logs",
   hardware: "run-hardware",
+  models: "run-files",
+  artifacts: "run-files",
 } as const;
 
 /** The frame and, on the overview, all that is known without asking for data; the rest is drawn by the tab's script. */
@@ -19,7 +22,7 @@ export const RunPage = ({ state, theme }: { state: RunState; theme: Theme }) => 
   return (
     <Layout title={runTitle(run.name, tab)} theme={theme} script={scripts[tab]} section="runs">
       <div id="head" data-state={embed(state)}>
-        <RunHead run={run} tab={tab} now={now} />
+        <RunHead run={run} tab={tab} now={now} counts={state.counts} />
       </div>
       <div id="tab">
         {tab === "overview" ? (
@@ -35,6 +38,8 @@ export const RunPage = ({ state, theme }: { state: RunState; theme: Theme }) => 
               <Writers writers={run.writers} />
             </div>
           </div>
+        ) : state.files ? (
+          <RunFiles {...state.files} />
         ) : (
           <p class="loading faint" role="status">
             Loading…
