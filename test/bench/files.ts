@@ -112,8 +112,8 @@ export async function measureFilePeers(options: Options): Promise<Record<string,
       throw new Error(`mlflow did not start: ${peer.output()}`, { cause: error });
     });
     const size = largeBytes(options);
-    // It takes a request a file: a tenth of the files says as much.
-    const count = SMALL_FILES / (options.million < 1_000_000 ? 100 : 10);
+    // Each file is a request that it takes long for: a hundredth of the files says as much.
+    const count = SMALL_FILES / 100;
     writeRandom(join(work, "large.bin"), size, 9);
     writeSmall(join(work, "many"), count, 2);
     execFileSync("sync");
