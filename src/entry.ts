@@ -59,3 +59,6 @@ export const deviceStream = (device: string): string => `device:${device}`;
 /** The device of a stream; undefined for a run. */
 export const deviceOfStream = (stream: string): string | undefined =>
   stream.startsWith("device:") ? stream.slice(7) : undefined;
+
+/** Whether a stream is a run's, with a row and numbers of its own. */
+export const isRunStream = (stream: string): boolean => !stream.includes(":");

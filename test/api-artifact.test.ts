@@ -289,14 +289,16 @@ describe("logging over HTTP", () => {
     const { id } = await log("paged-2", { a: "1" });
     const names: string[] = [];
     for (let next: number | null = 0; next !== null;) {
-      const page = await at.json(`/api/v1/artifacts?search=paged&limit=1${next ? `&after=${next}` : ""}`);
+      const page: any = await at.json(
+        `/api/v1/artifacts?search=paged&limit=1${next ? `&after=${next}` : ""}`,
+      );
       names.push(...page.artifacts.map(({ name }: { name: string }) => name));
       next = page.next;
     }
     expect(names).toEqual(["paged-2", "paged"]);
     const versions: string[] = [];
     for (let next: string | null = ""; next !== null;) {
-      const page = await at.json(`/api/v1/artifacts/${id - 1}/versions?limit=2&after=${next}`);
+      const page: any = await at.json(`/api/v1/artifacts/${id - 1}/versions?limit=2&after=${next}`);
       versions.push(...page.versions.map(({ version }: { version: string }) => version));
       next = page.next;
     }

@@ -1,5 +1,5 @@
 import { CollectorError } from "../error.ts";
-import { deviceOfStream, type EntryKind } from "../entry.ts";
+import { isRunStream, type EntryKind } from "../entry.ts";
 import type { Connection } from "./open.ts";
 
 /** What a writer's next batch must be. */
@@ -56,8 +56,8 @@ export function createCounters(connection: Connection): Counters {
 
   function find(run: string): RunCounter | undefined {
     const counter = countersByRun.get(run);
-    // Asked for each entry of a device, which has no run's numbers.
-    if (counter || deviceOfStream(run) !== undefined) return counter;
+    // Asked for each entry, those of devices and artifacts too, which have no run's numbers.
+    if (counter || !isRunStream(run)) return counter;
     return load(run);
   }
 
@@ -141,7 +141,7 @@ export function createCounters(connection: Connection): Counters {
       if (counter) counter.deleted = true;
     },
     reload(runs) {
-      const only = new Set([...runs].filter((run) => deviceOfStream(run) === undefined));
+      const only = new Set([...runs].filter(isRunStream));
       if (only.size === 0) return;
       for (const run of only) countersByRun.delete(run);
       readJournal(only);

@@ -1,4 +1,4 @@
-import { deviceOfStream } from "../entry.ts";
+import { isRunStream } from "../entry.ts";
 import type { JournalRow } from "./counters.ts";
 import type { Journal } from "./journal.ts";
 import type { Connection } from "./open.ts";
@@ -113,8 +113,8 @@ export function createTrimmer(
     const runs = new Map<string, { ordinal: number; line: number }>();
     const writers = new Map<string, { run: string; client: string; seq: number; nextStep: number | null }>();
     for (const row of rows) {
-      // A device has no numbers to keep.
-      if (deviceOfStream(row.run) !== undefined) continue;
+      // Devices and artifacts have no numbers to keep.
+      if (!isRunStream(row.run)) continue;
       let numbers = runs.get(row.run);
       if (!numbers) runs.set(row.run, (numbers = { ordinal: 0, line: 1 }));
       if (row.ordinal !== null) {
