@@ -416,6 +416,24 @@ describe.skipIf(noCompiler)("the driver", () => {
     expect((await next("status")).reader).toMatchObject({ status: "no_gpu", driver: "550.54.15" });
   });
 
+  test("that alone answers with unknown errors only is lost; the others are read on by the same process", async () => {
+    const { next, values, messages } = watch(["gpus 2"], { second: 50 });
+    await values(1);
+    told!.set("gpus 2", "gpu1 fail nvmlDeviceGetUUID 0", "gpu1 fail * 999");
+    expect(await next("lost")).toMatchObject({
+      uuid: uuidOf(1),
+      reason: "The driver answered UNKNOWN (999).",
+    });
+    const before = messages.length;
+    // Two probes long.
+    await Bun.sleep(2 * 60 * 50);
+    const since = messages.slice(before).map(({ kind }) => kind);
+    expect(since.filter((kind) => kind === "samples").length).toBeGreaterThan(30);
+    for (const kind of ["status", "inventory", "back"] as const) expect(since).not.toContain(kind);
+    told!.set("gpus 2");
+    expect(await next("back")).toMatchObject({ uuid: uuidOf(1) });
+  });
+
   test("that answers with unknown errors only makes the reader begin anew, which finds out why", async () => {
     const { next, values, source } = watch(["gpus 1"], { limits: { pause: 1 } });
     await values(0);

@@ -187,7 +187,8 @@ export function createReader(options: ReaderOptions): Reader {
     const samples: { uuid: string; values: Record<string, number> }[] = [];
     const lists: ReaderMessage[] = [];
     let verdict: Verdict = "on";
-    let unknown = false;
+    const unknown: Unit[] = [];
+    let isOneWell = false;
     for (const unit of units()) {
       const { uuid } = unit.meter.facts;
       if (unit.lost || isAsleep(unit)) continue;
@@ -197,8 +198,11 @@ export function createReader(options: ReaderOptions): Reader {
       if (read.processes) lists.push({ kind: "processes", time, uuid, processes: read.processes });
       if (read.verdict !== "on" && verdict !== "restart") verdict = read.verdict;
       unit.unknown = read.unknown ? unit.unknown + 1 : Object.keys(read.values).length > 0 ? 0 : unit.unknown;
-      unknown ||= unit.unknown >= UNKNOWN_TICKS;
+      if (unit.unknown >= UNKNOWN_TICKS) unknown.push(unit);
+      isOneWell ||= unit.unknown === 0 && Object.keys(read.values).length > 0;
     }
+    // While others are read it is this GPU that fails; a new process would only lose theirs.
+    if (isOneWell) for (const unit of unknown.splice(0)) lose(unit, Code.UNKNOWN);
     const took = Math.round((monotonic() - began) * 10) / 10;
     const isFirst = inventoryDue;
     if (inventoryDue) tellInventory();
@@ -207,7 +211,7 @@ export function createReader(options: ReaderOptions): Reader {
     else beat();
     if (verdict === "restart") return restart("The driver answers that it is not loaded any more.");
     if (verdict === "initialise") return initialiseOnce();
-    if (unknown) return restart("The driver answers with unknown errors (999) only.");
+    if (unknown.length > 0) return restart("The driver answers with unknown errors (999) only.");
     // The first one reads everything, the slow things too.
     if (!isFirst) adapt(took);
     return "on";
@@ -322,7 +326,9 @@ export function createReader(options: ReaderOptions): Reader {
   function findAgain(board: Board, unit: Unit): boolean {
     const { uuid } = unit.meter.facts;
     const { value: device } = nvml.deviceGetHandleByUUID(uuid);
-    if (device === undefined || actionOf(nvml.deviceGetMemoryInfo(device).code) === "lost") return false;
+    if (device === undefined) return false;
+    const { code } = nvml.deviceGetMemoryInfo(device);
+    if (code === Code.UNKNOWN || actionOf(code) === "lost") return false;
     const isBoard = unit === board.unit;
     announced.delete(uuid);
     unit.meter.close();
