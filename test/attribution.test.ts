@@ -3,9 +3,10 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { createAttribution, type WriterProcess } from "../src/machine/attribution.ts";
+import { createAttribution } from "../src/machine/attribution.ts";
 import { parseProcess } from "../src/machine/process-tree.ts";
 import { readBootId, readProcessStart } from "../src/run/machine.ts";
+import type { WriterProcess } from "../src/machine/writer-process.ts";
 import { loudly } from "./helpers/binary.ts";
 
 const RUN = "100000000000077";

@@ -1,10 +1,9 @@
 import { readlinkSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { hostname } from "node:os";
 import type { RunDevice } from "../device/schema.ts";
-import { cgroupNameOf, readBootId } from "../run/machine.ts";
-import type { WriterRole } from "../run/schema.ts";
+import { cgroupNameOf } from "../run/machine.ts";
 import { roundReading } from "../sample/reading.ts";
+import { createOwnership, type Claim } from "./ownership.ts";
 import {
   createProcessTable,
   parseIo,
@@ -16,16 +15,7 @@ import {
 import { findJobCgroup, findOwnCgroup, type RunCgroup } from "./run-cgroup.ts";
 import { createTally, type Counted } from "./tally.ts";
 import type { GpuEnvironment } from "./visible-gpus.ts";
-
-/** A writer as it registered; null where it did not say. */
-export interface WriterProcess {
-  client: string;
-  role: WriterRole;
-  pid: number | null;
-  boot: string | null;
-  start: number | null;
-  device: string | null;
-}
+import { createWriterSearch, type Root, type WriterProcess } from "./writer-process.ts";
 
 /** What one look found of a run's processes. */
 export interface RunLook {
@@ -60,12 +50,6 @@ export interface Attribution {
   isEmpty(): boolean;
 }
 
-interface Root {
-  pid: number;
-  start: number;
-  role: WriterRole;
-}
-
 interface Tracked {
   run: string;
   rootByClient: Map<string, Root>;
@@ -92,56 +76,22 @@ interface Options {
   now?: () => number;
 }
 
-/** Variables that name a run to its program and all that descends from it. */
-const MARKERS = ["BINNACLE_RUN_ID", "FEDML_CURRENT_RUN_ID"];
-const MARK_EVERY_MS = 10_000;
 const PSS_EVERY_MS = 30_000;
 /** Walking the pages of large processes takes so long that it is done seldom. */
 const PSS_SLOW_MS = 250;
 const CGROUP_TRIES = 10;
 
-/**
- * Whose a process is: by the control group that `launch` made or a job's own, else by descent from a writer, else by a variable in
- * its environment. What a nested launch starts belongs to the nested run alone.
- */
+/** What the processes of each run use. */
 export function createAttribution({
   self = process.pid,
   table = createProcessTable(),
   monotonic = () => performance.now(),
   now = Date.now,
 }: Options = {}): Attribution {
-  const boot = readBootId();
-  const host = hostname();
+  const resolve = createWriterSearch(table, now);
+  const ownership = createOwnership({ self, table, monotonic });
   const ownMounts = link("self", "ns/mnt");
   const trackedByRun = new Map<string, Tracked>();
-  /** By pid the run that a process's environment names, where it names one. */
-  let markByPid = new Map<number, { start: number; run: string | undefined }>();
-  let marksDue = 0;
-  /** Processes that descend from nobody, until somebody new comes: most of a host's, and not worked out every second. */
-  let strangers = new WeakSet<Process>();
-
-  function resolve(writer: WriterProcess, since: number): Root | undefined {
-    const { pid, role } = writer;
-    if (pid === null || boot === undefined || writer.boot !== boot) return undefined;
-    const found = table.read(pid);
-    if (found && !found.ended) {
-      const registered = table.now() - ((now() - since) / 1000) * TICKS_PER_SECOND;
-      const isIt =
-        writer.start === null
-          ? writer.device === host && found.start <= registered + TICKS_PER_SECOND
-          : found.start === writer.start;
-      if (isIt) return { pid, start: found.start, role };
-    }
-    if (writer.start === null) return undefined;
-    // In a container it has another number; its start is the same.
-    for (const candidate of table.scan(() => false).values()) {
-      if (candidate.start !== writer.start) continue;
-      const numbers = /^NSpid:\s*(.+)$/m.exec(table.text(candidate.pid, "status") ?? "")?.[1]?.split(/\s+/);
-      if (numbers && numbers.length > 1 && Number(numbers.at(-1)) === pid)
-        return { pid: candidate.pid, start: candidate.start, role };
-    }
-    return undefined;
-  }
 
   function attach(
     run: string,
@@ -159,7 +109,7 @@ export function createAttribution({
       // A writer that is done may go on as a process, with something else.
       for (const [client, { pid }] of old.rootByClient) if (!roots.has(client)) old.members.delete(pid);
       old.rootByClient = roots;
-      strangers = new WeakSet();
+      ownership.doubt();
       return true;
     }
     // All that `launch` starts is the run's from its first instruction, however late we come to know of it.
@@ -181,7 +131,7 @@ export function createAttribution({
       pssDue: monotonic() + 3000,
     };
     trackedByRun.set(run, tracked);
-    strangers = new WeakSet();
+    ownership.doubt();
     // One that is there already counts from where it stands.
     findCgroup(tracked, true);
     lookAt([tracked]);
@@ -226,94 +176,22 @@ export function createAttribution({
       for (const { pid } of rootByClient.values()) followed.add(pid);
     }
     const processes = table.scan((pid) => followed.has(pid));
-    const inCgroup = new Map<Tracked, Set<number>>();
+    const claims = new Map<Tracked, Claim>();
     for (const tracked of trackedByRun.values()) {
       findCgroup(tracked, false);
-      if (tracked.cgroup) inCgroup.set(tracked, tracked.cgroup.files.pids());
+      const { run, rootByClient, members, cgroup } = tracked;
+      claims.set(tracked, {
+        run,
+        roots: [...rootByClient.values()],
+        members,
+        inCgroup: cgroup?.files.pids(),
+      });
     }
-    readMarks(processes);
-    const owners = claim(processes, inCgroup);
+    const owners = ownership.ownersOf(processes, [...claims.values()]);
     const looks = new Map<string, RunLook>();
     for (const tracked of wanted)
-      looks.set(tracked.run, account(tracked, processes, owners, inCgroup.get(tracked)));
+      looks.set(tracked.run, account(tracked, processes, owners, claims.get(tracked)?.inCgroup));
     return looks;
-  }
-
-  /** By pid the runs that a process belongs to. */
-  function claim(
-    processes: ReadonlyMap<number, Process>,
-    inCgroup: ReadonlyMap<Tracked, ReadonlySet<number>>,
-  ): Map<number, ReadonlySet<string>> {
-    const launched = new Map<number, Set<string>>();
-    /** Whatever it descends from. */
-    const named = new Map<number, Set<string>>();
-    /** Where it descends from nobody any more. */
-    const kept = new Map<number, Set<string>>();
-    const add = (to: Map<number, Set<string>>, pid: number, run: string) =>
-      to.set(pid, (to.get(pid) ?? new Set()).add(run));
-    for (const tracked of trackedByRun.values()) {
-      for (const { pid, start, role } of tracked.rootByClient.values())
-        if (processes.get(pid)?.start === start) add(role === "launch" ? launched : named, pid, tracked.run);
-      for (const [pid, start] of tracked.members)
-        if (processes.get(pid)?.start === start) add(kept, pid, tracked.run);
-      // `launch` is in it while it starts the program.
-      for (const pid of inCgroup.get(tracked) ?? [])
-        if (!launched.get(pid)?.has(tracked.run)) add(named, pid, tracked.run);
-    }
-    for (const [pid, { run }] of markByPid)
-      if (run !== undefined && trackedByRun.has(run)) add(named, pid, run);
-
-    const owners = new Map<number, ReadonlySet<string>>();
-    const passedOn = (pid: number): ReadonlySet<string> => launched.get(pid) ?? ownersOf(pid);
-    function ownersOf(pid: number): ReadonlySet<string> {
-      const known = owners.get(pid);
-      if (known) return known;
-      const found = processes.get(pid);
-      if (!found || strangers.has(found)) return NOBODY;
-      owners.set(pid, NOBODY);
-      if (pid === self || descendsFromSelf(found, processes)) return NOBODY;
-      const inherited = found.parent === 0 ? NOBODY : passedOn(found.parent);
-      const own = named.get(pid) ?? (inherited.size === 0 ? kept.get(pid) : undefined);
-      const all = own ? (inherited.size === 0 ? own : new Set([...own, ...inherited])) : inherited;
-      owners.set(pid, all);
-      return all;
-    }
-    for (const pid of named.keys()) strangers.delete(processes.get(pid)!);
-    for (const pid of processes.keys()) ownersOf(pid);
-    for (const [pid, runs] of owners)
-      if (runs.size === 0) {
-        if (!launched.has(pid)) strangers.add(processes.get(pid)!);
-        owners.delete(pid);
-      }
-    return owners;
-  }
-
-  function descendsFromSelf({ parent }: Process, processes: ReadonlyMap<number, Process>): boolean {
-    for (let pid = parent, depth = 0; pid > 1 && depth < 64; depth++) {
-      if (pid === self) return true;
-      pid = processes.get(pid)?.parent ?? 0;
-    }
-    return false;
-  }
-
-  function readMarks(processes: ReadonlyMap<number, Process>): void {
-    if (monotonic() < marksDue || trackedByRun.size === 0) return;
-    marksDue = monotonic() + MARK_EVERY_MS;
-    const marks: typeof markByPid = new Map();
-    for (const [pid, { start, rss }] of processes) {
-      // Threads of the kernel have neither memory nor environment.
-      if (rss === 0 || pid === self) continue;
-      const known = markByPid.get(pid);
-      if (known?.start === start) {
-        marks.set(pid, known);
-        continue;
-      }
-      const environ = table.text(pid, "environ") ?? "";
-      const named = MARKERS.map((name) => variableOf(environ, name)).find((run) => run !== undefined);
-      marks.set(pid, { start, run: named });
-    }
-    markByPid = marks;
-    strangers = new WeakSet();
   }
 
   function account(
@@ -478,14 +356,12 @@ export function createAttribution({
       if (!tracked) return undefined;
       const last = lookAt([tracked]).get(run);
       trackedByRun.delete(run);
-      if (trackedByRun.size === 0) markByPid = new Map();
+      if (trackedByRun.size === 0) ownership.forget();
       return last;
     },
     isEmpty: () => trackedByRun.size === 0,
   };
 }
-
-const NOBODY: ReadonlySet<string> = new Set();
 
 function link(pid: number | "self", name: string): string | undefined {
   try {

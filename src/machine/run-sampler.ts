@@ -4,10 +4,11 @@ import type { RunUse } from "../device/use.ts";
 import { keyOf, roundReading } from "../sample/reading.ts";
 import type { Sample } from "../sample/schema.ts";
 import { subjectOfRun } from "../sample/subject.ts";
-import type { Attribution, RunLook, WriterProcess } from "./attribution.ts";
+import type { Attribution, RunLook } from "./attribution.ts";
 import type { GpuProcess, ReaderMessage } from "./gpu/message.ts";
 import { createGpuUses, type Energy, type GpuUses } from "./use.ts";
 import { visibleGpus } from "./visible-gpus.ts";
+import type { WriterProcess } from "./writer-process.ts";
 
 interface AttachedRun {
   run: string;

@@ -17,6 +17,7 @@ import type { MachineSource } from "./machine.ts";
 import { ratesOf } from "./rates.ts";
 import type { MachineReading } from "./reading.ts";
 import { createRunSampler, type RunSampler } from "./run-sampler.ts";
+import { began, ended, jumped, killed } from "./sampler-events.ts";
 import { createTables, type KernelTables } from "./tables.ts";
 
 /** Reads the machine, its GPUs and its runs, and hands on what it read, as long as the collector lives. */
@@ -76,13 +77,7 @@ export function createSampler({
     attribution,
     gpus: () => gpus.gpus(),
     onOomKill(run, count) {
-      events.push({
-        subject: subjectOfRun(run),
-        time: now(),
-        kind: "memory.oom_kill",
-        text: oomText(count, "of the run"),
-        detail: { count },
-      });
+      events.push(killed(subjectOfRun(run), now(), count));
     },
   });
   let reading: MachineReading | undefined;
@@ -140,22 +135,9 @@ export function createSampler({
     if (!reading) return [];
     const { machine: values, cgroup, oomKills, jumpedMs } = ratesOf(reading, current);
     const { time } = current;
-    if (oomKills > 0)
-      events.push({
-        subject: MACHINE,
-        time,
-        kind: "memory.oom_kill",
-        text: oomText(oomKills, "on this machine"),
-        detail: { count: oomKills },
-      });
+    if (oomKills > 0) events.push(killed(MACHINE, time, oomKills));
     if (jumpedMs !== null) {
-      events.push({
-        subject: MACHINE,
-        time,
-        kind: "clock.jumped",
-        text: jumpText(jumpedMs),
-        detail: { ms: jumpedMs },
-      });
+      events.push(jumped(time, jumpedMs));
       // What slept used nothing meanwhile, and its clock did not stop.
       const wall = current.time - reading.time - (current.monotonic - reading.monotonic);
       if (Math.abs(wall) > 1) runs.shift(wall);
@@ -395,34 +377,6 @@ function unreadGpus(source: GpuSource): Gpu[] {
   if (!isReading(source.reader())) return [...all];
   const lost = new Set(all.filter((gpu) => gpu.lost).map(({ uuid }) => uuid));
   return all.filter(({ uuid, parent }) => lost.has(uuid) || lost.has(parent ?? uuid));
-}
-
-const began = (time: number, reason: string): NewDeviceEvent => ({
-  subject: MACHINE,
-  time,
-  kind: "sampling.began",
-  text: `Sampling began. ${reason}`,
-  detail: { reason },
-});
-
-const ended = (time: number, reason: string): NewDeviceEvent => ({
-  subject: MACHINE,
-  time,
-  kind: "sampling.ended",
-  text: `Sampling ended. ${reason}`,
-  detail: { reason },
-});
-
-const oomText = (count: number, whose: string) =>
-  count === 1
-    ? `A process ${whose} was killed: no memory was left`
-    : `${count} processes ${whose} were killed: no memory was left`;
-
-function jumpText(ms: number): string {
-  const seconds = Math.round(Math.abs(ms) / 100) / 10;
-  return ms < 0
-    ? `The clock was set back by ${seconds} s`
-    : `${seconds} s are missing: the machine slept, its clock was set, or the collector was held up`;
 }
 
 const isDiskFull = (error: unknown) => (error as { code?: string }).code === "disk-full";
