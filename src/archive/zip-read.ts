@@ -120,34 +120,32 @@ async function* readEntry(entry: FileEntry): AsyncGenerator<Uint8Array, void> {
     { highWaterMark: 1 },
     { highWaterMark: 1 },
   );
-  let failure: unknown;
+  // Of a file that cannot be unpacked, the library neither ends nor aborts the stream.
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
   const written = entry
     .getData(writable, { checkSignature: true, checkOverlappingEntry: true, signal: aborted.signal })
-    .catch((error: unknown) => {
-      failure = error;
-    });
+    .catch(failed.reject);
   const reader = readable.getReader();
   const pause = createTurns();
   let size = 0;
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await Promise.race([reader.read(), failed.promise]);
       if (done) break;
       size += value.length;
       if (size > uncompressedSize) throw damaged(`${quoted(filename)} is longer than it says`);
       for (let at = 0; at < value.length; at += PIECE) yield value.subarray(at, at + PIECE);
       await pause();
     }
-    await written;
-    if (failure !== undefined) throw failure;
+    await Promise.race([written, failed.promise]);
     if (size !== uncompressedSize) throw damaged(`${quoted(filename)} is shorter than it says`);
   } catch (error) {
     if (error instanceof CollectorError) throw error;
-    throw damaged(`${quoted(filename)} cannot be read (${messageOf(failure ?? error)})`, error);
+    throw damaged(`${quoted(filename)} cannot be read (${messageOf(error)})`, error);
   } finally {
     aborted.abort();
-    await reader.cancel().catch(() => {});
-    await written;
+    void reader.cancel().catch(() => {});
   }
 }
 
