@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { GpuStatus } from "../src/device/schema.ts";
+import type { Gpu, GpuStatus } from "../src/device/schema.ts";
 import { readings } from "../src/sample/reading.ts";
 import { createGpuEvents } from "../src/machine/gpu-events.ts";
 import { createRate, wrapWindow } from "../src/machine/gpu/counters.ts";
@@ -37,6 +37,7 @@ import {
 import { createThrottle, throttleBits } from "../src/machine/gpu/throttle.ts";
 import { throttleNames, throttleReasons } from "../src/sample/reading.ts";
 import { xidName } from "../src/machine/gpu/xid.ts";
+import { gpu } from "./helpers/device.ts";
 
 describe("what an answer makes of a reading", () => {
   const cases: [code: number, state: string][] = [
@@ -347,6 +348,19 @@ describe("what the reader's status is worth as an event", () => {
     expect(
       texts(["ok", null], ["failed", "It died."], ["failed", "It died."], ["failed", "No access."]),
     ).toEqual(["GPUs: the reader failed (It died.)", "GPUs: the reader failed (No access.)"]);
+  });
+
+  test("what failed before the reader began anew, and is well now, is read again", () => {
+    const events = createGpuEvents(() => [gpu(0)]);
+    const states = { "gpu.power": { state: "denied" as const, reason: "No." } };
+    const tell = (states: Gpu["states"]) =>
+      events({ kind: "inventory", time: 1, reader: statusOf("ok"), gpus: [gpu(0, { states })] }).map(
+        ({ text }) => text,
+      );
+    expect(tell(states)).toEqual(["GPU 0 (NVIDIA H100 80GB HBM3): gpu.power can't be read (No.)"]);
+    expect(tell(states)).toEqual([]);
+    expect(tell({})).toEqual(["GPU 0 (NVIDIA H100 80GB HBM3): gpu.power is read again"]);
+    expect(tell({})).toEqual([]);
   });
 
   test("a reader that goes on slowly does not tell of each slow look", () => {

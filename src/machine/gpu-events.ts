@@ -5,6 +5,8 @@ import type { ReaderMessage } from "./gpu/message.ts";
 import { throttleNames } from "../sample/reading.ts";
 import { xidName } from "./gpu/xid.ts";
 
+type Message<K extends ReaderMessage["kind"]> = Extract<ReaderMessage, { kind: K }>;
+
 /** What of the reader's messages is worth keeping as an event. One for each sampler: it remembers what was told. */
 export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMessage) => NewDeviceEvent[] {
   /** Status of the reader, with its reason where that says why there are no values. */
@@ -31,25 +33,46 @@ export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMes
     ];
   }
 
+  function ofReading({ time, uuid, reading, state, reason }: Message<"state">): NewDeviceEvent[] {
+    const key = `${uuid} ${reading}`;
+    const previous = stateByReading.get(key) ?? "ok";
+    stateByReading.set(key, state);
+    // What a GPU never had is a fact about it, not something that happened.
+    if (state === previous || state === "unsupported" || (previous === "unsupported" && state === "ok"))
+      return [];
+    const text =
+      state === "ok"
+        ? `${nameOf(uuid)}: ${reading} is read again`
+        : `${nameOf(uuid)}: ${reading} can't be read (${reason})`;
+    return [{ subject: uuid, time, kind: "reading.state", text, detail: { reading, state, reason } }];
+  }
+
+  /** A reader that begins anew tells all states at once, and of those that are well again nothing. */
+  function ofReadings({ time, gpus }: Message<"inventory">): NewDeviceEvent[] {
+    return gpus.flatMap(({ uuid, states }) => {
+      const well = [...stateByReading.keys()]
+        .filter((key) => key.startsWith(`${uuid} `))
+        .map((key) => key.slice(uuid.length + 1))
+        .filter((reading) => !(reading in states));
+      return [
+        ...well.flatMap((reading) =>
+          ofReading({ kind: "state", time, uuid, reading, state: "ok", reason: "" }),
+        ),
+        ...Object.entries(states).flatMap(([reading, { state, reason }]) =>
+          ofReading({ kind: "state", time, uuid, reading, state, reason }),
+        ),
+      ];
+    });
+  }
+
   return (message) => {
     switch (message.kind) {
       case "inventory":
+        return [...ofReader(message.time, message.reader), ...ofReadings(message)];
       case "status":
         return ofReader(message.time, message.reader);
-      case "state": {
-        const { time, uuid, reading, state, reason } = message;
-        const key = `${uuid} ${reading}`;
-        const previous = stateByReading.get(key) ?? "ok";
-        stateByReading.set(key, state);
-        // What a GPU never had is a fact about it, not something that happened.
-        if (state === previous || state === "unsupported" || (previous === "unsupported" && state === "ok"))
-          return [];
-        const text =
-          state === "ok"
-            ? `${nameOf(uuid)}: ${reading} is read again`
-            : `${nameOf(uuid)}: ${reading} can't be read (${reason})`;
-        return [{ subject: uuid, time, kind: "reading.state", text, detail: { reading, state, reason } }];
-      }
+      case "state":
+        return ofReading(message);
       case "lost":
       case "back": {
         const { kind, time, uuid, reason } = message;
