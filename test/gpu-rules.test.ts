@@ -5,6 +5,8 @@ import { join } from "node:path";
 import type { Gpu, GpuStatus } from "../src/device/schema.ts";
 import { readings } from "../src/sample/reading.ts";
 import { createGpuEvents } from "../src/machine/gpu-events.ts";
+import type { ReaderMessage } from "../src/machine/gpu/message.ts";
+import type { DeviceEvent } from "../src/sample/schema.ts";
 import { createRate, wrapWindow } from "../src/machine/gpu/counters.ts";
 import { gpmReadings } from "../src/machine/gpu/gpm.ts";
 import { fieldProbes, probes } from "../src/machine/gpu/probes.ts";
@@ -361,6 +363,43 @@ describe("what the reader's status is worth as an event", () => {
     expect(tell(states)).toEqual([]);
     expect(tell({})).toEqual(["GPU 0 (NVIDIA H100 80GB HBM3): gpu.power is read again"]);
     expect(tell({})).toEqual([]);
+  });
+
+  test("what an earlier collector told and could not take back is taken back where it is over", () => {
+    const { uuid } = gpu(0);
+    const told = (
+      kind: DeviceEvent["kind"],
+      subject: string,
+      detail: DeviceEvent["detail"],
+    ): DeviceEvent => ({
+      id: 1,
+      device: "d",
+      time: "2026-01-01T00:00:00.000Z",
+      text: "",
+      kind,
+      subject,
+      detail,
+    });
+    const open = [
+      told("gpu.status", "", { status: "mismatch", reason: "Old." }),
+      told("gpu.lost", uuid, { reason: "Gone." }),
+      told("throttle.began", uuid, { reasons: 4 }),
+      told("reading.state", uuid, { reading: "gpu.power", state: "denied", reason: "No." }),
+    ];
+    const inventory = (one: Gpu): ReaderMessage => ({
+      kind: "inventory",
+      time: 1,
+      reader: statusOf("ok"),
+      gpus: [one],
+    });
+    const kinds = (one: Gpu) => {
+      const events = createGpuEvents(() => [one], open);
+      return [...events(inventory(one)), ...events(inventory(one))].map(({ kind }) => kind);
+    };
+    expect(kinds(gpu(0))).toEqual(["gpu.status", "gpu.back", "throttle.ended", "reading.state"]);
+    // What still is as it was told is not told again.
+    const states = { "gpu.power": { state: "denied" as const, reason: "No." } };
+    expect(kinds(gpu(0, { lost: true, states }))).toEqual(["gpu.status", "throttle.ended"]);
   });
 
   test("a reader that goes on slowly does not tell of each slow look", () => {

@@ -1,5 +1,5 @@
 import { isReading, type Gpu, type GpuReader } from "../device/schema.ts";
-import type { NewDeviceEvent } from "../sample/schema.ts";
+import type { DeviceEvent, NewDeviceEvent } from "../sample/schema.ts";
 import { MACHINE } from "../sample/subject.ts";
 import type { ReaderMessage } from "./gpu/message.ts";
 import { throttleNames } from "../sample/reading.ts";
@@ -7,11 +7,26 @@ import { xidName } from "./gpu/xid.ts";
 
 type Message<K extends ReaderMessage["kind"]> = Extract<ReaderMessage, { kind: K }>;
 
-/** What of the reader's messages is worth keeping as an event. One for each sampler: it remembers what was told. */
-export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMessage) => NewDeviceEvent[] {
+/**
+ * What of the reader's messages is worth keeping as an event. One for each sampler: it remembers what was told, beginning with
+ * what an earlier collector had told and could not take back: else a cured mismatch stood in every chart's gaps for ever.
+ */
+export function createGpuEvents(
+  gpus: () => readonly Gpu[],
+  open: readonly DeviceEvent[] = [],
+): (message: ReaderMessage) => NewDeviceEvent[] {
   /** Status of the reader, with its reason where that says why there are no values. */
   let told: string | undefined;
   const stateByReading = new Map<string, string>();
+  const lost = new Set<string>();
+  const throttled = new Set<string>();
+  for (const { kind, subject, detail } of open) {
+    if (kind === "gpu.status") told = `${String(detail["status"])} ${String(detail["reason"])}`;
+    else if (kind === "reading.state")
+      stateByReading.set(`${subject} ${String(detail["reading"])}`, String(detail["state"]));
+    else if (kind === "gpu.lost") lost.add(subject);
+    else if (kind === "throttle.began") throttled.add(subject);
+  }
   const nameOf = (uuid: string) => {
     const gpu = gpus().find((one) => one.uuid === uuid);
     return gpu ? `GPU ${gpu.index} (${gpu.name})` : `GPU ${uuid}`;
@@ -65,22 +80,52 @@ export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMes
     });
   }
 
+  function ofLoss({ kind, time, uuid, reason }: Message<"lost" | "back">): NewDeviceEvent {
+    if (kind === "lost") lost.add(uuid);
+    else lost.delete(uuid);
+    const text = `${nameOf(uuid)} ${kind === "lost" ? "is lost" : "is back"}${reason === "" ? "" : `: ${reason}`}`;
+    return { subject: uuid, time, kind: kind === "lost" ? "gpu.lost" : "gpu.back", text, detail: { reason } };
+  }
+
+  function ofThrottling({ time, uuid, reasons }: Omit<Message<"throttle">, "kind">): NewDeviceEvent {
+    const names = throttleNames(reasons);
+    if (reasons === 0) throttled.delete(uuid);
+    else throttled.add(uuid);
+    const text =
+      reasons === 0
+        ? `${nameOf(uuid)}: clocks are no longer held down`
+        : `${nameOf(uuid)}: clocks are held down (${names.join(", ")})`;
+    return {
+      subject: uuid,
+      time,
+      kind: reasons === 0 ? "throttle.ended" : "throttle.began",
+      text,
+      detail: { reasons, names },
+    };
+  }
+
+  /** A reader that begins anew says what is wrong, and nothing of what is well again. */
+  function ofNewReader({ time, gpus }: Message<"inventory">): NewDeviceEvent[] {
+    const there = gpus.filter(({ lost }) => !lost).map(({ uuid }) => uuid);
+    return [
+      ...there
+        .filter((uuid) => lost.has(uuid))
+        .map((uuid) => ofLoss({ kind: "back", time, uuid, reason: "" })),
+      ...[...throttled].map((uuid) => ofThrottling({ time, uuid, reasons: 0 })),
+    ];
+  }
+
   return (message) => {
     switch (message.kind) {
       case "inventory":
-        return [...ofReader(message.time, message.reader), ...ofReadings(message)];
+        return [...ofReader(message.time, message.reader), ...ofNewReader(message), ...ofReadings(message)];
       case "status":
         return ofReader(message.time, message.reader);
       case "state":
         return ofReading(message);
       case "lost":
-      case "back": {
-        const { kind, time, uuid, reason } = message;
-        const text = `${nameOf(uuid)} ${kind === "lost" ? "is lost" : "is back"}${reason === "" ? "" : `: ${reason}`}`;
-        return [
-          { subject: uuid, time, kind: kind === "lost" ? "gpu.lost" : "gpu.back", text, detail: { reason } },
-        ];
-      }
+      case "back":
+        return [ofLoss(message)];
       case "xid": {
         const { time, uuid, xid } = message;
         const name = xidName(xid);
@@ -94,22 +139,8 @@ export function createGpuEvents(gpus: () => readonly Gpu[]): (message: ReaderMes
           },
         ];
       }
-      case "throttle": {
-        const { time, uuid, reasons } = message;
-        const names = throttleNames(reasons);
-        return [
-          {
-            subject: uuid,
-            time,
-            kind: reasons === 0 ? "throttle.ended" : "throttle.began",
-            text:
-              reasons === 0
-                ? `${nameOf(uuid)}: clocks are no longer held down`
-                : `${nameOf(uuid)}: clocks are held down (${names.join(", ")})`,
-            detail: { reasons, names },
-          },
-        ];
-      }
+      case "throttle":
+        return [ofThrottling(message)];
       case "beat":
       case "samples":
       case "processes":

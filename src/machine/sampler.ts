@@ -8,7 +8,7 @@ import { listLiveWriters, type LiveWriter } from "../run/writers.ts";
 import { appendSamples } from "../sample/append.ts";
 import { listEvents, recordEvents } from "../sample/event.ts";
 import { querySamples } from "../sample/query.ts";
-import type { NewDeviceEvent, Sample } from "../sample/schema.ts";
+import type { DeviceEvent, NewDeviceEvent, Sample } from "../sample/schema.ts";
 import { CGROUP, MACHINE, subjectOfRun } from "../sample/subject.ts";
 import { createAttribution, type Attribution } from "./attribution.ts";
 import { createGpuEvents } from "./gpu-events.ts";
@@ -72,7 +72,9 @@ export function createSampler({
   const { device, latest, bus, now } = collector;
   const boot = readBootId();
   const tables = createTables();
-  const gpuEvents = createGpuEvents(() => gpus.gpus());
+  /** undefined until what an earlier collector told is known; the reader's messages of that time wait. */
+  let gpuEvents: ReturnType<typeof createGpuEvents> | undefined;
+  let early: ReaderMessage[] = [];
   const runs: RunSampler = createRunSampler({
     attribution,
     gpus: () => gpus.gpus(),
@@ -216,7 +218,9 @@ export function createSampler({
 
   function hear(message: ReaderMessage): void {
     runs.hear(message);
-    events.push(...gpuEvents(message));
+    if (gpuEvents) events.push(...gpuEvents(message));
+    else if (message.kind !== "beat" && message.kind !== "samples" && early.length < MAX_EVENTS)
+      early.push(message);
     if (events.length > MAX_EVENTS) events.splice(0, events.length - MAX_EVENTS);
     if (message.kind === "samples") {
       const { time } = message;
@@ -279,7 +283,20 @@ export function createSampler({
     await closeUses(collector, device, (run) => runs.isAttached(run));
   }
 
+  async function takeUpGpuEvents(): Promise<void> {
+    let open: DeviceEvent[] = [];
+    try {
+      open = (await listEvents(collector, device, { from: now() + 1, limit: 1 })).states;
+    } catch (error) {
+      onError(error);
+    }
+    gpuEvents = createGpuEvents(() => gpus.gpus(), open);
+    events.push(...early.flatMap(gpuEvents));
+    early = [];
+  }
+
   async function explainStart(time: number): Promise<void> {
+    await takeUpGpuEvents();
     await explainGap();
     events.push(began(time, "The collector was started."));
     tellEvents();
