@@ -104,11 +104,20 @@ when("pictures of every state, by day, by night and on a phone; nothing sticks o
   for (const [size, viewport] of Object.entries(sizes))
     for (const colorScheme of ["light", "dark"] as const) {
       const page = await dashboard.open("/", { colorScheme, viewport });
+      await page.addInitScript(() => {
+        const page = window as { moved?: number };
+        page.moved = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) page.moved! += (entry as unknown as { value: number }).value;
+        }).observe({ type: "layout-shift", buffered: true });
+      });
       for (const [name, [path, shown]] of Object.entries(paths)) {
         await page.goto(dashboard.url + path);
         await page.waitForSelector(shown);
         await page.waitForSelector('#live[data-state="live"]');
         await page.waitForTimeout(250);
+        const moved = await page.evaluate(() => (window as { moved?: number }).moved);
+        expect(moved!, `what moves on ${name}, on a ${size}`).toBeLessThan(0.05);
         const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
         expect(width!, `${name} on a ${size}`).toBeLessThanOrEqual(room!);
         expect(await page.locator("h1").count(), name).toBe(1);

@@ -91,6 +91,16 @@ export function usualMetrics(names: readonly string[]): string[] {
 export const rowKey = ({ id, version }: Pick<ArtifactVersion, "id" | "version">): string =>
   `${id}.${version}`;
 
+/** What stands alone is open from the start. */
+export function openRows(
+  params: URLSearchParams,
+  { outputs, inputs }: { outputs: readonly ArtifactVersion[]; inputs: readonly ArtifactVersion[] },
+): Set<string> {
+  const [only] = outputs;
+  const usual = only && outputs.length + inputs.length === 1 ? [rowKey(only)] : [];
+  return new Set(parseOpenRows(params) ?? usual);
+}
+
 export const parseOpenRows = (params: URLSearchParams): string[] | undefined =>
   params.has("open")
     ? params.getAll("open").filter((key) => /^(in\.)?\d{1,15}\.v\d{1,9}$/.test(key))

@@ -14,6 +14,7 @@ import { listRuns } from "../run/list.ts";
 import { ListRuns, RunId } from "../run/schema.ts";
 import { runFilesState } from "./artifact-data.ts";
 import { artifactPages } from "./artifact-routes.tsx";
+import { openRows } from "./artifact-view.ts";
 import { assetPath, serveAsset } from "./assets.ts";
 import type { DeviceListState } from "./components/device-tiles.tsx";
 import type { RunListState } from "./components/run-list.tsx";
@@ -137,5 +138,6 @@ async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<R
         ? await runFilesState(collector, run.id, tab === "models" ? "model" : "artifact")
         : undefined,
   };
-  return page(c, <RunPage state={state} theme={themeOf(c)} />);
+  const open = state.files && openRows(new URL(c.req.url).searchParams, state.files);
+  return page(c, <RunPage state={state} theme={themeOf(c)} open={open} />);
 }

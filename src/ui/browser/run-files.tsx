@@ -2,7 +2,7 @@
 import { render, useState } from "hono/jsx/dom";
 import type { ArtifactVersion, RunArtifact, SetVersion } from "../../artifact/schema.ts";
 import type { RunFilesState } from "../artifact-state.ts";
-import { openRowsQuery, parseOpenRows, rowKey, versionApi } from "../artifact-view.ts";
+import { openRows, openRowsQuery, rowKey, versionApi } from "../artifact-view.ts";
 import { RunFiles } from "../components/run-files.tsx";
 import { serverNow } from "../components/time.tsx";
 import { FileBrowser } from "./file-browser.tsx";
@@ -21,17 +21,11 @@ interface State {
   problem: string | undefined;
 }
 
-const openInUrl = () => parseOpenRows(new URLSearchParams(location.search));
-
-/** What stands alone is open from the start. */
-function usuallyOpenRows({ outputs, inputs }: RunFilesState): string[] {
-  const [only] = outputs;
-  return only && outputs.length + inputs.length === 1 ? [rowKey(only)] : [];
-}
+const openInUrl = (files: RunFilesState) => openRows(new URLSearchParams(location.search), files);
 
 let state: State = {
   files: initialFiles!,
-  open: new Set(openInUrl() ?? usuallyOpenRows(initialFiles!)),
+  open: openInUrl(initialFiles!),
   limit: ROWS,
   problem: undefined,
 };
@@ -110,5 +104,5 @@ function move(by: number): void {
 
 shortcut(["j", "ArrowDown"], "Next version", () => move(1));
 shortcut(["k", "ArrowUp"], "Previous version", () => move(-1));
-addEventListener("popstate", () => update({ open: new Set(openInUrl() ?? usuallyOpenRows(state.files)) }));
+addEventListener("popstate", () => update({ open: openInUrl(state.files) }));
 listen({ artifact: refresh, ready: refresh }, refresh);

@@ -140,6 +140,10 @@ function Head() {
 }
 
 render(<Head />, head);
+// On a phone the tabs are wider than the screen.
+requestAnimationFrame(() =>
+  head.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }),
+);
 
 for (const [key, tab] of [
   ["1", "Overview"],

@@ -83,7 +83,7 @@ export const NoneYet = ({ kind, run }: NoneYetProps) => (
       <Compass size={44} />
     </div>
     <h2 id="none-yet">
-      {kind === "model" ? "No models" : "No artifacts"} {run === undefined ? "yet" : "of this run"}
+      {kind === "model" ? "No models" : "No artifacts"} {run === undefined ? "yet" : "in this run yet"}
     </h2>
     <p class="soft">
       {kind === "model"

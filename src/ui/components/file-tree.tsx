@@ -115,8 +115,8 @@ const FolderLine = memo(
       <td class="right soft" role="cell">
         {row.size !== undefined && <Size bytes={row.size} />}
       </td>
-      <td role="cell" />
-      <td role="cell" />
+      <td class="file-digest" role="cell" />
+      <td class="file-get" role="cell" />
     </tr>
   ),
   isSameFolder,

@@ -157,7 +157,7 @@ const NameRow = ({ artifact, runs, now, isCurrent }: RowProps) => {
         </a>
         <span class="run-sub" title={description}>
           {type !== "model" && <span class="type-word">{type}</span>}
-          {description ? <bdi>{description}</bdi> : type === "model" ? "model" : ""}
+          <bdi>{description || plural(latest.files, "file")}</bdi>
         </span>
       </td>
       <td class="cell-versions num" role="cell">

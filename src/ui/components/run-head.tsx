@@ -55,17 +55,15 @@ export const RunHead = ({
         <h1>
           <bdi>{run.name}</bdi>
         </h1>
-        {onRename && (
-          <button
-            class="icon-button quiet"
-            type="button"
-            onClick={onRename}
-            aria-label="Rename"
-            title="Rename"
-          >
-            <Icon name="edit" size={14} />
-          </button>
-        )}
+        <button
+          class={onRename ? "icon-button quiet" : "icon-button quiet waiting"}
+          type="button"
+          onClick={() => onRename?.()}
+          aria-label="Rename"
+          title="Rename"
+        >
+          <Icon name="edit" size={14} />
+        </button>
         <StatusBadge status={run.status} />
         <span class="soft num">
           <Duration run={run} now={now} />
@@ -74,17 +72,15 @@ export const RunHead = ({
           <span>{run.id}</span> <Icon name="copy" size={13} />
         </button>
       </div>
-      <div class="run-actions">
-        {onStop && !isEnded(run) && (
-          <button class="button" type="button" onClick={onStop} disabled={busy}>
+      <div class={onDelete ? "run-actions" : "run-actions waiting"}>
+        {!isEnded(run) && (
+          <button class="button" type="button" onClick={() => onStop?.()} disabled={busy}>
             <Icon name="stop" size={14} /> {run.status === "STOPPING" ? "Stopping…" : "Stop"}
           </button>
         )}
-        {onDelete && (
-          <button class="button danger" type="button" onClick={onDelete} disabled={busy}>
-            <Icon name="trash" size={14} /> Delete
-          </button>
-        )}
+        <button class="button danger" type="button" onClick={() => onDelete?.()} disabled={busy}>
+          <Icon name="trash" size={14} /> Delete
+        </button>
       </div>
     </div>
     {problem !== undefined && (

@@ -39,18 +39,21 @@ export function ModelVersions(props: ModelVersionsProps) {
           {type !== "model" && <span class="type-word">{type}</span>}
           <span class="soft num">{plural(artifact.versions, "version")}</span>
           <span class="faint">
-            since <Ago time={artifact.created} now={props.now} />
+            first logged <Ago time={artifact.created} now={props.now} />
           </span>
         </div>
         <div class="run-actions">
           {metricNames.length > 0 && (
             <MetricPicker names={metricNames} chosen={columns} onMetrics={props.onMetrics} />
           )}
-          {props.onDelete && (
-            <button class="button danger" type="button" onClick={props.onDelete} disabled={props.busy}>
-              <Icon name="trash" size={14} /> Delete
-            </button>
-          )}
+          <button
+            class={props.onDelete ? "button danger" : "button danger waiting"}
+            type="button"
+            onClick={() => props.onDelete?.()}
+            disabled={props.busy}
+          >
+            <Icon name="trash" size={14} /> Delete
+          </button>
         </div>
       </div>
       {problem !== undefined && (

@@ -52,11 +52,14 @@ export const VersionView = (props: VersionViewProps) => {
               <Icon name="download" size={14} /> Download
             </a>
           )}
-          {props.onDelete && (
-            <button class="button danger" type="button" onClick={props.onDelete} disabled={props.busy}>
-              <Icon name="trash" size={14} /> Delete
-            </button>
-          )}
+          <button
+            class={props.onDelete ? "button danger" : "button danger waiting"}
+            type="button"
+            onClick={() => props.onDelete?.()}
+            disabled={props.busy}
+          >
+            <Icon name="trash" size={14} /> Delete
+          </button>
         </div>
       </div>
       {props.problem !== undefined && (

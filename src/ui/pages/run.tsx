@@ -16,8 +16,15 @@ const scripts = {
   artifacts: "run-files",
 } as const;
 
+export interface RunPageProps {
+  state: RunState;
+  theme: Theme;
+  /** Rows of the tabs Models and Artifacts. */
+  open?: ReadonlySet<string> | undefined;
+}
+
 /** The frame and, on the overview, all that is known without asking for data; the rest is drawn by the tab's script. */
-export const RunPage = ({ state, theme }: { state: RunState; theme: Theme }) => {
+export const RunPage = ({ state, theme, open }: RunPageProps) => {
   const { run, tab, now } = state;
   return (
     <Layout title={runTitle(run.name, tab)} theme={theme} script={scripts[tab]} section="runs">
@@ -39,7 +46,7 @@ export const RunPage = ({ state, theme }: { state: RunState; theme: Theme }) => 
             </div>
           </div>
         ) : state.files ? (
-          <RunFiles {...state.files} />
+          <RunFiles {...state.files} run={run.id} {...(open && { open })} />
         ) : (
           <p class="loading faint" role="status">
             Loading…
