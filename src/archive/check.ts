@@ -160,7 +160,7 @@ function shaped<T extends z.ZodType>(path: string, schema: T, value: unknown): z
 /** The bytes of a file; throws at their end where they are not what the manifest says. */
 async function* digested(entry: ArchiveEntry, sha256: string | undefined): AsyncGenerator<Uint8Array, void> {
   const hash = createHash("sha256");
-  for await (const part of entry.read()) {
+  for await (const part of entry.read(sha256 === undefined)) {
     hash.update(part);
     yield part;
   }
@@ -228,7 +228,7 @@ async function keepFiles(
 /** Read twice: the store wants to know the digests of all chunks before the first of them. */
 async function keepLarge(blobs: Blobs, entry: ArchiveEntry, size: number, sha256: string): Promise<void> {
   const chunks: string[] = [];
-  for await (const chunk of inChunks(digested(entry, sha256)))
+  for await (const chunk of inChunks(digested(entry, sha256), { reuse: true }))
     chunks.push(createHash("sha256").update(chunk).digest("hex"));
   const upload = await blobs.open(sha256, { size, chunks });
   if (upload.complete) return;
@@ -241,8 +241,11 @@ async function keepLarge(blobs: Blobs, entry: ArchiveEntry, size: number, sha256
   await blobs.commit(sha256);
 }
 
-/** Each in memory of its own: the store hands it on to its worker. */
-async function* inChunks(parts: AsyncGenerator<Uint8Array, void>): AsyncGenerator<Uint8Array, void> {
+/** Each in memory of its own, which the store hands on to its worker; or all in the same, for who only looks at them. */
+async function* inChunks(
+  parts: AsyncGenerator<Uint8Array, void>,
+  { reuse = false } = {},
+): AsyncGenerator<Uint8Array, void> {
   let chunk = new Uint8Array(CHUNK_BYTES);
   let length = 0;
   for await (const part of parts)
@@ -253,7 +256,7 @@ async function* inChunks(parts: AsyncGenerator<Uint8Array, void>): AsyncGenerato
       at += taken;
       if (length < CHUNK_BYTES) continue;
       yield chunk;
-      chunk = new Uint8Array(CHUNK_BYTES);
+      if (!reuse) chunk = new Uint8Array(CHUNK_BYTES);
       length = 0;
     }
   if (length > 0) yield chunk.slice(0, length);

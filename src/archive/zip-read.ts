@@ -22,7 +22,8 @@ export interface ArchiveEntry {
   path: string;
   /** As the zip says; what is read is held to it. */
   size: number;
-  read(): AsyncGenerator<Uint8Array, void>;
+  /** `sum`: its bytes are compared with their CRC, too, as nothing else vouches for them. */
+  read(sum?: boolean): AsyncGenerator<Uint8Array, void>;
 }
 
 export const damaged = (what: string, cause?: unknown) =>
@@ -109,10 +110,10 @@ function check(entry: FileEntry): void {
 const entryOf = (entry: FileEntry): ArchiveEntry => ({
   path: entry.filename,
   size: entry.uncompressedSize,
-  read: () => readEntry(entry),
+  read: (sum = false) => readEntry(entry, sum),
 });
 
-async function* readEntry(entry: FileEntry): AsyncGenerator<Uint8Array, void> {
+async function* readEntry(entry: FileEntry, sum: boolean): AsyncGenerator<Uint8Array, void> {
   const { filename, uncompressedSize } = entry;
   const aborted = new AbortController();
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>(
@@ -120,25 +121,28 @@ async function* readEntry(entry: FileEntry): AsyncGenerator<Uint8Array, void> {
     { highWaterMark: 1 },
     { highWaterMark: 1 },
   );
-  // Of a file that cannot be unpacked, the library neither ends nor aborts the stream.
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-  const written = entry
-    .getData(writable, { checkSignature: true, checkOverlappingEntry: true, signal: aborted.signal })
-    .catch(failed.reject);
   const reader = readable.getReader();
+  let failure: { error: unknown } | undefined;
+  const written = entry
+    .getData(writable, { checkSignature: sum, checkOverlappingEntry: true, signal: aborted.signal })
+    .catch((error: unknown) => {
+      failure ??= { error };
+      // Of a file that cannot be unpacked, the library neither ends nor aborts the stream.
+      void reader.cancel().catch(() => {});
+    });
   const pause = createTurns();
   let size = 0;
   try {
     for (;;) {
-      const { value, done } = await Promise.race([reader.read(), failed.promise]);
+      const { value, done } = await reader.read();
       if (done) break;
       size += value.length;
       if (size > uncompressedSize) throw damaged(`${quoted(filename)} is longer than it says`);
       for (let at = 0; at < value.length; at += PIECE) yield value.subarray(at, at + PIECE);
       await pause();
     }
-    await Promise.race([written, failed.promise]);
+    await written;
+    if (failure) throw failure.error;
     if (size !== uncompressedSize) throw damaged(`${quoted(filename)} is shorter than it says`);
   } catch (error) {
     if (error instanceof CollectorError) throw error;
