@@ -119,6 +119,26 @@ const spares: Uint8Array[] = [];
 const MAX_SPARES = 4;
 const KEEP_SPARES_MS = 10_000;
 let forgetting: ReturnType<typeof setTimeout> | undefined;
+/** Forgotten, but there until the collector of garbage comes by: what is taken anew in the meantime would come on top. */
+let forgotten: WeakRef<Uint8Array>[] = [];
+
+function takeMemory(size: number): Uint8Array {
+  const spare = spares.pop();
+  if (spare) return spare;
+  for (let reference; (reference = forgotten.pop());) {
+    const memory = reference.deref();
+    if (memory) return memory;
+  }
+  return new Uint8Array(new SharedArrayBuffer(size));
+}
+
+function forgetSpares(): void {
+  forgotten = [
+    ...forgotten.filter((reference) => reference.deref()),
+    ...spares.map((memory) => new WeakRef(memory)),
+  ];
+  spares.length = 0;
+}
 
 /** As withBytes, in memory that threads share and that is written anew when `use` is done. */
 export function withSharedBytes<T>(
@@ -128,13 +148,13 @@ export function withSharedBytes<T>(
 ): Promise<T> {
   lengthOf(request, options);
   return withinMemory(options.max, async () => {
-    const memory = spares.pop() ?? new Uint8Array(new SharedArrayBuffer(options.max));
+    const memory = takeMemory(options.max);
     try {
       return await use(await readInto(memory, request).catch(cutShort));
     } finally {
       if (spares.length < MAX_SPARES) spares.push(memory);
       clearTimeout(forgetting);
-      forgetting = setTimeout(() => (spares.length = 0), KEEP_SPARES_MS);
+      forgetting = setTimeout(forgetSpares, KEEP_SPARES_MS);
       forgetting.unref?.();
     }
   });
