@@ -79,6 +79,8 @@ const cases: [path: string, line: string, message: string | undefined][] = [
   ["src/cli/e.ts", `import "../device/list.ts";`, "through the client"],
   ["src/cli/gpu-reader.ts", `import "../machine/gpu/reader.ts";`, undefined],
   ["src/cli/check-database.ts", `import "../store/check.ts";`, undefined],
+  ["src/archive/a.ts", `import "../metric/rows.ts"; import "../artifact/log.ts";`, undefined],
+  ["src/archive/b.ts", `import "../api/runs.ts";`, "A concept knows no edge"],
   ["src/doctor/a.ts", `import "../artifact/holders.ts"; import "../store/check.ts";`, undefined],
   ["src/doctor/b.ts", `import "../api/doctor.ts";`, "A concept knows no edge"],
   ["src/run/b.ts", `import "bun:sqlite";`, "Use a node: built-in"],
