@@ -119,7 +119,8 @@ export async function importRun(
   path: string,
   { newId = false, signal, onProgress }: ArchiveOptions & { newId?: boolean } = {},
 ): Promise<ImportedRun> {
-  const file = await open(path, "r").catch((error: unknown) => {
+  // Opening a FIFO would wait for somebody to write into it.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw fileProblem(path, error);
   });
   try {
