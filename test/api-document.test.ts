@@ -240,6 +240,8 @@ const NO_JSON = new Set([
   "GET /api/v1/artifacts/:id/versions/:v/file",
   "GET /api/v1/artifacts/:id/versions/:v/preview",
   "POST /api/v1/doctor",
+  "GET /api/v1/runs/:id/export",
+  "POST /api/v1/runs/import",
 ]);
 
 describe("answers keep to the document", () => {
