@@ -183,6 +183,14 @@ describe("refused", () => {
       LogArtifact.safeParse({ kind: "model", name: "x", type: "model", files: [file, file] }).success,
     ).toBe(false);
   });
+  test.each([
+    [["a", "a/b"], false],
+    [["a/b/c", "a/b"], false],
+    [["a/b", "a.c", "a/bc/d", "b"], true],
+  ])("a list in which a file is a folder, too: %j is taken: %p", (paths, isTaken) => {
+    const files = paths.map((path) => ({ path, size: 1, sha256: "0".repeat(64) }));
+    expect(LogArtifact.safeParse({ kind: "model", name: "x", type: "model", files }).success).toBe(isTaken);
+  });
 });
 
 test.each(["cv-model", "ResNet 50 (fp16)", "模型", "a.b_c@d"])("name %j is taken", (name) => {

@@ -68,6 +68,16 @@ export const Origin = z.object({
   edge: z.string().max(250).optional(),
 });
 
+/** Nobody could write it to a disk otherwise. */
+function isFolder(files: readonly ArtifactFile[]): boolean {
+  const paths = new Set(files.map(({ path }) => path));
+  return files.every(({ path }) => {
+    for (let at = path.indexOf("/"); at !== -1; at = path.indexOf("/", at + 1))
+      if (paths.has(path.slice(0, at))) return false;
+    return true;
+  });
+}
+
 /** POST /api/v1/artifacts and /api/v1/runs/{id}/artifacts: every blob is here already. */
 export const LogArtifact = z
   .object({
@@ -78,7 +88,8 @@ export const LogArtifact = z
       .array(ArtifactFile)
       .min(1, "must not be empty")
       .max(100_000)
-      .refine((files) => new Set(files.map(({ path }) => path)).size === files.length, "names a path twice"),
+      .refine((files) => new Set(files.map(({ path }) => path)).size === files.length, "names a path twice")
+      .refine(isFolder, "names a file that is also a folder of others"),
     description: Description.optional(),
     metadata: Metadata.optional(),
     aliases: z.array(Alias).max(100).default([]),
