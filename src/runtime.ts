@@ -28,8 +28,8 @@ export interface Server {
 
 /** A request may be idle so long, in seconds; slow-drip clients are cut off by it. */
 const IDLE_TIMEOUT = 15;
-/** Above any JSON limit, which answers with a reason; this one only says 413. */
-const MAX_REQUEST_BYTES = 4 * 1024 ** 3;
+/** Above any limit of ours, which answers with a reason; this one only says 413. Archives of runs may be as large as the disk. */
+const MAX_REQUEST_BYTES = 64 * 1024 ** 4;
 
 interface DenoNet {
   serve(

@@ -1,4 +1,4 @@
-import { asc, eq } from "drizzle-orm";
+import { and, asc, eq, lte, sql } from "drizzle-orm";
 import { listFiles } from "../artifact/find.ts";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
@@ -14,6 +14,7 @@ import {
   artifactAlias,
   artifactVersion,
   device as deviceTable,
+  deviceEvent,
   runArtifact,
   runDevice,
   writer as writerTable,
@@ -36,7 +37,7 @@ import { createArchiveWriter, encoded, type ArchiveWriter } from "./zip-write.ts
 
 /** Lines that compress better than this would look like a bomb to who imports them. */
 const MAX_LOG_RATIO = 60;
-const EVENTS_PAGE = 10_000;
+const EVENTS_PAGE = 1000;
 
 /** Everything of a run as one zip, made while it is read. What comes later than this call is not in it. */
 export async function exportRun(collector: Collector, id: string): Promise<ReadableStream<Uint8Array>> {
@@ -249,7 +250,7 @@ async function writeHardware(
   await out.add(paths.devices, json(devices));
   async function* events() {
     for (const { id, from, to } of windows)
-      for (const event of await eventsOf(collector, row.id, id, from, to)) {
+      for await (const event of eventsOf(collector, row.id, id, from, to)) {
         counts.events++;
         yield `${JSON.stringify(event)}\n`;
       }
@@ -257,26 +258,37 @@ async function writeHardware(
   await out.add(paths.events, encoded(events()), { compress: true });
 }
 
-/** What happened in a window, and what was out of the ordinary when it began; of no run but this. */
-async function eventsOf(
+/** What was out of the ordinary when a window begins, and what happened in it; of no run but this. */
+async function* eventsOf(
   collector: Collector,
   run: string,
   device: string,
   from: number,
   to: number,
-): Promise<ArchivedEvent[]> {
-  const page = await listEvents(collector, device, { from, to, limit: EVENTS_PAGE });
+): AsyncGenerator<ArchivedEvent> {
   const own = subjectOfRun(run);
-  return [...page.states, ...page.events]
-    .filter(({ subject }) => !subject.startsWith("run/") || subject === own)
-    .map(({ device, subject, time, kind, text, detail }) => ({
-      device,
-      subject,
-      time: Date.parse(time),
-      kind,
-      text,
-      detail,
-    }));
+  const isWanted = (subject: string) => !subject.startsWith("run/") || subject === own;
+  const { states } = await listEvents(collector, device, { from, to: from, limit: 1 });
+  for (const { subject, time, kind, text, detail } of states)
+    if (isWanted(subject)) yield { device, subject, time: Date.parse(time), kind, text, detail };
+  for (let after = { time: from, id: 0 }; ;) {
+    const rows = await collector.db
+      .select()
+      .from(deviceEvent)
+      .where(
+        and(
+          eq(deviceEvent.device, device),
+          lte(deviceEvent.time, to),
+          sql`(${deviceEvent.time}, ${deviceEvent.id}) > (${after.time}, ${after.id})`,
+        ),
+      )
+      .orderBy(asc(deviceEvent.time), asc(deviceEvent.id))
+      .limit(EVENTS_PAGE);
+    for (const { subject, time, kind, text, detail } of rows)
+      if (isWanted(subject)) yield { device, subject, time, kind, text, detail };
+    if (rows.length < EVENTS_PAGE) return;
+    after = rows.at(-1)!;
+  }
 }
 
 async function describeVersions(collector: Collector, run: string): Promise<ArchivedVersions> {
