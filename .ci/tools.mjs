@@ -92,7 +92,12 @@ const python = join(root, "node_modules/.python");
 /** Reads Parquet in the place of those who will: into a folder of its own, nothing of the machine's Python is touched. */
 async function installDuckdb() {
   if (existsSync(join(python, "duckdb")) || onPath("python3") === undefined) return;
-  const options = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--only-binary=:all:"];
+  const options = [
+    "--quiet",
+    "--disable-pip-version-check",
+    "--root-user-action=ignore",
+    "--only-binary=:all:",
+  ];
   const args = ["-m", "pip", "install", ...options, "--target", python, "duckdb==2.0.0"];
   await attempt("Installing DuckDB from PyPI (20 MB)", "python3", args);
 }

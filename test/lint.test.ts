@@ -57,7 +57,11 @@ const cases: [path: string, line: string, message: string | undefined][] = [
   ["src/store/j.ts", `import "../artifact/schema.ts"; import "../blob/schema.ts";`, undefined],
   ["src/machine/e.ts", `import "../artifact/log.ts";`, "stores nothing"],
   ["src/client/typescript/b.ts", `import "../../artifact/log.ts";`, "A client speaks HTTP"],
-  ["src/client/typescript/c.ts", `import "../../artifact/schema.ts"; import "../../blob/schema.ts";`, undefined],
+  [
+    "src/client/typescript/c.ts",
+    `import "../../artifact/schema.ts"; import "../../blob/schema.ts";`,
+    undefined,
+  ],
   ["src/cli/f.ts", `import "../blob/blobs.ts";`, "through the client"],
   ["src/cli/g.ts", `import "../artifact/schema.ts";`, undefined],
   ["src/machine/a.ts", `import "../sample/append.ts";`, "stores nothing"],

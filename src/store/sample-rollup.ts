@@ -106,7 +106,8 @@ export function addRows(rows: RolledRows, others: RolledRows): RolledRows {
     const column = createColumn(from.length);
     from.forEach(({ of, row }, to) => {
       const old = of.columns.get(key);
-      if (old) for (const name of ["count", "min", "mean", "max"] as const) column[name][to] = old[name][row]!;
+      if (old)
+        for (const name of ["count", "min", "mean", "max"] as const) column[name][to] = old[name][row]!;
     });
     columns.set(key, column);
   }
