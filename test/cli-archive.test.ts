@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startBinary, temporaryFolder } from "./helpers/binary.ts";
 import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
 
 // A process a command, on a machine that may be busy.
@@ -150,4 +151,39 @@ test("Python's own zipfile finds nothing wrong with it", () => {
   const script = `import zipfile; z = zipfile.ZipFile("out.zip"); assert z.testzip() is None; print(len(z.namelist()))`;
   const { stdout, stderr } = spawnSync("python3", ["-c", script], { cwd: folder, encoding: "utf8" });
   expect({ stdout, stderr }).toEqual({ stdout: "12\n", stderr: "" });
+});
+
+/** The program itself: `.bin/deno` is a Node wrapper that keeps signals to itself. */
+const [deno] = [
+  ...new Bun.Glob("node_modules/@deno/*/deno").scanSync({
+    cwd: join(import.meta.dirname, ".."),
+    absolute: true,
+  }),
+];
+
+test("a collector on Deno reads what one on Bun wrote, and the other way round", async () => {
+  const dataDir = temporaryFolder();
+  const cwd = temporaryFolder();
+  const main = join(import.meta.dirname, "../src/cli/main.ts");
+  const running = await startBinary({
+    dataDir,
+    cwd,
+    env: { HOME: cwd, DENO_DIR: join(cwd, "deno"), DENO_NO_UPDATE_CHECK: "1" },
+    program: [deno!, "run", "-A", "--node-modules-dir=manual", main],
+  });
+  try {
+    const env = { BINNACLE_DATA: dataDir };
+    expect(await runCli(["run", "import", "out.zip"], { env, cwd: folder })).toMatchObject({ code: 0 });
+    const answer = async (path: string) => (await running.request(path)).text();
+    const points = "/api/v1/runs/4831/points?key=loss";
+    expect(JSON.parse(await answer(points))).toEqual(await from.api(points));
+    const back = await runCli(["run", "export", "-rid", "4831", "-o", "deno.zip"], { env, cwd: folder });
+    expect(back).toMatchObject({ code: 0 });
+    const imported = await cli(to, "run", "import", "deno.zip", "--new-id", "--json");
+    expect(JSON.parse(imported.stdout)).toMatchObject({ points: 100_000, texts: 3, lines: 1 });
+  } finally {
+    expect(await running.stop()).toBe(0);
+    rmSync(dataDir, { recursive: true, force: true });
+    rmSync(cwd, { recursive: true, force: true });
+  }
 });
