@@ -21,7 +21,7 @@ export const ArtifactName = z
   .refine((name) => !/[/\\]/.test(name), "must not contain slashes")
   .refine(
     (name) => name.trim() === name && name !== "." && name !== "..",
-    "must be more than dots and spaces",
+    "must be more than dots, with no spaces at its ends",
   );
 
 export const ArtifactType = z.string().min(1).max(100).refine(isPlain, "must not contain control characters");

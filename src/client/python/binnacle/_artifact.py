@@ -103,7 +103,7 @@ def checked_name(name):
     if problem is None and ("/" in name or "\\" in name):
         problem = "must not contain slashes"
     if problem is None and (name.strip() != name or name in (".", "..")):
-        problem = "must be more than dots and spaces"
+        problem = "must be more than dots, with no spaces at its ends"
     if problem is not None:
         raise ValueError("the name of a model or an artifact %s, unlike %r" % (problem, name[:100]))
     return name
