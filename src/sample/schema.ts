@@ -33,7 +33,7 @@ export const EventKind = z.enum([
   "throttle.began",
   "throttle.ended",
   "memory.oom_kill",
-  /** The wall clock moved against the monotonic one, or the machine slept: detail {ms}. */
+  /** The wall clock moved against the monotonic one, the machine slept, or the collector was held up: detail {ms}. */
   "clock.jumped",
 ]);
 export type EventKind = z.infer<typeof EventKind>;
