@@ -202,7 +202,7 @@ describe("a query", () => {
 
   test("lets others have their turn", async () => {
     const store = create();
-    for (let block = 0; block < 15; block++) {
+    for (let block = 0; block < 30; block++) {
       const values = Object.fromEntries(
         numbers(0, 60).map((i) => [`cpu.core.utilization@${i}`, Math.random()]),
       );
@@ -211,7 +211,7 @@ describe("a query", () => {
     }
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
-    await query(store, { to: BEGIN + 15 * 600_000 - 1, points: 5000 });
+    await query(store, { to: BEGIN + 30 * 600_000 - 1, points: 5000 });
     clearInterval(timer);
     expect(turns).toBeGreaterThan(1);
   });

@@ -4,7 +4,7 @@ import { getRow } from "../run/find.ts";
 import { ClientId, isLive, type StopRun } from "../run/schema.ts";
 import { noteContact } from "./contact.ts";
 import { createRoutes, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
-import { createSocketTable, isLoopback } from "./socket.ts";
+import { createSocketTable } from "./socket.ts";
 import { eventText, streamEvents, streamHead, type EventStream } from "./stream.ts";
 
 /** Each is a file descriptor; the store needs some too. */
@@ -77,6 +77,6 @@ function isAnswering(
   remote: string | undefined,
   port: number | undefined,
 ): boolean {
-  if (remote === undefined || port === undefined || isLoopback(remote)) return true;
+  if (remote === undefined || port === undefined) return true;
   return (sockets.unacknowledged(remote, port) ?? 0) === 0;
 }

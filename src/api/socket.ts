@@ -36,9 +36,6 @@ function createTable(file: string, now: () => number): () => Unacknowledged {
   };
 }
 
-/** An address of this machine alone: it acknowledges as long as it runs. */
-export const isLoopback = (address: string) => /^(127\.|::1$|::ffff:127\.)/.test(address);
-
 /** "sl local_address rem_address st tx_queue:rx_queue …" → tx_queue by rem_address, of established connections. */
 export function parseSockets(text: string): Unacknowledged {
   const table: Unacknowledged = new Map();
