@@ -10,7 +10,7 @@ import { CHUNK_BYTES, PACK_TYPE } from "../src/blob/schema.ts";
 import { ADMIN_TOKEN, startChild, type Child } from "./helpers/child.ts";
 import { makeDataDir, openStore } from "./helpers/store.ts";
 
-const KILLS = Number(process.env.KILLS ?? 12);
+const KILLS = Number(process.env.KILLS ?? 25);
 const UPLOADERS = 3;
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");

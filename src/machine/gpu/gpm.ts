@@ -31,7 +31,7 @@ const REFRESH_MS = 100;
 
 export interface Gpm {
   /** The answer for each reading, and its value where it is SUCCESS; nothing where it is too early to tell. */
-  read(at: number, take: (reading: ReadingName, code: number, value: number | null) => void): void;
+  read(take: (reading: ReadingName, code: number, value: number | null) => void): void;
   close(): void;
 }
 
@@ -44,7 +44,7 @@ export function createGpm(nvml: Nvml, device: Device, instance: number | null, r
   /** The newest sample, and the one to be filled next. */
   let newest: GpmSample | undefined;
   let spare: GpmSample | undefined;
-  /** When `newest` was filled; undefined: it holds nothing. */
+  /** When `newest` was filled, ms, monotonic: not when its tick began, of which two may be closer than their samples are apart. */
   let filledAt: number | undefined;
 
   /** SUCCESS, and `spare` is filled. */
@@ -65,7 +65,8 @@ export function createGpm(nvml: Nvml, device: Device, instance: number | null, r
   }
 
   return {
-    read(at, take) {
+    read(take) {
+      const at = performance.now();
       if (wanted.size === 0 || (filledAt !== undefined && at - filledAt < refreshMs)) return;
       const failed = fill();
       if (failed !== Code.SUCCESS) {
@@ -75,7 +76,7 @@ export function createGpm(nvml: Nvml, device: Device, instance: number | null, r
       }
       const isFirst = filledAt === undefined;
       [newest, spare] = [spare, newest];
-      filledAt = at;
+      filledAt = performance.now();
       if (isFirst) return;
       const { code, value } = nvml.gpmMetricsGet(spare!, newest!, [...wanted]);
       if (value === undefined) for (const id of wanted) take(gpmReadings[id]!.reading, code, null);

@@ -222,8 +222,8 @@ export function createMeter(options: MeterOptions): Meter {
     if (rate !== undefined) put(probe.reading, rate);
   }
 
-  function readGpm(at: number): void {
-    gpm?.read(at, (reading, code, value) => {
+  function readGpm(): void {
+    gpm?.read((reading, code, value) => {
       judge(code);
       const action = actionOf(code);
       if (linkReadings.has(reading) && (action === "permanent" || action === "denied")) {
@@ -286,7 +286,7 @@ export function createMeter(options: MeterOptions): Meter {
         if (lost !== undefined) break;
       }
       if (lost === undefined && !isInstance) readFields(at);
-      if (lost === undefined) readGpm(at);
+      if (lost === undefined) readGpm();
       let processes: GpuProcess[] | undefined;
       if (lost === undefined) processes = listProcesses();
       if (lost === undefined && now >= slowTurn) {
