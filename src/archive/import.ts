@@ -213,6 +213,8 @@ function rowOf(
     finished: wasLive ? Math.min(now(), Date.parse(manifest.created)) : run.finished,
     presumed: wasLive || run.presumed,
     deleted: false,
+    source: null,
+    deletedAtSource: null,
     nextOrdinal: run.next_ordinal,
     nextLine: run.next_line,
   };

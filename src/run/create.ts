@@ -65,6 +65,8 @@ async function insertRun(
     finished: null,
     presumed: false,
     deleted: false,
+    source: null,
+    deletedAtSource: null,
     nextOrdinal: 0,
     nextLine: 1,
   };

@@ -22,6 +22,11 @@ export interface Applier {
 export interface Journal {
   /** Resolves with the entry's seq after COMMIT, when it is applied and announced. Entries keep the order of the calls. */
   append(entry: NewEntry, data: unknown, writes?: Write[]): Promise<number>;
+  /**
+   * Several entries that stand or fall together: one commit has them all, or none, with their writes. Resolves with the seq of
+   * the last one. What they may come to is bounded by who calls: a commit holds up everybody else.
+   */
+  appendAll(items: readonly AppendItem[]): Promise<number>;
   /** Resolves when everything appended so far is durable. */
   settled(): Promise<void>;
   /** Entries with seq > after, ascending. */
@@ -55,10 +60,16 @@ export interface JournalEvents {
   onFull?: (() => void) | undefined;
 }
 
-interface Pending {
+export interface AppendItem {
   entry: NewEntry;
+  /** The decoded batch, where there is one. */
   data: unknown;
   writes: Write[];
+}
+
+interface Pending extends AppendItem {
+  /** Followed by more that must not be parted from it. */
+  joined: boolean;
   resolve(seq: number): void;
   reject(error: unknown): void;
 }
@@ -109,7 +120,22 @@ export function createJournal(
   function append(entry: NewEntry, data: unknown, entryWrites: Write[] = []): Promise<number> {
     if (stopped) return Promise.reject(stopped);
     return new Promise((resolve, reject) => {
-      queue.push({ entry, data, writes: entryWrites, resolve, reject });
+      queue.push({ entry, data, writes: entryWrites, joined: false, resolve, reject });
+      schedule();
+    });
+  }
+
+  function appendAll(items: readonly AppendItem[]): Promise<number> {
+    if (stopped) return Promise.reject(stopped);
+    return new Promise((resolve, reject) => {
+      const last = items.length - 1;
+      items.forEach((item, at) =>
+        queue.push(
+          at === last
+            ? { ...item, joined: false, resolve, reject }
+            : { ...item, joined: true, resolve() {}, reject() {} },
+        ),
+      );
       schedule();
     });
   }
@@ -137,7 +163,7 @@ export function createJournal(
   function takeGroup(): Pending[] {
     let bytes = 0;
     let length = 0;
-    while (length < queue.length && bytes < MAX_GROUP_BYTES)
+    while (length < queue.length && (bytes < MAX_GROUP_BYTES || queue[length - 1]!.joined))
       bytes += queue[length++]!.entry.payload.byteLength;
     const group = queue.slice(0, length);
     queue = queue.slice(length);
@@ -222,9 +248,26 @@ export function createJournal(
     const runs = new Set(refused.map(({ entry }) => entry.run));
     const all = new Set(refused);
     for (const pending of queue) if (runs.has(pending.entry.run) && isData(pending)) all.add(pending);
+    addJoined(all, runs);
     queue = queue.filter((pending) => !all.has(pending));
     onRejected(runs);
     for (const pending of all) pending.reject(error);
+  }
+
+  /** One of them takes the others along, and these what is behind them of their runs. */
+  function addJoined(all: Set<Pending>, runs: Set<string>): void {
+    let before: number;
+    do {
+      before = all.size;
+      for (const unit of unitsOf(queue)) {
+        if (!unit.some((pending) => all.has(pending))) continue;
+        for (const pending of unit) {
+          all.add(pending);
+          runs.add(pending.entry.run);
+        }
+      }
+      for (const pending of queue) if (runs.has(pending.entry.run) && isData(pending)) all.add(pending);
+    } while (all.size > before);
   }
 
   function fail(group: Pending[], error: unknown): void {
@@ -240,19 +283,20 @@ export function createJournal(
 
   /** A write that breaks a constraint must not take down the strangers it shared a commit with: each tries again alone. */
   function failAlone(group: Pending[], error: unknown): void {
-    const [first, ...others] = group as [Pending, ...Pending[]];
-    if (others.length === 0) {
-      reject([first], error);
+    const units = unitsOf(group);
+    if (units.length === 1) {
+      reject(group, error);
       return settleOrContinue();
     }
     queue = [...group, ...queue];
-    for (let left = group.length; left > 0 && queue.length > 0; left--) {
-      const pending = queue.shift()!;
+    for (let left = units.length; left > 0 && queue.length > 0; left--) {
+      const unit = unitsOf(queue)[0]!;
+      queue = queue.slice(unit.length);
       try {
-        commitGroup([pending]);
+        commitGroup(unit);
       } catch (alone) {
-        if (!isConstraint(alone)) return fail([pending], alone);
-        reject([pending], alone);
+        if (!isConstraint(alone)) return fail(unit, alone);
+        reject(unit, alone);
       }
     }
     settleOrContinue();
@@ -300,6 +344,7 @@ export function createJournal(
 
   return {
     append,
+    appendAll,
     settled,
     read,
     bounds() {
@@ -323,6 +368,18 @@ export function createJournal(
       stopped ??= new CollectorError("unreachable", "The collector is shutting down.");
     },
   };
+}
+
+/** In their order, those together that stand or fall together. */
+function unitsOf(queue: readonly Pending[]): Pending[][] {
+  const units: Pending[][] = [];
+  let isJoined = false;
+  for (const pending of queue) {
+    if (isJoined) units.at(-1)!.push(pending);
+    else units.push([pending]);
+    isJoined = pending.joined;
+  }
+  return units;
 }
 
 interface EntryRow {

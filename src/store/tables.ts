@@ -3,7 +3,7 @@
  * Journal, series and chunks are read and written by store/ alone, as prepared statements: their
  * columns stand in migrations/.
  */
-import { sqliteTable, text, integer, real, primaryKey } from "drizzle-orm/sqlite-core";
+import { sqliteTable, text, integer, real, blob, primaryKey } from "drizzle-orm/sqlite-core";
 import type { ArtifactKind, ArtifactVersion, LogArtifact } from "../artifact/schema.ts";
 import type { DeviceFacts, RunDevice } from "../device/schema.ts";
 import type { Config, RunStatus, WriterRole } from "../run/schema.ts";
@@ -28,6 +28,10 @@ export const run = sqliteTable("run", {
   /** Ended because its writers vanished, not because one of them said so: later data reopens it. */
   presumed: integer("presumed", { mode: "boolean" }).notNull().default(false),
   deleted: integer("deleted", { mode: "boolean" }).notNull().default(false),
+  /** The source that relayed it (its `source.id`); null: logged here. */
+  source: text("source"),
+  /** When its source deleted it; it stays here. */
+  deletedAtSource: real("deleted_at_source"),
   /** Counters as of the journal entries already deleted; store/counters.ts adds those still there. */
   nextOrdinal: integer("next_ordinal").notNull().default(0),
   nextLine: integer("next_line").notNull().default(1),
@@ -62,6 +66,8 @@ export const device = sqliteTable("device", {
   facts: text("facts", { mode: "json" }).$type<DeviceFacts>().notNull(),
   firstSeen: real("first_seen").notNull(),
   lastSeen: real("last_seen").notNull(),
+  /** The source that relayed it; null: seen here. */
+  source: text("source"),
 });
 
 /** What a run used of one GPU. */
@@ -104,6 +110,8 @@ export const artifact = sqliteTable("artifact", {
   created: real("created").notNull(),
   updated: real("updated").notNull(),
   nextVersion: integer("next_version").notNull().default(1),
+  /** The source whose name it is; "": our own. */
+  source: text("source").notNull().default(""),
 });
 
 export const artifactVersion = sqliteTable(
@@ -154,4 +162,110 @@ export const runArtifact = sqliteTable(
     origin: text("origin", { mode: "json" }).$type<LogArtifact["origin"]>().notNull().default({}),
   },
   (table) => [primaryKey({ columns: [table.run, table.artifact, table.version, table.role] })],
+);
+
+/** This installation, as platforms see it: one row. */
+export const installation = sqliteTable("installation", {
+  id: text("id").primaryKey(),
+  epoch: integer("epoch").notNull(),
+  nonce: text("nonce").notNull(),
+  previous: text("previous"),
+  created: real("created").notNull(),
+});
+
+export const destination = sqliteTable("destination", {
+  name: text("name").primaryKey(),
+  kind: text("kind").$type<"platform" | "otlp">().notNull(),
+  url: text("url").notNull(),
+  from: text("from").$type<"history" | "now">().notNull(),
+  created: real("created").notNull(),
+  /** The epoch that `acked` counts in; 0 before the first answer. */
+  epoch: integer("epoch").notNull().default(0),
+  acked: integer("acked").notNull().default(0),
+  paused: text("paused"),
+});
+
+export const deadLetter = sqliteTable(
+  "dead_letter",
+  {
+    destination: text("destination").notNull(),
+    seq: integer("seq").notNull(),
+    epoch: integer("epoch").notNull(),
+    kind: text("kind").notNull(),
+    run: text("run").notNull(),
+    records: integer("records").notNull(),
+    frame: blob("frame", { mode: "buffer" }).notNull(),
+    type: text("type").notNull(),
+    detail: text("detail").notNull(),
+    at: real("at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.destination, table.epoch, table.seq] })],
+);
+
+export const relayDrop = sqliteTable("relay_drop", {
+  id: integer("id").primaryKey({ autoIncrement: true }),
+  destination: text("destination").notNull(),
+  stream: text("stream").notNull(),
+  kind: text("kind").notNull(),
+  firstSeq: integer("first_seq"),
+  lastSeq: integer("last_seq"),
+  firstTime: real("first_time"),
+  lastTime: real("last_time"),
+  records: integer("records").notNull(),
+  bytes: integer("bytes").notNull(),
+  reason: text("reason").notNull(),
+  at: real("at").notNull(),
+});
+
+/** Installations that relay here. */
+export const source = sqliteTable("source", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  label: text("label").notNull(),
+  epoch: integer("epoch").notNull(),
+  acked: integer("acked").notNull(),
+  digest: text("digest"),
+  nonce: text("nonce").notNull(),
+  host: text("host"),
+  version: text("version"),
+  path: text("path", { mode: "json" }).$type<string[]>().notNull().default([]),
+  firstSeen: real("first_seen").notNull(),
+  lastSeen: real("last_seen").notNull(),
+  skew: real("skew"),
+  entries: integer("entries").notNull().default(0),
+  records: integer("records").notNull().default(0),
+  bytes: integer("bytes").notNull().default(0),
+});
+
+export const sourceToken = sqliteTable("source_token", {
+  hash: text("hash").primaryKey(),
+  name: text("name").notNull(),
+  created: real("created").notNull(),
+  expires: real("expires"),
+  revoked: real("revoked"),
+  used: real("used"),
+});
+
+export const sourceRun = sqliteTable(
+  "source_run",
+  {
+    source: text("source").notNull(),
+    run: text("run").notNull(),
+    local: text("local").notNull(),
+    epoch: integer("epoch").notNull(),
+    ordinalShift: integer("ordinal_shift").notNull().default(0),
+    lineShift: integer("line_shift").notNull().default(0),
+  },
+  (table) => [primaryKey({ columns: [table.source, table.run] })],
+);
+
+export const sourceDevice = sqliteTable(
+  "source_device",
+  {
+    source: text("source").notNull(),
+    device: text("device").notNull(),
+    local: text("local").notNull(),
+    upto: real("upto"),
+  },
+  (table) => [primaryKey({ columns: [table.source, table.device] })],
 );

@@ -1,0 +1,133 @@
+-- This installation, as the platforms see it: one row. `nonce` is new whenever the database is opened, `previous` the one before: a
+-- copy of this database that goes on elsewhere breaks the chain, and the platform sees it.
+DROP TABLE source;
+
+CREATE TABLE installation (
+  id TEXT PRIMARY KEY,
+  epoch INTEGER NOT NULL,
+  nonce TEXT NOT NULL,
+  previous TEXT,
+  created REAL NOT NULL
+) WITHOUT ROWID;
+
+-- Where the journal goes. `acked` is the platform's word, never ours; tokens stand in the file relays.json.
+CREATE TABLE destination (
+  name TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  url TEXT NOT NULL,
+  -- "history": everything kept; "now": what comes from now on.
+  "from" TEXT NOT NULL,
+  created REAL NOT NULL,
+  epoch INTEGER NOT NULL DEFAULT 0,
+  acked INTEGER NOT NULL DEFAULT 0,
+  -- Told to pause by a person, or by an answer that only a person can mend; why, in words.
+  paused TEXT
+) WITHOUT ROWID;
+
+-- What the platform refused for good, kept whole until a person looks.
+CREATE TABLE dead_letter (
+  destination TEXT NOT NULL REFERENCES destination (name) ON DELETE CASCADE,
+  seq INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  run TEXT NOT NULL,
+  records INTEGER NOT NULL,
+  -- The whole entry as one frame of the wire.
+  frame BLOB NOT NULL,
+  type TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  at REAL NOT NULL,
+  PRIMARY KEY (destination, epoch, seq)
+);
+
+-- What never reached a destination ("": any), with its range and why.
+CREATE TABLE relay_drop (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  destination TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  first_seq INTEGER,
+  last_seq INTEGER,
+  first_time REAL,
+  last_time REAL,
+  records INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  at REAL NOT NULL
+);
+
+-- Installations that relay here. `name` is the one of their token; a second one under the same token gets a label of its own.
+CREATE TABLE source (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  label TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  acked INTEGER NOT NULL,
+  -- SHA-256 of the payload of the entry at `acked`: whether the source is still the one it was.
+  digest TEXT,
+  nonce TEXT NOT NULL,
+  host TEXT,
+  version TEXT,
+  -- JSON: the installations its data comes through, itself first.
+  path TEXT NOT NULL DEFAULT '[]',
+  first_seen REAL NOT NULL,
+  last_seen REAL NOT NULL,
+  -- Our clock less theirs, ms.
+  skew REAL,
+  entries INTEGER NOT NULL DEFAULT 0,
+  records INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX source_label ON source (label);
+
+-- Who may relay here; of the token only its digest is kept.
+CREATE TABLE source_token (
+  hash TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  created REAL NOT NULL,
+  expires REAL,
+  revoked REAL,
+  used REAL
+) WITHOUT ROWID;
+
+CREATE INDEX source_token_name ON source_token (name);
+
+-- A source's run, and the run it is here: under its own id unless that one is taken. Ordinals and lines are shifted where a
+-- restored source counts again what is here already.
+CREATE TABLE source_run (
+  source TEXT NOT NULL,
+  run TEXT NOT NULL,
+  local TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  ordinal_shift INTEGER NOT NULL DEFAULT 0,
+  line_shift INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (source, run)
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX source_run_local ON source_run (local);
+
+-- A source's device likewise; `upto`: the time of the last sample received, ms.
+CREATE TABLE source_device (
+  source TEXT NOT NULL,
+  device TEXT NOT NULL,
+  local TEXT NOT NULL,
+  upto REAL,
+  PRIMARY KEY (source, device)
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX source_device_local ON source_device (local);
+
+-- NULL: this installation's own.
+ALTER TABLE run ADD COLUMN source TEXT;
+ALTER TABLE run ADD COLUMN deleted_at_source REAL;
+CREATE INDEX run_source ON run (source) WHERE source IS NOT NULL;
+ALTER TABLE device ADD COLUMN source TEXT;
+
+-- '': own. Names are a source's own, and so are their versions.
+ALTER TABLE artifact ADD COLUMN source TEXT NOT NULL DEFAULT '';
+DROP INDEX artifact_name;
+CREATE UNIQUE INDEX artifact_name ON artifact (source, kind, name);
+
+-- 1: known by its digest, and its bytes are still to come.
+ALTER TABLE blob ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;

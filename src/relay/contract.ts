@@ -1,0 +1,161 @@
+/**
+ * What a collector and a platform say to each other, and what each may rely on. Whoever sends trusts only what the platform
+ * answers; the platform moves its cursor in the transaction that stores the entries below it.
+ */
+import { z } from "zod";
+
+/** Where the contract stands under a platform's address. */
+export const RELAY_PATH = "/relay/v1";
+export const ENTRIES_TYPE = "application/vnd.binnacle.entries";
+
+/** Bytes of a batch's frames before compression; one entry alone may be larger. */
+export const BATCH_BYTES = 4 * 1024 * 1024;
+/** What a platform accepts, before and after decompression. */
+export const MAX_BODY_BYTES = 64 * 1024 * 1024;
+export const BATCH_ENTRIES = 2000;
+/** A platform's answer beyond this is none. */
+export const MAX_ANSWER_BYTES = 1024 * 1024;
+/** A source that was heard within this is alive: another one with its id is a copy. */
+export const LEASE_MS = 60_000;
+/** So often a source says that it is there. */
+export const GREET_MS = 20_000;
+
+/** 32 hex digits. */
+export const SourceId = z.string().regex(/^[0-9a-f]{32}$/, "wants 32 hex digits");
+export const Nonce = z.string().regex(/^[0-9a-f]{32}$/, "wants 32 hex digits");
+
+/** POST /relay/v1/sources/{source}/cursor: on start, after any doubt, and every GREET_MS. */
+export const Hello = z.object({
+  epoch: z.int().min(1),
+  nonce: Nonce,
+  /** The nonce before this opening of the database; null at the first. */
+  previous: Nonce.nullable(),
+  /** Highest seq there is. */
+  last: z.int().min(0),
+  /** Where a newer epoch than the platform's begins: up to here all is as it was in the old one. */
+  base: z.int().min(0),
+  /** The installations its data comes through, itself first: a circle is one that has the platform in it. */
+  path: z.array(SourceId).min(1).max(64),
+  host: z.string().max(255),
+  version: z.string().max(64),
+  /** Its clock, ms. */
+  sent_at: z.number(),
+});
+export type Hello = z.infer<typeof Hello>;
+
+/** The answer to it, and to GET. */
+export const Cursor = z.object({
+  epoch: z.int().min(1),
+  /** All up to here is stored. */
+  acked: z.int().min(0),
+  /** Hex SHA-256 of the payload of the entry at `acked`; null where that is not known. */
+  digest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .nullable(),
+  /** The platform's own id. */
+  platform: SourceId,
+  /** Newest version of each kind of entry it can read. */
+  kinds: z.record(z.string(), z.int()),
+});
+export type Cursor = z.infer<typeof Cursor>;
+
+/** An entry as it travels. `run` is the source's own word for it: a run's id, "device:<id>" or "artifact:". */
+export const FrameHead = z.object({
+  seq: z.int().min(0),
+  kind: z.string().max(64),
+  version: z.int().min(1),
+  run: z.string().max(300),
+  client: z.string().max(300).nullable(),
+  clientSeq: z.int().nullable(),
+  ordinal: z.int().nullable(),
+  nextStep: z.number().nullable(),
+  count: z.int().min(0),
+  time: z.number(),
+  encoding: z.int().min(0).max(3),
+});
+export interface Frame extends z.infer<typeof FrameHead> {
+  payload: Uint8Array;
+}
+
+/**
+ * POST …/batches: all entries from `prev + 1` to `last`, those left out that travel otherwise (imports), were never there or are
+ * counted as dropped. Content-Digest covers the encoded body; `Idempotency-Key: "{epoch}/{prev+1}-{last}"`.
+ */
+export interface Batch {
+  epoch: number;
+  nonce: string;
+  path: string[];
+  prev: number;
+  last: number;
+  frames: Frame[];
+}
+
+/** What became of a batch. */
+export const Accepted = z.object({
+  acked: z.int().min(0),
+  /** Refused for good, each for what is wrong with itself: their sender keeps them as dead letters. */
+  rejected: z
+    .array(z.object({ seq: z.int(), type: z.string().max(100), detail: z.string().max(2000) }))
+    .default([]),
+});
+export type Accepted = z.infer<typeof Accepted>;
+
+/**
+ * What is kept of before the journal's first entry, piece by piece, by content and not by seq. Parts that grow have a position
+ * that the platform knows by what it has: the next record's ordinal, the next line, the time of the last sample. Facts (runs,
+ * devices, versions, events) have none: said twice they change nothing.
+ */
+export const Part = z.discriminatedUnion("of", [
+  z.object({ of: z.literal("facts") }),
+  z.object({ of: z.literal("metrics"), run: z.string().max(300) }),
+  z.object({ of: z.literal("logs"), run: z.string().max(300) }),
+  z.object({ of: z.literal("samples"), device: z.string().max(300) }),
+]);
+export type Part = z.infer<typeof Part>;
+
+/** POST …/history: `frames` take the part from `from` to `to`. Answered with where the part stands then. */
+export interface HistoryBatch {
+  epoch: number;
+  nonce: string;
+  path: string[];
+  part: Part;
+  /** 0 for facts. */
+  from: number;
+  to: number;
+  frames: Frame[];
+}
+
+/** POST …/positions {parts} → {positions}: where each stands, in the same order; 0: nothing of it is here. */
+export const Positions = z.object({ positions: z.array(z.number()) });
+export type Positions = z.infer<typeof Positions>;
+
+/** Kinds of frames that history alone has: statements of what is, each of which may be said again. */
+export type HeldKind = "run.held" | "device.held" | "artifact.held";
+
+/** Why a platform does not take what it is sent: the last word of the problem's `type`, "urn:binnacle:…". */
+export type RefusalType =
+  /** 409; `expected`: the next seq, or the position of the part. */
+  | "sequence-gap"
+  /** 409: another instance with this id is alive. */
+  | "source-in-use"
+  /** 412; `epoch`: begin a newer one than this. */
+  | "epoch"
+  /** 409: the platform is itself on the way that the data takes. */
+  | "circle"
+  /** 422; `kind`, `seq`: the platform is too old for it. Nothing of the batch from there on is stored. */
+  | "unknown-kind"
+  /** 422; `run`, `seq`: facts of this run are to be sent first. Likewise. */
+  | "unknown-run"
+  /** 401, 403 */
+  | "unauthorized"
+  | "forbidden"
+  /** 413, 415 */
+  | "too-large"
+  | "unsupported"
+  /** 400, 422: the request makes no sense to the platform; a batch of one entry that is answered so is a dead letter. */
+  | "invalid"
+  /** 429, 503, 507: later. */
+  | "busy"
+  | "disk-full"
+  | "internal";
