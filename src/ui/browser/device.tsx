@@ -4,6 +4,7 @@ import { DeviceHead } from "../components/device-head.tsx";
 import type { DeviceListState } from "../components/device-tiles.tsx";
 import { serverNow, setServerTime, useNow } from "../components/time.tsx";
 import { deviceRanges, hardwareQuery, parseHardwareView, type HardwareView } from "../hardware-view.ts";
+import { createAddress } from "./address.ts";
 import { onTheme, shortcut } from "./frame.ts";
 import { HardwareBoard } from "./hardware-board.tsx";
 import { shownCharts } from "./hardware-card.tsx";
@@ -49,15 +50,11 @@ const needNames = createRunNames(initial.runs, (names) => {
   showHead({});
 });
 
-let urlTimer: ReturnType<typeof setTimeout> | undefined;
+const followView = createAddress(() => hardwareQuery(data.state.view));
 
 function setView(change: Partial<HardwareView>): void {
   data.setView(change);
-  clearTimeout(urlTimer);
-  urlTimer = setTimeout(
-    () => history.replaceState(null, "", location.pathname + hardwareQuery(data.state.view)),
-    250,
-  );
+  followView();
 }
 
 function Head() {

@@ -251,8 +251,10 @@ function drawMarkers(
   const size = 5 * devicePixelRatio;
   ctx.lineWidth = devicePixelRatio;
   for (const { time, severity } of markers) {
-    const at = plot.valToPos(time, "x", true);
-    if (at < left || at > left + width) continue;
+    const place = plot.valToPos(time, "x", true);
+    if (place < left || place > left + width) continue;
+    // On whole pixels: between two of them the line would be a pale smear, and flicker as the present moves on.
+    const at = Math.round(place - devicePixelRatio / 2) + devicePixelRatio / 2;
     ctx.strokeStyle = inks[severity];
     ctx.fillStyle = inks[severity];
     ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);

@@ -3,6 +3,7 @@ import { render, useEffect, useState } from "hono/jsx/dom";
 import type { Device, RunDevice } from "../../device/schema.ts";
 import { isEnded } from "../components/time.tsx";
 import { hardwareQuery, parseHardwareView, runRanges, type HardwareView } from "../hardware-view.ts";
+import { createAddress } from "./address.ts";
 import { onTheme, shortcut } from "./frame.ts";
 import { HardwareBoard } from "./hardware-board.tsx";
 import { shownCharts } from "./hardware-card.tsx";
@@ -30,15 +31,11 @@ const data = new HardwareData({
   onChange: (state) => show(state),
 });
 
-let urlTimer: ReturnType<typeof setTimeout> | undefined;
+const followView = createAddress(() => hardwareQuery(data.state.view));
 
 function setView(change: Partial<HardwareView>): void {
   data.setView(change);
-  clearTimeout(urlTimer);
-  urlTimer = setTimeout(
-    () => history.replaceState(null, "", location.pathname + hardwareQuery(data.state.view)),
-    250,
-  );
+  followView();
 }
 
 /** What the run used grows while it lives: energy, hours, processor time. */

@@ -10,6 +10,7 @@ import {
   type MetricsView,
 } from "../metrics-view.ts";
 import type { LiveSeries } from "../series.ts";
+import { createAddress } from "./address.ts";
 import { onTheme, shortcut } from "./frame.ts";
 import { request } from "./http.ts";
 import { ChartGroup } from "./metric-cards.tsx";
@@ -36,15 +37,13 @@ function update(change: Partial<State>): void {
   show(state);
 }
 
-let urlTimer: ReturnType<typeof setTimeout> | undefined;
+const followView = createAddress(() => metricsQuery(state.view));
 
-/** The URL follows a moment later: browsers allow no more than 100 changes in half a minute, and a slider makes that in one. */
 function setView(change: Partial<MetricsView>): void {
   const view = { ...state.view, ...change };
   update({ view });
   for (const card of cards) card.setView(view);
-  clearTimeout(urlTimer);
-  urlTimer = setTimeout(() => history.replaceState(null, "", location.pathname + metricsQuery(view)), 250);
+  followView();
 }
 
 async function load(): Promise<void> {

@@ -10,6 +10,7 @@ export interface WantedSamples {
 }
 
 interface Batch {
+  wanted: WantedSamples;
   readings: Set<string>;
   /** Charts that still wait for it. */
   waiting: number;
@@ -19,21 +20,21 @@ interface Batch {
 
 /** Charts that come into sight together ask within so many ms of each other. */
 const GATHER_MS = 25;
+/** The windows of live ones are in whole seconds, and one may end between them. */
+const APART_MS = 1000;
 
 /** Readings of one device. Charts that want the same subjects over the same time share one request. */
 export class SampleSource {
   readonly device: string;
-  private readonly batches = new Map<string, Batch>();
+  private readonly gathering = new Set<Batch>();
 
   constructor(device: string) {
     this.device = device;
   }
 
   async fetch(wanted: WantedSamples, signal: AbortSignal): Promise<SamplePage> {
-    const { subjects, from, to, points } = wanted;
-    const key = JSON.stringify([subjects, from, to, points]);
-    let batch = this.batches.get(key);
-    if (!batch) this.batches.set(key, (batch = this.open(key, wanted)));
+    let batch = [...this.gathering].find((open) => areAlike(open.wanted, wanted));
+    if (!batch) this.gathering.add((batch = this.open(wanted)));
     for (const reading of wanted.readings) batch.readings.add(reading);
     const { abort, answer } = batch;
     const own = batch;
@@ -46,15 +47,16 @@ export class SampleSource {
     return page;
   }
 
-  private open(key: string, wanted: WantedSamples): Batch {
+  private open(wanted: WantedSamples): Batch {
     const abort = new AbortController();
     const readings = new Set<string>();
     const send = async (): Promise<SamplePage> => {
       await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
-      this.batches.delete(key);
+      this.gathering.delete(batch);
       return this.query({ ...wanted, readings: [...readings] }, abort.signal);
     };
-    return { readings, waiting: 0, abort, answer: send() };
+    const batch: Batch = { wanted, readings, waiting: 0, abort, answer: send() };
+    return batch;
   }
 
   /** All readings where none are named. */
@@ -69,3 +71,9 @@ export class SampleSource {
     return request<SamplePage>(`/api/v1/devices/${this.device}/samples?${query}`, signal ? { signal } : {});
   }
 }
+
+const areAlike = (a: WantedSamples, b: WantedSamples): boolean =>
+  a.points === b.points &&
+  Math.abs(a.from - b.from) <= APART_MS &&
+  Math.abs(a.to - b.to) <= APART_MS &&
+  a.subjects.join() === b.subjects.join();
