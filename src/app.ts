@@ -1,4 +1,5 @@
 import { archiveRoutes } from "./api/archive.ts";
+import { artifactFileRoutes } from "./api/artifact-files.ts";
 import { artifactRoutes } from "./api/artifacts.ts";
 import { blobRoutes } from "./api/blobs.ts";
 import { deviceRoutes } from "./api/devices.ts";
@@ -72,6 +73,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", deviceRoutes(edge));
   app.route("/api/v1", blobRoutes(edge));
   app.route("/api/v1", artifactRoutes(edge));
+  app.route("/api/v1", artifactFileRoutes(edge));
   app.route("/api/v1", archiveRoutes(edge));
   app.route("/api/v1", doctorRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
+import { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } from "@zip.js/zip.js";
 import { CHUNK_BYTES, PACK_TYPE } from "../src/blob/schema.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 
@@ -452,6 +453,106 @@ describe("a download", () => {
       expect((await get({ "if-none-match": '"x"' })).status).toBe(200);
     },
   );
+
+  describe("of many small files in one answer", () => {
+    const packPath = () => path.replace(/\/file\?.*/, "/pack").replace("latest", "v1");
+    let many: string;
+    const contents: Record<string, string> = { "a/1": "one", "a/2": "", b: "x".repeat(65_536), 最: "one" };
+    beforeAll(async () => {
+      const { id } = await log("many", contents, { run: "2" });
+      many = `/api/v1/artifacts/${id}/versions/latest/pack`;
+    });
+    const ask = (paths: unknown, more: object = {}) => at.request(many, { body: { paths }, ...more });
+
+    test("is as uploads bring them, in the order of the request", async () => {
+      const paths = ["最", "b", "a/2", "a/1", "a/1"];
+      const response = await ask(paths);
+      expect(response.headers.get("content-type")).toBe(PACK_TYPE);
+      expect(response.headers.get("x-content-type-options")).toBe("nosniff");
+      const expected = pack(...paths.map((path) => Buffer.from(contents[path]!)));
+      expect(Buffer.from(await response.arrayBuffer()).equals(expected)).toBe(true);
+    });
+
+    test("is bounded, and refused for what it has not got", async () => {
+      expect(await problem(ask(["b", "c"]))).toBe("404 It has no file c.");
+      expect(await problem(ask([]))).toStartWith("400 paths");
+      expect(await problem(ask(Array.from({ length: 2001 }, () => "a/1")))).toStartWith("400 paths");
+      expect(await problem(ask("b"))).toStartWith("400 paths");
+      expect(await problem(ask(["x".repeat(1001)]))).toStartWith("400 paths.0");
+      expect(await problem(ask(Array.from({ length: 128 }, () => "b")))).toStartWith("413 These files");
+      const body = { paths: ['d/模 "a"\'%.html'] };
+      expect(await problem(at.request(packPath(), { body }))).toStartWith("413 d/模");
+    });
+
+    test("needs a token that may read, or a run's that logged or uses it", async () => {
+      const statusWith = async (token: string | null) => (await ask(["a/1"], { token })).status;
+      const { tokens } = at.trust;
+      expect(await statusWith(tokens.read)).toBe(200);
+      expect(await statusWith(tokens.ofRun("2"))).toBe(200);
+      expect(await statusWith(tokens.ofRun("1"))).toBe(403);
+      expect(await statusWith(null)).toBe(401);
+    });
+  });
+
+  describe("of a whole version as a zip", () => {
+    test("has every file in a folder of its name, as an attachment", async () => {
+      const contents = { "a/1": "one", "a/2": "", "最 b": "x".repeat(300_000) };
+      await upload(Buffer.from(contents["最 b"]));
+      const { id } = await at.json("/api/v1/artifacts", {
+        body: {
+          kind: "model",
+          name: "zip 最",
+          type: "model",
+          files: Object.entries(contents).map(([path, text]) => ({
+            path,
+            size: text.length,
+            sha256: sha256(Buffer.from(text)),
+          })),
+        },
+      });
+      const response = await at.request(`/api/v1/artifacts/${id}/versions/latest/zip`);
+      const { headers } = response;
+      expect(headers.get("content-type")).toBe("application/zip");
+      expect(headers.get("content-disposition")).toBe(
+        `attachment; filename="zip _-v1.zip"; filename*=UTF-8''zip%20%E6%9C%80-v1.zip`,
+      );
+      expect(headers.get("x-content-type-options")).toBe("nosniff");
+      const zip = new ZipReader(new Uint8ArrayReader(new Uint8Array(await response.arrayBuffer())));
+      const found: Record<string, string> = {};
+      for (const entry of await zip.getEntries())
+        if (!entry.directory)
+          found[entry.filename] = Buffer.from(await entry.getData!(new Uint8ArrayWriter())).toString();
+      expect(found).toEqual(
+        Object.fromEntries(Object.entries(contents).map(([path, text]) => [`zip 最-v1/${path}`, text])),
+      );
+    });
+
+    test("is there for whom the version is", async () => {
+      const { id } = await log("zipped", { a: "zipped" }, { run: "1" });
+      const zip = `/api/v1/artifacts/${id}/versions/v1/zip`;
+      const { tokens } = at.trust;
+      const statusWith = async (token: string | null) => {
+        const response = await at.request(zip, { token });
+        await response.arrayBuffer();
+        return response.status;
+      };
+      expect(await statusWith(tokens.read)).toBe(200);
+      expect(await statusWith(tokens.ofRun("1"))).toBe(200);
+      expect(await statusWith(tokens.ofRun("2"))).toBe(403);
+      expect(await statusWith(null)).toBe(401);
+      expect(await problem(at.request(zip.replace("v1/zip", "v7/zip")))).toStartWith("404");
+      expect((await at.request(zip, { method: "HEAD" })).status).toBe(200);
+    });
+
+    test("ends early where bytes are damaged, rather than pass for whole", async () => {
+      const { id } = await log("damaged", { a: "sound", b: "to be damaged" });
+      at.collector.connection
+        .prepare("UPDATE blob SET data = ? WHERE sha256 = ?")
+        .run(Buffer.from("is damaged now"), sha256(Buffer.from("to be damaged")));
+      const response = await at.request(`/api/v1/artifacts/${id}/versions/v1/zip`);
+      expect(await response.arrayBuffer().catch((error: unknown) => error)).toBeInstanceOf(Error);
+    });
+  });
 
   test("is described by HEAD", async () => {
     const response = await get({}, "HEAD");

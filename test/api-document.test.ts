@@ -239,6 +239,8 @@ const NO_JSON = new Set([
   "PUT /api/v1/blobs/:sha256/chunks/:index",
   "GET /api/v1/artifacts/:id/versions/:v/file",
   "GET /api/v1/artifacts/:id/versions/:v/preview",
+  "POST /api/v1/artifacts/:id/versions/:v/pack",
+  "GET /api/v1/artifacts/:id/versions/:v/zip",
   "POST /api/v1/doctor",
   "GET /api/v1/runs/:id/export",
   "POST /api/v1/runs/import",

@@ -70,7 +70,7 @@ const parts = (folder = join(target.path, "out")) =>
 
 describe("what is there already", () => {
   test("is not asked for again, and is left alone where it differs", async () => {
-    expect(await get()).toMatchObject({ files: 4, received: SIZE + 2, unchanged: 0 });
+    expect(await get()).toMatchObject({ files: 4, received: SIZE + 1, unchanged: 0 });
     expect(filesIn(join(target.path, "out"))).toEqual(filesIn(source.path));
     expect(await get()).toMatchObject({ received: 0, unchanged: 4 });
 
@@ -146,7 +146,27 @@ describe("an interrupted download", () => {
     proxy.close();
     expect(filesIn(join(target.path, "out"))).toEqual(filesIn(source.path));
     expect(ranges.length).toBeGreaterThanOrEqual(3);
-    expect(result.received).toBe(SIZE + 2);
+    expect(result.received).toBe(SIZE + 1);
+  });
+
+  test("of small files asks for those again that did not come", async () => {
+    const many = makeFolder();
+    for (let i = 0; i < 300; i++) many.write(`d${i % 7}/${i}`, bytesOf(2000 + i, i + 1));
+    const { logged } = await putPaths({ kind: "artifact", name: "many", type: "general" }, [many.path], {
+      connection: server.connection,
+    });
+    const proxy = await breaking(200_000);
+    server.requests.length = 0;
+    const { received } = await downloadVersion(logged, join(target.path, "out"), {
+      connection: () => ({ ...server.connection(), url: proxy.url }),
+    });
+    proxy.close();
+    expect(filesIn(join(target.path, "out"))).toEqual(filesIn(many.path));
+    expect(received).toBe(300 * 2000 + (299 * 300) / 2);
+    const packs = server.requests.filter((request) => request.endsWith("/pack"));
+    expect(packs.length).toBeGreaterThanOrEqual(3);
+    expect(packs.length).toBeLessThan(10);
+    many.remove();
   });
 
   test("that was stopped goes on with the next call", async () => {
@@ -252,18 +272,20 @@ describe("a collector that lies", () => {
   });
 
   test("about the bytes: what does not fit its digest never gets its name", async () => {
-    server.intercept(({ url }) => (url.includes("/file?path=sub%2Fa.txt") ? new Response("b") : undefined));
+    server.intercept(({ url }) =>
+      url.includes("/file?path=model.bin") ? new Response(bytesOf(SIZE, 2)) : undefined,
+    );
     expect(await failure(get())).toMatchObject({
       code: "internal",
-      message: expect.stringContaining("sub/a.txt came with bytes that do not fit its digest"),
+      message: expect.stringContaining("model.bin came with bytes that do not fit its digest"),
     });
-    expect(existsSync(join(target.path, "out/sub/a.txt"))).toBe(false);
+    expect(existsSync(join(target.path, "out/model.bin"))).toBe(false);
   });
 
   test("about the size, with bytes without end, is not listened to for long", async () => {
     let sent = 0;
     server.intercept(({ url }) => {
-      if (!url.includes("/file?path=sub")) return undefined;
+      if (!url.includes("/file?path=model")) return undefined;
       const pull = (controller: ReadableStreamDefaultController) => {
         sent += MiB;
         controller.enqueue(new Uint8Array(MiB));
@@ -275,6 +297,31 @@ describe("a collector that lies", () => {
       message: expect.stringContaining("more bytes"),
     });
     expect(sent).toBeLessThan(100 * MiB);
+  });
+
+  describe("in a pack of small files", () => {
+    const a = new Bun.CryptoHasher("sha256").update("a").digest("hex");
+    const frame = (sha256: string, length: number, bytes: string) => {
+      const head = Buffer.concat([Buffer.from(sha256, "hex"), Buffer.alloc(4)]);
+      head.writeUInt32LE(length, 32);
+      return Buffer.concat([head, Buffer.from(bytes)]);
+    };
+
+    test.each([
+      ["other bytes", frame(a, 1, "b"), "do not fit its digest"],
+      ["fewer bytes", frame(a, 0, ""), "do not fit its digest"],
+      ["more bytes", frame(a, 4_000_000_000, "a"), "more bytes"],
+      ["a file that was not asked for", frame("0".repeat(64), 1, "a"), "nobody asked for"],
+      ["a file twice", Buffer.concat([frame(a, 1, "a"), frame(a, 1, "a")]), "nobody asked for"],
+    ])("with %s, writes nothing of it", async (_, answer, message) => {
+      server.intercept(({ url }) => (url.endsWith("/pack") ? new Response(answer) : undefined));
+      expect(await failure(get())).toMatchObject({
+        code: "internal",
+        message: expect.stringContaining(message),
+      });
+      for (const [path, digest] of Object.entries(filesIn(join(target.path, "out"))))
+        if (!path.endsWith(".part")) expect(digest).toBe(filesIn(source.path)[path]!);
+    });
   });
 
   test("that answers a range with the whole is understood", async () => {

@@ -1,19 +1,15 @@
 import { z } from "zod";
 import { deleteArtifact, deleteVersion } from "../artifact/delete.ts";
-import { getArtifactByName, getFile, getVersion, listFiles, resolveVersion } from "../artifact/find.ts";
+import { getArtifactByName, getVersion, resolveVersion } from "../artifact/find.ts";
 import { listArtifacts, listRunArtifacts, listVersions } from "../artifact/list.ts";
 import { logArtifact } from "../artifact/log.ts";
-import { previewFile } from "../artifact/preview.ts";
 import {
   Artifact,
   ArtifactPage,
   ArtifactVersion,
-  FilePage,
   LogArtifact,
   LoggedArtifact,
   QueryArtifacts,
-  QueryFile,
-  QueryFiles,
   QueryVersions,
   RunArtifacts,
   SetVersion,
@@ -23,29 +19,12 @@ import {
 import { setVersion } from "../artifact/set.ts";
 import { useArtifact } from "../artifact/use.ts";
 import { CollectorError } from "../error.ts";
+import { idIn, numbersOf, pageOf, VersionParams, versionIn } from "./artifact-params.ts";
 import { readBody } from "./body.ts";
-import { download } from "./download.ts";
-import {
-  bytes,
-  createRoutes,
-  json,
-  readQuery,
-  readRunId,
-  route,
-  RunParams,
-  type App,
-  type AppContext,
-  type Edge,
-} from "./route.ts";
+import { createRoutes, json, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
 
 const tags = ["artifacts"];
-const Id = z.coerce.number().int().min(1);
-const ArtifactParams = z.object({ id: Id });
-const VersionParams = z.object({
-  id: Id,
-  /** v3, latest, or an alias of ASCII letters; one of others is found by GET …/versions?alias= */
-  v: z.string(),
-});
+const ArtifactParams = VersionParams.pick({ id: true });
 const DeleteVersion = z.object({ force: z.enum(["true", "false"]).default("false") });
 const Deleted = z.object({ deleted: z.string() });
 
@@ -222,7 +201,7 @@ export function artifactRoutes({ collector }: Edge): App {
       params: VersionParams,
       responses: { 200: json(ArtifactVersion, "The version") },
     },
-    async (c) => c.json(await versionIn(c)),
+    async (c) => c.json(await versionIn(collector, c)),
   );
 
   route(
@@ -238,7 +217,7 @@ export function artifactRoutes({ collector }: Edge): App {
     },
     async (c) => {
       const change = await readBody(c.req.raw, SetVersion);
-      const { id, number } = numbersOf(await versionIn(c));
+      const { id, number } = numbersOf(await versionIn(collector, c));
       return c.json(await setVersion(collector, id, number, change));
     },
   );
@@ -256,131 +235,12 @@ export function artifactRoutes({ collector }: Edge): App {
     },
     async (c) => {
       const { force } = readQuery(c, DeleteVersion);
-      const version = await versionIn(c);
+      const version = await versionIn(collector, c);
       const { id, number } = numbersOf(version);
       await deleteVersion(collector, id, number, { force: force === "true" });
       return c.json({ deleted: version.version });
     },
   );
 
-  route(
-    app,
-    {
-      method: "get",
-      path: "/artifacts/{id}/versions/{v}/files",
-      summary: "The files of a version, by path",
-      tags,
-      params: VersionParams,
-      query: QueryFiles,
-      responses: { 200: json(FilePage, "A page of them") },
-    },
-    async (c) => {
-      const { id, number } = numbersOf(await versionIn(c));
-      const { limit, after } = readQuery(c, QueryFiles);
-      const found = await listFiles(collector, id, number, { limit: limit + 1, ...(after && { after }) });
-      const { page, last } = pageOf(found, limit);
-      return c.json({ files: page, next: last?.path ?? null });
-    },
-  );
-
-  route(
-    app,
-    {
-      method: "get",
-      path: "/artifacts/{id}/versions/{v}/file",
-      summary: "Download a file; Range, If-Range and If-None-Match are understood, the tag is its digest",
-      tags,
-      params: VersionParams,
-      query: QueryFile,
-      responses: {
-        200: bytes("application/octet-stream", "Its bytes"),
-        206: bytes("application/octet-stream", "A part of them"),
-        304: { description: "They are what the tag says" },
-        416: { description: "They end before that range" },
-      },
-    },
-    async (c) => {
-      const { id, number } = numbersOf(await versionIn(c));
-      const { path } = readQuery(c, QueryFile);
-      return download(c.req.raw, collector.blobs, await getFile(collector, id, number, path));
-    },
-  );
-
-  route(
-    app,
-    {
-      method: "get",
-      path: "/artifacts/{id}/versions/{v}/preview",
-      summary: "The beginning of a text, or a picture; of all else nothing is shown",
-      tags,
-      params: VersionParams,
-      query: QueryFile,
-      responses: {
-        200: {
-          description:
-            "Text as text/plain, at most 256 KiB, with how much follows in Binnacle-Cut; pictures whole",
-          content: Object.fromEntries(
-            ["text/plain", "image/png", "image/jpeg", "image/gif", "image/webp"].map((type) => [
-              type,
-              { schema: z.string() },
-            ]),
-          ),
-        },
-      },
-    },
-    async (c) => {
-      const { id, number } = numbersOf(await versionIn(c));
-      const { path } = readQuery(c, QueryFile);
-      const preview = await previewFile(collector, id, number, path);
-      if (preview.kind === "none")
-        throw new CollectorError(
-          "unsupported",
-          "This file is neither text nor a picture that can be shown.",
-          {
-            hint: "Download it.",
-          },
-        );
-      if (preview.kind === "image")
-        return c.body(preview.body, 200, {
-          "content-type": preview.type,
-          "content-length": String(preview.size),
-        });
-      return c.body(preview.text, 200, {
-        "content-type": "text/plain; charset=utf-8",
-        ...(!preview.isWhole && { "binnacle-cut": String(preview.size) }),
-      });
-    },
-  );
-
-  /** The version that the path names. To a run's token there are only those that its run logged or uses. */
-  async function versionIn(c: AppContext): Promise<ArtifactVersion> {
-    const { access } = c.var;
-    const id = idIn(c);
-    const find = async () =>
-      getVersion(collector, id, await resolveVersion(collector, id, c.req.param("v")!));
-    if (access?.scope !== "run") return find();
-    const version = await find().catch(() => undefined);
-    if (version && [...version.produced_by, ...version.used_by].includes(access.run)) return version;
-    throw new CollectorError("forbidden", `This token reads only what run ${access.run} logged or uses.`, {
-      hint: `Note the use first: POST /api/v1/runs/${access.run}/inputs.`,
-    });
-  }
-
   return app;
 }
-
-function idIn(c: AppContext): number {
-  const id = c.req.param("id")!;
-  if (/^[1-9]\d{0,14}$/.test(id)) return Number(id);
-  throw new CollectorError("not-found", "There is no such model or artifact: that is no number.", {
-    hint: "GET /api/v1/artifacts?kind=model&name=NAME finds one by its name.",
-  });
-}
-
-const numbersOf = ({ id, version }: ArtifactVersion) => ({ id, number: Number(version.slice(1)) });
-
-/** A page of rows of which one more was asked for than fits; `last`: its last, where more follows. */
-const pageOf = <T>(rows: T[], limit: number): { page: T[]; last: T | undefined } => ({
-  page: rows.slice(0, limit),
-  last: rows.length > limit ? rows[limit - 1] : undefined,
-});

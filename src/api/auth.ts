@@ -198,9 +198,12 @@ function needOfFiles(method: string, isRead: boolean, path: string): Need | unde
   if (method === "PUT" && /^\/api\/v1\/blobs\/[^/]+\/chunks\/[^/]+$/.test(path))
     return { scope: "write", isLookedAt: true };
   if (method === "POST" && path === "/api/v1/artifacts") return { scope: "write" };
+  // It only reads; the list of paths is too long for a query.
+  if (method === "POST" && /^\/api\/v1\/artifacts\/[^/]+\/versions\/[^/]+\/pack$/.test(path))
+    return { scope: "read", isLookedAt: true };
   const match = /^\/api\/v1\/artifacts\/[^/]+(?:\/versions\/[^/]+(\/[^/]+)?)?$/.exec(path);
   if (!match) return undefined;
-  if (isRead) return { scope: "read", isLookedAt: path.includes("/versions/") };
+  if (isRead) return { scope: "read", isLookedAt: path.includes("/versions/") && match[1] !== "/pack" };
   if (match[1] !== undefined) return undefined;
   if (method === "PATCH") return { scope: "edit" };
   return method === "DELETE" ? { scope: "manage" } : undefined;

@@ -1,5 +1,6 @@
 import type { ArtifactFile } from "../artifact/schema.ts";
 import type { Blobs } from "../blob/blobs.ts";
+import { MAX_PACK_BYTES, PACK_HEADER_BYTES, PACK_TYPE, SMALL_BYTES } from "../blob/schema.ts";
 import { CollectorError } from "../error.ts";
 
 /** A file as a download: never shown, whatever is in it. */
@@ -16,8 +17,7 @@ export function download(request: Request, blobs: Blobs, { path, size, sha256 }:
   });
   if (isKnown(request.headers.get("if-none-match"), etag))
     return new Response(null, { status: 304, headers });
-  if (blobs.size(sha256) === undefined)
-    throw new CollectorError("internal", `The bytes of ${sha256} are not here, though a version has them.`);
+  requireBytes(blobs, sha256);
   const range = rangeOf(request, size, etag);
   if (range === "beyond")
     throw new CollectorError("beyond", `The file ends at ${size} bytes, before that range.`, {
@@ -35,6 +35,56 @@ export function download(request: Request, blobs: Blobs, { path, size, sha256 }:
         : // Bun would apply the range that we have just passed over.
           blobs.read(sha256);
   return new Response(body, { status: range ? 206 : 200, headers });
+}
+
+function requireBytes(blobs: Blobs, sha256: string): void {
+  if (blobs.size(sha256) === undefined)
+    throw new CollectorError("internal", `The bytes of ${sha256} are not here, though a version has them.`);
+}
+
+/** Read and sent together. */
+const PIECE_BYTES = 256 * 1024;
+
+/** Small files one after another, as uploads bring them. */
+export function downloadPack(blobs: Blobs, files: readonly ArtifactFile[]): Response {
+  let total = 0;
+  for (const { path, size, sha256 } of files) {
+    if (size > SMALL_BYTES)
+      throw new CollectorError("too-large", `${path} has ${size} bytes, which is too large for a pack.`, {
+        hint: `Files of more than ${SMALL_BYTES} bytes are downloaded one by one: GET …/file?path=.`,
+      });
+    requireBytes(blobs, sha256);
+    total += PACK_HEADER_BYTES + size;
+  }
+  if (total > MAX_PACK_BYTES)
+    throw new CollectorError("too-large", `These files would be ${total} bytes.`, {
+      hint: `Ask for at most ${MAX_PACK_BYTES / 1024 ** 2} MiB at a time.`,
+    });
+  let at = 0;
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const parts: Uint8Array[] = [];
+        for (let size = 0; at < files.length && size < PIECE_BYTES; at++) {
+          const { sha256, size: length } = files[at]!;
+          const bytes = new Uint8Array(await new Response(blobs.body(sha256, 0, length)).arrayBuffer());
+          parts.push(packHeader(sha256, bytes.length), bytes);
+          size += PACK_HEADER_BYTES + bytes.length;
+        }
+        controller.enqueue(Buffer.concat(parts));
+        if (at === files.length) controller.close();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return new Response(body, { headers: { "content-type": PACK_TYPE } });
+}
+
+function packHeader(sha256: string, length: number): Uint8Array {
+  const header = new Uint8Array(PACK_HEADER_BYTES);
+  header.set(Buffer.from(sha256, "hex"));
+  new DataView(header.buffer).setUint32(32, length, true);
+  return header;
 }
 
 const isKnown = (header: string | null, etag: string) =>
@@ -65,7 +115,7 @@ function rangeOf(
 }
 
 /** RFC 6266. Control characters and marks of direction were refused when the path came. */
-function attachment(path: string): string {
+export function attachment(path: string): string {
   const name = path.slice(path.lastIndexOf("/") + 1);
   const plain = name.replaceAll(/[^\x20-\x7e]|["\\%]/g, "_");
   const encoded = encodeURIComponent(name.toWellFormed()).replaceAll(

@@ -148,6 +148,26 @@ export async function listFiles(
     .all(id, version, after, limit) as ArtifactFile[];
 }
 
+/** Several of its files, in this order. */
+export function getFiles(
+  { connection }: Collector,
+  id: number,
+  version: number,
+  paths: readonly string[],
+): ArtifactFile[] {
+  const select = connection.prepare(
+    "SELECT path, size, sha256 FROM artifact_file WHERE artifact = ? AND version = ? AND path = ?",
+  );
+  return paths.map((path) => {
+    const row = select.get(id, version, path) as ArtifactFile | undefined;
+    return row ?? noSuchFile(path);
+  });
+}
+
+function noSuchFile(path: string): never {
+  throw new CollectorError("not-found", `It has no file ${path}.`, { hint: "See the list of its files." });
+}
+
 export async function getFile(
   { db }: Collector,
   id: number,
@@ -160,6 +180,5 @@ export async function getFile(
     .where(
       and(eq(artifactFile.artifact, id), eq(artifactFile.version, version), eq(artifactFile.path, path)),
     );
-  if (row) return row;
-  throw new CollectorError("not-found", `It has no file ${path}.`, { hint: "See the list of its files." });
+  return row ?? noSuchFile(path);
 }

@@ -220,6 +220,14 @@ export type FilePage = z.infer<typeof FilePage>;
 /** GET …/versions/{v}/file and …/preview: one of its files. */
 export const QueryFile = z.object({ path: z.string().min(1).max(1000) });
 
+/** More is another request. */
+export const MAX_PACK_FILES = 2000;
+
+/** POST …/versions/{v}/pack: many of its small files. */
+export const QueryPack = z
+  .object({ paths: z.array(z.string().min(1).max(1000)).min(1).max(MAX_PACK_FILES) })
+  .meta({ id: "QueryPack" });
+
 /** POST /api/v1/runs/{id}/inputs: what the run uses. */
 export const UseArtifact = z
   .object({

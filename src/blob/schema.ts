@@ -35,4 +35,5 @@ export const Stored = z.object({ stored: z.number() }).meta({ id: "Stored" });
 
 /** Of a pack: small files one after another, each as digest (32 bytes), length (32 bits, little endian) and bytes. */
 export const PACK_TYPE = "application/vnd.binnacle.blobs";
+export const PACK_HEADER_BYTES = 36;
 export const MAX_PACK_BYTES = 8 * 1024 * 1024;

@@ -1,0 +1,38 @@
+import { listFiles } from "../artifact/find.ts";
+import type { ArtifactVersion } from "../artifact/schema.ts";
+import type { Collector } from "../collector.ts";
+import { createArchiveWriter, type ArchiveWriter } from "./zip-write.ts";
+
+const PAGE = 1000;
+
+/** The files of a version as one zip, in a folder of its name, made while it is read. */
+export function exportVersion(collector: Collector, version: ArtifactVersion): ReadableStream<Uint8Array> {
+  const aborted = new AbortController();
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>(
+    {},
+    { highWaterMark: 4 },
+    { highWaterMark: 4 },
+  );
+  // Of the same version the same zip, whenever it is asked for.
+  const out = createArchiveWriter(writable, new Date(version.created), aborted.signal);
+  void writeFiles(collector, version, out).catch(async (error: unknown) => {
+    aborted.abort(error);
+    await writable.abort(error).catch(() => {});
+  });
+  return readable;
+}
+
+async function writeFiles(
+  collector: Collector,
+  { id, name, version }: ArtifactVersion,
+  out: ArchiveWriter,
+): Promise<void> {
+  for (let after = ""; ;) {
+    const files = await listFiles(collector, id, Number(version.slice(1)), { after, limit: PAGE });
+    for (const { path, sha256 } of files)
+      await out.add(`${name}-${version}/${path}`, collector.blobs.read(sha256), { sha256 });
+    if (files.length < PAGE) break;
+    after = files.at(-1)!.path;
+  }
+  await out.close();
+}
