@@ -397,6 +397,37 @@ except binnacle.ArtifactError as error: print("absent" in str(error))
   expect(out).toBe("True []\nTrue untouched\nuntouched\nTrue\n");
 });
 
+test("small files come many in an answer; where it breaks off the rest is asked for, and what is damaged is refused", async () => {
+  for (let n = 0; n < 400; n++) files({ [`in/d${n % 9}/${n}`]: n % 50 === 0 ? "same" : `content of ${n}` });
+  const out = await run(`
+from binnacle import _collector
+binnacle.log_artifact("many", "in").wait(30)
+real, asked = _collector.Collector.open, []
+class Answer:
+    status = 200
+    def __init__(self, response, reads, turn): self.response, self.left, self.turn = response, reads, turn
+    def read(self, size):
+        self.left -= 1
+        if self.left == 0: raise ConnectionResetError("cut off")
+        return self.turn(self.response.read(size))
+def open_(self, path, headers, body=None):
+    response = real(self, path, headers, body)
+    asked.append(path.rsplit("/", 1)[1])
+    return Answer(response, 200, bytes) if len(asked) < 3 else response
+_collector.Collector.open = open_
+got = binnacle.use_artifact("many", to="got")
+print(asked, sum(len(names) for _, _, names in os.walk("got")))
+_collector.Collector.open = lambda *ask: Answer(real(*ask), 0, lambda data: data.replace(b"content of 7", b"content of 8"))
+try: binnacle.use_artifact("many", to="other")
+except binnacle.ArtifactError as error: print("damaged" in str(error), [name for _, _, names in os.walk("other") for name in names if name.startswith("7")])
+`);
+  expect(out).toBe("['pack', 'pack', 'pack'] 400\nTrue []\n");
+  for (let n = 0; n < 400; n++)
+    expect(readFileSync(join(folder, `got/d${n % 9}/${n}`), "utf8")).toBe(
+      n % 50 === 0 ? "same" : `content of ${n}`,
+    );
+});
+
 test("the processes of a training that fetch the same version at once get it, whole", async () => {
   const big = randomBytes(8 * 1024 * 1024);
   files({ "in/big": big, "in/small": "s" });

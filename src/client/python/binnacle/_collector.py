@@ -84,10 +84,10 @@ class Collector:
             parsed = None
         return Answer(response.status, parsed, _seconds(response.getheader("Retry-After")))
 
-    def open(self, path, headers):
-        """GETs something to be read piece by piece: the response, or Unreachable."""
+    def open(self, path, headers, body=None):
+        """GETs something to be read piece by piece, or POSTs a question for it: the response, or Unreachable."""
         try:
-            return self._ask("GET", path, None, headers, ANSWER_WITHIN)
+            return self._ask("GET" if body is None else "POST", path, body, headers, ANSWER_WITHIN)
         except FAILURES as error:
             raise self.lost(error) from error
 

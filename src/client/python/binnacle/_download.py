@@ -8,8 +8,14 @@ from time import sleep
 from urllib.parse import quote
 
 from ._artifact import ArtifactError, checked_place
-from ._collector import FAILURES, Collector, Unreachable
+from ._collector import FAILURES, JSON, Collector, Unreachable
 
+# What comes many in an answer: files up to here, at most so many of them, and of their bytes.
+SMALL = 64 << 10
+PACK_FILES = 2000
+PACK_BYTES = 8 << 20
+PACK_HEADER = 36
+PACK_TYPE = "application/vnd.binnacle.blobs"
 ATTEMPTS = 6
 FIRST_RETRY = 0.5
 SLICE = 1 << 20
@@ -32,8 +38,19 @@ def use(run, creation, kind, name, version, to):
         folder = os.path.abspath(os.fspath(to))
         os.makedirs(folder, exist_ok=True)
         root = os.path.realpath(folder)
+        pack, size = [], 0
         for file in _files(collector, where):
-            _fetch(collector, where, _target(root, file["path"]), file)
+            target = _target(root, file["path"])
+            if file["size"] > SMALL:
+                _fetch(collector, where, target, file)
+                continue
+            more = PACK_HEADER + file["size"]
+            if len(pack) == PACK_FILES or size + more > PACK_BYTES:
+                _fetch_pack(collector, where, root, pack)
+                pack, size = [], 0
+            pack.append((target, file))
+            size += more
+        _fetch_pack(collector, where, root, pack)
         return folder
     finally:
         collector.close()
@@ -42,7 +59,7 @@ def use(run, creation, kind, name, version, to):
 def _files(collector, where):
     after = ""
     while after is not None:
-        page = _ask(collector, "GET", "%s/files?limit=1000%s" % (where, "&after=" + quote(after, safe="") if after else ""))
+        page = _ask(collector, "GET", "%s/files?limit=10000%s" % (where, "&after=" + quote(after, safe="") if after else ""))
         yield from page["files"]
         after = page["next"]
 
@@ -63,13 +80,113 @@ def _target(root, place):
     return os.path.join(folder, parts[-1])
 
 
-def _fetch(collector, where, target, file):
+def _part(target, file):
     part = "%s.%s.part" % (target, file["sha256"][:12])
     if len(os.path.basename(part).encode("utf-8")) > 255:
-        part = os.path.join(os.path.dirname(target), file["sha256"] + ".part")
+        return os.path.join(os.path.dirname(target), file["sha256"] + ".part")
+    return part
+
+
+def _fetch_pack(collector, where, root, pack):
+    """Small files in one answer; what has the same bytes comes once."""
+    lock = _open_folder(root)
+    try:
+        # The other processes of this training fetch it too, and one of them was quicker.
+        wanted = {}
+        for target, file in pack:
+            if not _is_there(target, file):
+                wanted.setdefault(file["sha256"], []).append((target, file))
+        _receive_pack(collector, where + "/pack", wanted)
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _open_folder(root):
+    """Locked until it is closed; None where there is no such thing."""
+    try:
+        folder = os.open(root, os.O_RDONLY)
+    except OSError:
+        return None
+    _lock(folder)
+    return folder
+
+
+def _receive_pack(collector, path, wanted):
+    wait = FIRST_RETRY
+    attempt = 0
+    while wanted:
+        left = len(wanted)
+        problem = "the connection broke off"
+        try:
+            body = dumps({"paths": [places[0][1]["path"] for places in wanted.values()]})
+            response = collector.open(path, {"Accept": PACK_TYPE, "Content-Type": JSON}, body)
+            if response.status != 200:
+                problem = "HTTP status %d" % response.status
+                collector.close()
+                if response.status in (400, 401, 403, 404, 405, 410):
+                    raise ArtifactError("the small files cannot be fetched: %s" % problem)
+            else:
+                for digest, data in _unpack(response, wanted):
+                    for target, file in wanted.pop(digest):
+                        _write(target, file, data)
+                if wanted:
+                    collector.close()
+        except Unreachable as error:
+            problem = str(error)
+        except FAILURES as error:
+            if getattr(error, "errno", None) in _LOCAL:
+                raise
+            problem = str(collector.lost(error))
+        if len(wanted) < left:
+            wait, attempt = FIRST_RETRY, 0
+        elif attempt + 1 == ATTEMPTS:
+            raise ArtifactError("%d small files cannot be fetched: %s" % (left, problem))
+        else:
+            attempt += 1
+            sleep(wait)
+            wait *= 2
+
+
+def _unpack(response, wanted):
+    """Each file that comes, found to be what its digest says."""
+    while True:
+        head = response.read(PACK_HEADER)
+        if len(head) < PACK_HEADER:
+            return
+        digest = head[:32].hex()
+        length = int.from_bytes(head[32:], "little")
+        if digest not in wanted or length != wanted[digest][0][1]["size"]:
+            raise ArtifactError("the collector sends a file that nobody asked for")
+        data = response.read(length) if length else b""
+        if len(data) < length:
+            return
+        if sha256(data).hexdigest() != digest:
+            raise _damaged(wanted[digest][0][1])
+        yield digest, data
+
+
+def _write(target, file, data):
+    part = _part(target, file)
+    with os.fdopen(os.open(part, _PART | os.O_TRUNC, 0o666), "wb", buffering=0) as out:
+        out.write(data)
+    try:
+        os.replace(part, target)
+    except FileNotFoundError:
+        # Where nothing can be locked, another process was quicker.
+        if not _is_there(target, file):
+            raise
+
+
+def _damaged(file):
+    return ArtifactError("%r is damaged: its bytes are not what its digest says" % file["path"])
+
+
+def _fetch(collector, where, target, file):
+    part = _part(target, file)
     while not _is_there(target, file):
         with os.fdopen(os.open(part, _PART, 0o666), "r+b", buffering=0) as out:
-            _lock(out)
+            _lock(out.fileno())
             if not _is_still(out, part):
                 continue  # The other processes of this training fetch it too, and one of them was quicker.
             # What an earlier try has brought is not asked for again.
@@ -79,16 +196,16 @@ def _fetch(collector, where, target, file):
             digest = _receive(collector, "%s/file?path=%s" % (where, quote(file["path"], safe="")), file, out, digest)
             if digest.hexdigest() != file["sha256"]:
                 os.unlink(part)
-                raise ArtifactError("%r is damaged: its bytes are not what its digest says" % file["path"])
+                raise _damaged(file)
             os.replace(part, target)
             return
 
 
-def _lock(out):
+def _lock(descriptor):
     try:
         from fcntl import LOCK_EX, flock
 
-        flock(out.fileno(), LOCK_EX)
+        flock(descriptor, LOCK_EX)
     except (ImportError, OSError):
         pass  # Not here, or not on this file system.
 
