@@ -7,6 +7,7 @@ import type { NewDeviceEvent } from "../src/sample/schema.ts";
 import { noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
 import { facts, gpu } from "./helpers/device.ts";
 import { createReadings, eightGpus, seedTraining, type Training } from "./helpers/hardware.ts";
+import { inkByColumn } from "./helpers/ink.ts";
 
 setDefaultTimeout(60_000);
 
@@ -114,28 +115,7 @@ const hasLines = (page: Page, chart: string, count: number) =>
     [chart, count],
   );
 
-/** How many pixels of each column of a chart have a colour of the style sheet; the columns begin where its lines do. */
-const inkedColumns = (page: Page, chart: string, name: string): Promise<number[]> =>
-  card(page, chart)
-    .locator("canvas")
-    .evaluate((canvas: HTMLCanvasElement, variable: string) => {
-      const probe = document.createElement("span");
-      probe.style.color = `var(${variable})`;
-      document.body.append(probe);
-      const [r, g, b] = getComputedStyle(probe).color.match(/\d+/g)!.map(Number) as [number, number, number];
-      probe.remove();
-      const { left, width } = canvas.parentElement!.querySelector(".u-over")!.getBoundingClientRect();
-      const from = Math.round(left - canvas.getBoundingClientRect().left);
-      const { data } = canvas.getContext("2d")!.getImageData(from, 0, Math.round(width), canvas.height);
-      const columns = Array.from({ length: Math.round(width) }, () => 0);
-      for (let i = 0; i < data.length; i += 4)
-        if (
-          Math.abs(data[i]! - r) + Math.abs(data[i + 1]! - g) + Math.abs(data[i + 2]! - b) < 30 &&
-          data[i + 3]! > 200
-        )
-          columns[(i / 4) % columns.length]!++;
-      return columns;
-    }, name);
+const inkedColumns = (page: Page, chart: string, name: string) => inkByColumn(card(page, chart), name);
 
 when("a run shows its own GPUs, its machine and what it used; the tab has a key and an address", async () => {
   const page = await dashboard.open(`/runs/${run}`);

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { Page } from "playwright-core";
 import { createWriter, noBrowser, openDashboard, type Dashboard } from "./helpers/browser.ts";
+import { until } from "./helpers/launch.ts";
 
 setDefaultTimeout(60_000);
 
@@ -34,6 +35,9 @@ const visible = (page: Page) =>
       .map((row) => Number(row.dataset["line"] ?? NaN));
   });
 
+const shows = (page: Page, lines: number[]) =>
+  until(async () => (await visible(page)).join() === lines.join());
+
 const lastVisible = (page: Page, line: number) =>
   page.waitForFunction((wanted) => {
     const rows = [...document.querySelectorAll<HTMLElement>("#log .log-row")];
@@ -42,6 +46,22 @@ const lastVisible = (page: Page, line: number) =>
     return seen.at(-1)?.dataset["line"] === String(wanted);
   }, line);
 
+/** Turns the wheel over the log, and waits until it stands still and its rows are drawn. */
+async function wheel(page: Page, by: number): Promise<void> {
+  const log = page.locator("#log");
+  await log.hover();
+  await log.evaluate((element) => {
+    const before = element.scrollTop;
+    (window as { still?: Promise<void> }).still = new Promise((resolve) => {
+      element.addEventListener("scrollend", () => {
+        if (element.scrollTop !== before) requestAnimationFrame(() => requestAnimationFrame(() => resolve()));
+      });
+    });
+  });
+  await page.mouse.wheel(0, by);
+  await page.evaluate(() => (window as { still?: Promise<void> }).still);
+}
+
 when("the tail is followed; scrolling up holds it still; following goes on by a button", async () => {
   const { id, writer } = await newRun(numbered(500));
   const page = await dashboard.open(`/runs/${id}/logs`);
@@ -49,12 +69,10 @@ when("the tail is followed; scrolling up holds it still; following goes on by a 
   await lastVisible(page, 500);
   await writer.logs(numbered(3, 501));
   await lastVisible(page, 503);
-  expect(await page.locator("#log-count").textContent()).toBe("503 lines");
+  await page.waitForSelector("#log-count:text-is('503 lines')");
 
-  await page.locator("#log").hover();
-  await page.mouse.wheel(0, -1000);
+  await wheel(page, -1000);
   await page.waitForSelector('#follow[aria-pressed="false"]');
-  await page.waitForTimeout(100);
   const seen = await visible(page);
   await writer.logs(numbered(40, 504));
   await page.waitForSelector("#follow:has-text('40 new')");
@@ -64,8 +82,7 @@ when("the tail is followed; scrolling up holds it still; following goes on by a 
   await lastVisible(page, 543);
   expect(await page.locator("#follow").textContent()).toBe("Following");
   // Scrolling down to the end by hand is following, too.
-  await page.locator("#log").hover();
-  await page.mouse.wheel(0, -600);
+  await wheel(page, -600);
   await page.waitForSelector('#follow[aria-pressed="false"]');
   await page.mouse.wheel(0, 5000);
   await page.waitForSelector('#follow[aria-pressed="true"]');
@@ -100,10 +117,10 @@ when("levels, streams and searches find their lines in all that there is, and in
 
   await page.selectOption("#level", "ERROR");
   await page.waitForSelector("#log-count:has-text('3 of 3,000 lines')");
-  expect(await visible(page)).toEqual([1000, 2000, 3000]);
+  await shows(page, [1000, 2000, 3000]);
   await writer.logs([{ text: "quiet" }, { text: "ERROR again" }]);
   await page.waitForSelector("#log-count:has-text('4 of 3,002 lines')");
-  expect(await visible(page)).toEqual([1000, 2000, 3000, 3002]);
+  await shows(page, [1000, 2000, 3000, 3002]);
   await page.selectOption("#level", "");
   await page.selectOption("#stream", "stderr");
   await page.waitForSelector("#log-count:has-text('3 of 3,002 lines')");
@@ -182,13 +199,10 @@ when(
       return line > 495_000 && line < 505_000;
     });
     // And a turn of the wheel is a few lines there.
-    await page.waitForTimeout(200);
-    const [before] = await visible(page);
-    await page.locator("#log").hover();
-    await page.mouse.wheel(0, 100);
-    await page.waitForTimeout(200);
-    const [after] = await visible(page);
-    expect(after! - before!).toBe(5);
+    const first = () => until(async () => (await visible(page))[0] || undefined);
+    const before = await first();
+    await wheel(page, 100);
+    expect((await first()) - before).toBe(5);
     await page.context().close();
   },
   120_000,
