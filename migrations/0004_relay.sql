@@ -1,12 +1,11 @@
--- This installation, as the platforms see it: one row. `nonce` is new whenever the database is opened, `previous` the one before: a
--- copy of this database that goes on elsewhere breaks the chain, and the platform sees it.
+-- This installation, as the platforms see it: one row. `nonce` is new whenever the database is opened: a copy of this database that
+-- goes on elsewhere has another one, and platforms see it.
 DROP TABLE source;
 
 CREATE TABLE installation (
   id TEXT PRIMARY KEY,
   epoch INTEGER NOT NULL,
   nonce TEXT NOT NULL,
-  previous TEXT,
   created REAL NOT NULL
 ) WITHOUT ROWID;
 
@@ -20,6 +19,10 @@ CREATE TABLE destination (
   created REAL NOT NULL,
   epoch INTEGER NOT NULL DEFAULT 0,
   acked INTEGER NOT NULL DEFAULT 0,
+  -- What it never gets: up to here the journal had come when it was added "from now".
+  skip INTEGER NOT NULL DEFAULT 0,
+  -- JSON: nonces under which it may know us, the last one it answered to first.
+  nonces TEXT NOT NULL DEFAULT '[]',
   -- Told to pause by a person, or by an answer that only a person can mend; why, in words.
   paused TEXT
 ) WITHOUT ROWID;

@@ -5,6 +5,7 @@ import { readDeviceId } from "./device/identity.ts";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
 import { createSeriesStore, type SeriesStore, type SeriesStoreOptions } from "./metric/store.ts";
+import { openInstallation, type Installation } from "./relay/installation.ts";
 import { isProcessAlive, readBootId } from "./run/machine.ts";
 import { createPresence, type Presence } from "./run/presence.ts";
 import { createLatest, type Latest } from "./sample/latest.ts";
@@ -42,6 +43,8 @@ export interface Collector {
   readonly latest: Latest;
   /** This machine's id. */
   readonly device: string;
+  /** Who this database is to platforms. */
+  readonly installation: Installation;
   readonly blobs: Blobs;
   readonly quota: Quota;
   readonly pruner: Pruner;
@@ -96,6 +99,7 @@ export function openCollector({
   // Before anything is replayed: what an import left must not come back.
   const unfinished = dropUnfinished(connection);
   rmSync(join(dataDir, "imports"), { recursive: true, force: true });
+  const installation = openInstallation(connection, now);
   const bus = createBus(onListenerError);
   const counters = createCounters(connection);
   const onFull = () => quota.full();
@@ -164,6 +168,7 @@ export function openCollector({
     samples,
     latest: createLatest(onListenerError),
     device: device ?? readDeviceId(dataDir),
+    installation,
     quota,
     pruner,
     now,

@@ -28,8 +28,8 @@ export const Nonce = z.string().regex(/^[0-9a-f]{32}$/, "wants 32 hex digits");
 export const Hello = z.object({
   epoch: z.int().min(1),
   nonce: Nonce,
-  /** The nonce before this opening of the database; null at the first. */
-  previous: Nonce.nullable(),
+  /** Nonces of earlier openings of the database under which this platform may know it: the last it answered to, and those since. */
+  previous: z.array(Nonce).max(16),
   /** Highest seq there is. */
   last: z.int().min(0),
   /** Where a newer epoch than the platform's begins: up to here all is as it was in the old one. */

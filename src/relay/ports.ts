@@ -18,7 +18,8 @@ export interface Identity {
   id: string;
   epoch: number;
   nonce: string;
-  previous: string | null;
+  /** Earlier nonces that the platform may know. */
+  previous: string[];
   /** Highest seq when the database was opened. */
   openedAt: number;
 }
@@ -59,6 +60,8 @@ export interface Outbox {
   digestAt(seq: number): Promise<string | undefined>;
   /** undefined: nothing after `after`. */
   read(after: number): Promise<Piece | undefined>;
+  /** The platform does not know this run and nothing is kept of it: it was deleted, and so are its entries. They are left out. */
+  forget(run: string): void;
   /** Resolves when there may be something after `after`, or when aborted. */
   wait(after: number, signal: AbortSignal): Promise<void>;
   state(): DestinationState;

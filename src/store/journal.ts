@@ -35,8 +35,10 @@ export interface Journal {
   bounds(): { first: number; last: number };
   /** How far it has come: the highest seq, and the bytes that were appended or replayed since the start. */
   position(): { seq: number; bytes: number };
-  /** Lowest seq that an applier still needs: entries below it may go. */
+  /** Lowest seq that an applier still needs, or whom it is held for: entries below it may go. */
   needed(): number;
+  /** Entries from `from` on stay until this is called again with more, or with undefined. */
+  hold(who: string, from: number | undefined): void;
   /**
    * While given, records, lines and samples are rejected with it, or samples alone; what steers runs still passes, so that
    * some can be deleted.
@@ -103,6 +105,7 @@ export function createJournal(
   const select = connection.prepare(`SELECT seq, ${COLUMNS} FROM journal WHERE seq > ? ORDER BY seq LIMIT ?`);
   const selectFirst = connection.prepare("SELECT min(seq) AS seq FROM journal");
   const appliers = new Map<EntryKind, Applier>();
+  const heldFrom = new Map<string, number>();
   let queue: Pending[] = [];
   let scheduled = false;
   let stopped: CollectorError | undefined;
@@ -355,7 +358,12 @@ export function createJournal(
     needed() {
       let lowest = lastSeq + 1;
       for (const applier of appliers.values()) lowest = Math.min(lowest, applier.lowWater?.() ?? lowest);
+      for (const from of heldFrom.values()) lowest = Math.min(lowest, from);
       return lowest;
+    },
+    hold(who, from) {
+      if (from === undefined) heldFrom.delete(who);
+      else heldFrom.set(who, from);
     },
     refuse(reason, what = "data") {
       if (what === "samples") sampleRefusal = reason;

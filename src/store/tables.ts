@@ -169,7 +169,6 @@ export const installation = sqliteTable("installation", {
   id: text("id").primaryKey(),
   epoch: integer("epoch").notNull(),
   nonce: text("nonce").notNull(),
-  previous: text("previous"),
   created: real("created").notNull(),
 });
 
@@ -182,6 +181,8 @@ export const destination = sqliteTable("destination", {
   /** The epoch that `acked` counts in; 0 before the first answer. */
   epoch: integer("epoch").notNull().default(0),
   acked: integer("acked").notNull().default(0),
+  skip: integer("skip").notNull().default(0),
+  nonces: text("nonces", { mode: "json" }).$type<string[]>().notNull().default([]),
   paused: text("paused"),
 });
 
