@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } from "@zip.js/zip.js";
 import type { Page } from "playwright-core";
 import type { LoggedArtifact } from "../src/artifact/schema.ts";
 import { logFiles, modelFiles } from "./helpers/artifacts.ts";
@@ -76,6 +78,47 @@ when("a file downloads as it was logged", async () => {
   const bytes = Buffer.from(await Bun.file(await download.path()).arrayBuffer());
   expect(bytes.equals(Buffer.from(modelFiles(4)["weights.bin"]))).toBe(true);
   await page.context().close();
+});
+
+when("a version of several files downloads as one zip, from its page and from the run's tab", async () => {
+  const { id: run } = await dashboard.api("/runs", { body: { name: "zipper", project: "digits" } });
+  await log(run, "digits", { files: modelFiles(4) });
+  const places = {
+    [`/models/${model.id}/v4`]: "Download all",
+    [`/runs/${run}/models`]: "Download digits v4",
+  };
+  for (const [path, name] of Object.entries(places)) {
+    const page = await dashboard.open(path);
+    const begun = page.waitForEvent("download");
+    await page.getByRole("link", { name, exact: true }).click();
+    const download = await begun;
+    expect(download.suggestedFilename()).toBe("digits-v4.zip");
+    const zip = new ZipReader(new Uint8ArrayReader(readFileSync(await download.path())));
+    const found: Record<string, string> = {};
+    for (const entry of await zip.getEntries())
+      if (!entry.directory)
+        found[entry.filename] = Bun.SHA256.hash(await entry.getData!(new Uint8ArrayWriter()), "hex");
+    const expected = Object.entries(modelFiles(4)).map(([path, content]) => [
+      `digits-v4/${path}`,
+      Bun.SHA256.hash(content as Uint8Array, "hex"),
+    ]);
+    expect(found).toEqual(Object.fromEntries(expected));
+    await page.context().close();
+  }
+});
+
+when("a run's export is downloaded from its page, also without scripts", async () => {
+  const { id: run } = await dashboard.api("/runs", { body: { name: "exported", project: "digits" } });
+  for (const javaScriptEnabled of [true, false]) {
+    const page = await dashboard.open(`/runs/${run}`, { javaScriptEnabled });
+    const begun = page.waitForEvent("download");
+    await page.getByRole("link", { name: "Export" }).click();
+    const download = await begun;
+    expect(download.suggestedFilename()).toBe(`run-${run}.zip`);
+    const zip = new ZipReader(new Uint8ArrayReader(readFileSync(await download.path())));
+    expect((await zip.getEntries()).map(({ filename }) => filename)).toContain("manifest.json");
+    await page.context().close();
+  }
 });
 
 const hostile = {

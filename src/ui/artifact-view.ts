@@ -12,6 +12,8 @@ export const versionApi = (id: number, version: string): string => `${artifactAp
 
 export const downloadHref = (id: number, version: string, path: string): string =>
   `${versionApi(id, version)}/file?path=${encodeURIComponent(path)}`;
+/** All its files at once. */
+export const zipHref = (id: number, version: string): string => `${versionApi(id, version)}/zip`;
 export const previewHref = (id: number, version: string, path: string): string =>
   `${versionApi(id, version)}/preview?path=${encodeURIComponent(path)}`;
 

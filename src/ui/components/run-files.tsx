@@ -2,7 +2,7 @@
 import type { Child } from "hono/jsx";
 import type { RunArtifact } from "../../artifact/schema.ts";
 import type { RunFilesState } from "../artifact-state.ts";
-import { artifactHref, downloadHref, kindTitles, rowKey, versionHref } from "../artifact-view.ts";
+import { artifactHref, downloadHref, kindTitles, rowKey, versionHref, zipHref } from "../artifact-view.ts";
 import { formatCount, formatTime, plural } from "../format.ts";
 import { Aliases, type OnSetVersion } from "./aliases.tsx";
 import { Digest, NoneYet, Size } from "./artifact-bits.tsx";
@@ -160,14 +160,10 @@ const VersionRow = ({ version, isOpen, isInput, now, onToggle, onSet, onlyFiles 
       <td class="cell-get" role="cell">
         <a
           class="icon-button quiet"
-          href={
-            only === undefined ? versionHref(id, version.version) : downloadHref(id, version.version, only)
-          }
-          {...(only !== undefined && { download: true })}
-          aria-label={
-            only === undefined ? `Files of ${name} ${version.version}` : `Download ${name} ${version.version}`
-          }
-          title={only === undefined ? "Files to download" : "Download"}
+          href={only === undefined ? zipHref(id, version.version) : downloadHref(id, version.version, only)}
+          download
+          aria-label={`Download ${name} ${version.version}`}
+          title={only === undefined ? "Download all files, as one zip" : "Download"}
         >
           <Icon name="download" size={14} />
         </a>

@@ -72,13 +72,31 @@ export const RunHead = ({
           <span>{run.id}</span> <Icon name="copy" size={13} />
         </button>
       </div>
-      <div class={onDelete ? "run-actions" : "run-actions waiting"}>
+      <div class="run-actions">
+        <a
+          class="button"
+          href={`/api/v1/runs/${run.id}/export`}
+          title="Everything of this run as one zip: metrics, logs, hardware, models, artifacts, config"
+          download
+        >
+          <Icon name="download" size={14} /> Export
+        </a>
         {!isEnded(run) && (
-          <button class="button" type="button" onClick={() => onStop?.()} disabled={busy}>
+          <button
+            class={onStop ? "button" : "button waiting"}
+            type="button"
+            onClick={() => onStop?.()}
+            disabled={busy}
+          >
             <Icon name="stop" size={14} /> {run.status === "STOPPING" ? "Stopping…" : "Stop"}
           </button>
         )}
-        <button class="button danger" type="button" onClick={() => onDelete?.()} disabled={busy}>
+        <button
+          class={onDelete ? "button danger" : "button danger waiting"}
+          type="button"
+          onClick={() => onDelete?.()}
+          disabled={busy}
+        >
           <Icon name="trash" size={14} /> Delete
         </button>
       </div>

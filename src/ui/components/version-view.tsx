@@ -1,7 +1,7 @@
 /** @jsxImportSource hono/jsx */
 import type { Child } from "hono/jsx";
 import type { VersionState } from "../artifact-state.ts";
-import { artifactHref, downloadHref, getCommand, kindTitles, modelsHref } from "../artifact-view.ts";
+import { artifactHref, downloadHref, getCommand, kindTitles, modelsHref, zipHref } from "../artifact-view.ts";
 import { formatCount, formatTime, plural } from "../format.ts";
 import { Aliases, type OnSetVersion } from "./aliases.tsx";
 import { Digest, RunLink, Size } from "./artifact-bits.tsx";
@@ -47,11 +47,18 @@ export const VersionView = (props: VersionViewProps) => {
           <Aliases version={version} onSet={props.onSet} />
         </div>
         <div class="run-actions">
-          {only && (
-            <a class="button primary" href={downloadHref(version.id, version.version, only.path)} download>
-              <Icon name="download" size={14} /> Download
-            </a>
-          )}
+          <a
+            class="button primary"
+            href={
+              only
+                ? downloadHref(version.id, version.version, only.path)
+                : zipHref(version.id, version.version)
+            }
+            title={only ? only.path : "All files, as one zip"}
+            download
+          >
+            <Icon name="download" size={14} /> {only ? "Download" : "Download all"}
+          </a>
           <button
             class={props.onDelete ? "button danger" : "button danger waiting"}
             type="button"
