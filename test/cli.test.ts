@@ -130,6 +130,8 @@ describe("run list", () => {
     "finished",
     "device",
     "exit_code",
+    "source",
+    "deleted_at_source",
   ];
 
   test("--json is an array, newest first, with the documented fields", async () => {

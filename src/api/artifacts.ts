@@ -84,8 +84,8 @@ export function artifactRoutes({ collector }: Edge): App {
     },
     async (c) => {
       const run = readRunId(c);
-      const { kind, name, version } = await readBody(c.req.raw, UseArtifact);
-      const { id } = await getArtifactByName(collector, kind, name);
+      const { kind, name, version, source } = await readBody(c.req.raw, UseArtifact);
+      const { id } = await getArtifactByName(collector, kind, name, source);
       return c.json(await useArtifact(collector, run, id, await resolveVersion(collector, id, version)));
     },
   );

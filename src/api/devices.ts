@@ -3,7 +3,7 @@ import { CollectorError } from "../error.ts";
 import { findDevice } from "../device/find.ts";
 import { getDevice, listDevices } from "../device/list.ts";
 import { listRunDevices } from "../device/run-devices.ts";
-import { Device, RunDevice } from "../device/schema.ts";
+import { Device, ListDevices, RunDevice } from "../device/schema.ts";
 import { listEvents } from "../sample/event.ts";
 import { querySamples } from "../sample/query.ts";
 import { DeviceEventPage, QueryEvents, QuerySamples, SamplePage } from "../sample/schema.ts";
@@ -47,9 +47,10 @@ export function deviceRoutes({ collector, ending, onUnforeseen }: Edge): App {
       path: "/devices",
       summary: "The machines that were ever seen, with their newest values",
       tags,
+      query: ListDevices,
       responses: { 200: json(DeviceList, "The collector's own machine first") },
     },
-    async (c) => c.json({ devices: await listDevices(collector) }),
+    async (c) => c.json({ devices: await listDevices(collector, readQuery(c, ListDevices)) }),
   );
 
   // Before /devices/{id}, which would take it for a name.

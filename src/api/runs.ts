@@ -115,7 +115,7 @@ export function runRoutes({ collector }: Edge): App {
     },
     async (c) => {
       const input = await readBody(c.req.raw, FinishRun);
-      return c.json(toRun(await finishRun(collector, readRunId(c), input)));
+      return c.json(toRun(collector, await finishRun(collector, readRunId(c), input)));
     },
   );
 
@@ -132,7 +132,7 @@ export function runRoutes({ collector }: Edge): App {
     },
     async (c) => {
       const input = await readBody(c.req.raw, StopRun);
-      return c.json(toRun(await stopRun(collector, readRunId(c), input)));
+      return c.json(toRun(collector, await stopRun(collector, readRunId(c), input)));
     },
   );
 

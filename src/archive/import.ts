@@ -151,7 +151,7 @@ async function store(
         versions: checked.versions,
         as: plan.versions,
       };
-      await append(collector, "run.imported", id, payload, toRun(row), [
+      await append(collector, "run.imported", id, payload, toRun(collector, row), [
         collector.db.insert(runTable).values(row).toSQL(),
         ...writesOfWriters(collector, row, checked),
         ...writesOfDevices(collector, id, checked),

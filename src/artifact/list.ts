@@ -1,13 +1,16 @@
 import { and, count, desc, eq, sql } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
+import { sourceLabel } from "../store/source-label.ts";
 import { artifact as artifactTable, artifactVersion, runArtifact } from "../store/tables.ts";
-import { describeVersions } from "./find.ts";
+import { describeVersions, isOfSource } from "./find.ts";
 import type { Artifact, ArtifactKind, ArtifactVersion, LogArtifact } from "./schema.ts";
 
 export interface ListArtifacts {
   id?: number | undefined;
   kind?: ArtifactKind | undefined;
   name?: string | undefined;
+  /** Its label; OWN: those logged here. */
+  source?: string | undefined;
   /** Part of a name or type, whatever its case. */
   search?: string | undefined;
   limit?: number | undefined;
@@ -18,7 +21,7 @@ export interface ListArtifacts {
 /** Artifacts with their newest version, the last updated first. */
 export async function listArtifacts(
   collector: Collector,
-  { id, kind, name, search, limit = 100, after }: ListArtifacts,
+  { id, kind, name, source, search, limit = 100, after }: ListArtifacts,
 ): Promise<Artifact[]> {
   const { db } = collector;
   const pattern = search === undefined ? undefined : `%${search.replace(/[\\%_]/g, "\\$&")}%`;
@@ -44,6 +47,7 @@ export async function listArtifacts(
         id === undefined ? undefined : eq(artifactTable.id, id),
         kind && eq(artifactTable.kind, kind),
         name === undefined ? undefined : eq(artifactTable.name, name),
+        isOfSource(source),
         pattern === undefined
           ? undefined
           : sql`(${artifactTable.name} LIKE ${pattern} ESCAPE '\\' OR ${artifactTable.type} LIKE ${pattern} ESCAPE '\\')`,
@@ -64,6 +68,7 @@ export async function listArtifacts(
     created: new Date(artifact.created).toISOString(),
     updated: new Date(artifact.updated).toISOString(),
     versions: number,
+    source: sourceLabel(collector.connection, artifact.source),
     latest: versions[index]!,
   }));
 }

@@ -140,6 +140,8 @@ export const Artifact = z
     created: z.string(),
     updated: z.string(),
     versions: z.number(),
+    /** Label of the source that relayed it; null: it was logged here. A source's names are its own. */
+    source: z.string().nullable(),
     latest: ArtifactVersion,
   })
   .meta({ id: "Artifact" });
@@ -161,6 +163,8 @@ export const QueryArtifacts = z.object({
   kind: ArtifactKind.optional(),
   /** The whole name. */
   name: z.string().max(250).optional(),
+  /** Label of the source that relayed them; ".": those logged here. */
+  source: z.string().max(250).optional(),
   /** Part of a name or type, whatever its case. */
   search: z.string().max(250).optional(),
   limit: z.coerce.number().int().min(1).max(1000).default(100),
@@ -235,6 +239,8 @@ export const UseArtifact = z
     name: z.string().min(1).max(250),
     /** v3, an alias, or latest. */
     version: z.string().min(1).max(100).default("latest"),
+    /** Label of the source whose name it is; absent: ours, and where there is none the only other one. */
+    source: z.string().max(250).optional(),
   })
   .meta({ id: "UseArtifact" });
 export type UseArtifact = z.infer<typeof UseArtifact>;

@@ -4,7 +4,7 @@ import { requestJson } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
 import { findNamed, publicVersion, requireName } from "./artifact-name.ts";
 import { oneLine } from "./cells.ts";
-import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag, sourceFlag } from "./command.ts";
 import { connect } from "./connect.ts";
 import { UsageError } from "./error.ts";
 import { printJson, printText } from "./output.ts";
@@ -20,6 +20,7 @@ export const ofKind = (kind: ArtifactKind) =>
       "The alias latest is always the newest version.",
     flags: {
       remove: { type: "boolean", help: "take the aliases away; the version need not be named" },
+      ...sourceFlag,
       ...jsonFlag,
       ...connectionFlags,
     },
@@ -32,7 +33,7 @@ export const ofKind = (kind: ArtifactKind) =>
       if (aliases.length === 0) throw new UsageError("Say which alias.");
       for (const alias of aliases) checkAlias(alias);
       const connection = connect(values);
-      const { artifact, version } = await findNamed(connection, kind, text);
+      const { artifact, version } = await findNamed(connection, kind, text, values.source);
       let changed: ArtifactVersion | undefined;
       if (values.remove)
         for (const alias of aliases) {

@@ -5,7 +5,7 @@ import { requestJson } from "../client/typescript/http.ts";
 import { quoted } from "../client/typescript/walk.ts";
 import { CollectorError } from "../error.ts";
 import { findNamedVersion, readingsOf, requireName } from "./artifact-name.ts";
-import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag, runFlag, sourceFlag } from "./command.ts";
 import { connect, currentRun, findRun, runPath } from "./connect.ts";
 import { print, printJson } from "./output.ts";
 import { createProgress, took } from "./progress.ts";
@@ -29,6 +29,7 @@ export const ofKind = (kind: ArtifactKind) =>
         help: "the folder to write to (else ./NAME-VERSION)",
       },
       force: { type: "boolean", short: "f", help: "replace files that differ" },
+      ...sourceFlag,
       ...jsonFlag,
       ...connectionFlags,
     },
@@ -41,8 +42,14 @@ export const ofKind = (kind: ArtifactKind) =>
       const connection = connect(values);
       const id = values["run-id"] ?? currentRun();
       const version = await (id === undefined
-        ? findNamedVersion(connection, kind, text)
-        : useNamedVersion(connection, (await findRun(connection, id, `${kind} get`)).id, kind, text));
+        ? findNamedVersion(connection, kind, text, values.source)
+        : useNamedVersion(
+            connection,
+            await findRun(connection, id, `${kind} get`),
+            kind,
+            text,
+            values.source,
+          ));
       const folder = values.output ?? folderOf(version);
 
       const progress = createProgress({ stream: process.stderr, program });
@@ -77,13 +84,16 @@ export const ofKind = (kind: ArtifactKind) =>
 /** To a run's own token only what the run uses is readable. */
 async function useNamedVersion(
   connection: Connection,
-  run: string,
+  run: { id: string },
   kind: ArtifactKind,
   text: string,
+  source: string | undefined,
 ): Promise<ArtifactVersion> {
   const [first, ...others] = readingsOf(text);
   const use = ({ name, version = "latest" }: ReturnType<typeof readingsOf>[number]) =>
-    requestJson<ArtifactVersion>(connection, runPath(run, "/inputs"), { body: { kind, name, version } });
+    requestJson<ArtifactVersion>(connection, runPath(run.id, "/inputs"), {
+      body: { kind, name, version, ...(source !== undefined && { source }) },
+    });
   try {
     return await use(first!);
   } catch (error) {

@@ -9,7 +9,7 @@ import { listArtifacts, listVersions } from "../client/typescript/artifacts.ts";
 import { requestJson } from "../client/typescript/http.ts";
 import { findNamed, publicVersion } from "./artifact-name.ts";
 import { oneLine } from "./cells.ts";
-import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag, runFlag, sourceFlag } from "./command.ts";
 import { ANSWER_WITHIN_MS, connect, findRun, runPath } from "./connect.ts";
 import { columns, print, printJson, printText } from "./output.ts";
 import { localTime } from "./text.ts";
@@ -25,6 +25,7 @@ export const ofKind = (kind: ArtifactKind) =>
     flags: {
       ...runFlag,
       search: { type: "string", value: "TEXT", help: `only ${kind}s whose name or type has this in it` },
+      ...sourceFlag,
       ...jsonFlag,
       ...connectionFlags,
     },
@@ -48,12 +49,12 @@ export const ofKind = (kind: ArtifactKind) =>
         if (values.json) await printJson(rows.map(publicRunArtifact));
         else await printText(rows.length === 0 ? `This run has no ${kind}s.\n` : runTable(rows));
       } else if (name !== undefined) {
-        const { artifact } = await findNamed(connection, kind, name);
+        const { artifact } = await findNamed(connection, kind, name, values.source);
         const versions = await collect(listVersions(connection, artifact.id));
         if (values.json) await printJson(versions.map(publicVersion));
         else await printText(versionTable(versions));
       } else {
-        const query = { kind, search: values.search };
+        const query = { kind, search: values.search, source: values.source };
         const artifacts = await collect(listArtifacts(connection, query, ANSWER_WITHIN_MS));
         if (values.json) await printJson(artifacts.map(publicArtifact));
         else if (artifacts.length > 0) await printText(artifactTable(artifacts));
@@ -76,8 +77,9 @@ const withRole = (rows: RunArtifact[], role: Role): RunRow[] => rows.map((row) =
 
 /** The documented fields and no others. */
 function publicArtifact({ latest, ...artifact }: Artifact): Artifact {
-  const { id, kind, name, type, description, created, updated, versions } = artifact;
-  return { id, kind, name, type, description, created, updated, versions, latest: publicVersion(latest) };
+  const { id, kind, name, type, description, created, updated, versions, source } = artifact;
+  const about = { type, description, created, updated, versions, source };
+  return { id, kind, name, ...about, latest: publicVersion(latest) };
 }
 
 const publicRunArtifact = (row: RunRow) => ({
@@ -90,10 +92,21 @@ const publicRunArtifact = (row: RunRow) => ({
 const aliasesOf = ({ aliases }: ArtifactVersion) => aliases.join(" ") || "-";
 const runOf = ({ produced_by }: ArtifactVersion) => produced_by.join(" ") || "-";
 
-const artifactTable = (artifacts: Artifact[]) =>
-  columns([
-    ["NAME", "TYPE", "NEWEST", "ALIASES", "FILES", "SIZE", "UPDATED", "RUN"],
-    ...artifacts.map(({ name, type, updated, latest }) => [
+function artifactTable(artifacts: Artifact[]): string {
+  const withSource = artifacts.some(({ source }) => source !== null);
+  return columns([
+    [
+      "NAME",
+      "TYPE",
+      "NEWEST",
+      "ALIASES",
+      "FILES",
+      "SIZE",
+      "UPDATED",
+      "RUN",
+      ...(withSource ? ["SOURCE"] : []),
+    ],
+    ...artifacts.map(({ name, type, updated, latest, source }) => [
       oneLine(name),
       oneLine(type),
       latest.version,
@@ -102,8 +115,10 @@ const artifactTable = (artifacts: Artifact[]) =>
       bytes(latest.size),
       localTime(updated),
       runOf(latest),
+      ...(withSource ? [oneLine(source ?? "-")] : []),
     ]),
   ]);
+}
 
 const versionTable = (versions: ArtifactVersion[]) =>
   columns([

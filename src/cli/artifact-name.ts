@@ -31,9 +31,10 @@ export async function findNamed(
   connection: Connection,
   kind: ArtifactKind,
   text: string,
+  source?: string,
 ): Promise<{ artifact: Artifact; version: string | undefined }> {
   for (const { name, version } of readingsOf(text)) {
-    const artifact = await findArtifact(connection, kind, name, ANSWER_WITHIN_MS);
+    const artifact = await findArtifact(connection, kind, name, { source, timeout: ANSWER_WITHIN_MS });
     if (artifact) return { artifact, version };
   }
   throw new CollectorError("not-found", `There is no ${kind} called ${readingsOf(text)[0]!.name}.`, {
@@ -45,8 +46,9 @@ export async function findNamedVersion(
   connection: Connection,
   kind: ArtifactKind,
   text: string,
+  source?: string,
 ): Promise<ArtifactVersion> {
-  const { artifact, version = "latest" } = await findNamed(connection, kind, text);
+  const { artifact, version = "latest" } = await findNamed(connection, kind, text, source);
   return findVersion(connection, artifact, version);
 }
 

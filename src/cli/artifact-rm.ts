@@ -4,7 +4,7 @@ import { request } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
 import { findNamed, requireName } from "./artifact-name.ts";
 import { oneLine } from "./cells.ts";
-import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag, sourceFlag } from "./command.ts";
 import { connect } from "./connect.ts";
 import { printJson, printText } from "./output.ts";
 
@@ -19,6 +19,7 @@ export const ofKind = (kind: ArtifactKind) =>
       "day. A version's number is not given to another one.",
     flags: {
       force: { type: "boolean", short: "f", help: "also a version that has an alias, or all versions" },
+      ...sourceFlag,
       ...jsonFlag,
       ...connectionFlags,
     },
@@ -32,6 +33,7 @@ export const ofKind = (kind: ArtifactKind) =>
         connection,
         kind,
         requireName(positionals[0], `${kind} rm`),
+        values.source,
       );
       const { id, name, versions, latest } = artifact;
       if (version !== undefined) {

@@ -90,6 +90,14 @@ export const runFlag = {
   },
 } as const satisfies Flags;
 
+export const sourceFlag = {
+  source: {
+    type: "string",
+    value: "LABEL",
+    help: "of this source, by its label; a dot is what was logged here",
+  },
+} as const satisfies Flags;
+
 export const helpFlag = { help: { type: "boolean", short: "h", help: "show this" } } as const satisfies Flags;
 
 /** Reads the arguments behind a command's name. */

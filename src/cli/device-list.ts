@@ -1,7 +1,7 @@
 import type { Device, Gpu } from "../device/schema.ts";
 import { MACHINE } from "../sample/subject.ts";
 import { oneLine } from "./cells.ts";
-import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag, sourceFlag } from "./command.ts";
 import { connect } from "./connect.ts";
 import { gpuName, gpuNumber, inOrder, readerNotes } from "./device-gpus.ts";
 import { listDevices } from "./device-watch.ts";
@@ -13,13 +13,13 @@ import { age, bytesOf, percent, whole } from "./units.ts";
 export const command = defineCommand({
   name: "device list",
   summary: "List the machines and GPUs that are recorded, with their present values.",
-  flags: { ...jsonFlag, ...connectionFlags },
+  flags: { ...sourceFlag, ...jsonFlag, ...connectionFlags },
   examples: [
     ["device list", "show each machine, its GPUs, and why GPUs can't be read"],
     ["device list --json | jq -r '.[].gpus[].uuid'", "print the UUID of every GPU"],
   ],
   async run({ values }) {
-    const devices = await listDevices(connect(values));
+    const devices = await listDevices(connect(values), values.source);
     if (values.json) await printJson(devices.map(publicDevice));
     else await print(listText(devices, Date.now(), lookOf(process.env, process.stdout.isTTY)));
     return 0;
@@ -29,9 +29,9 @@ export const command = defineCommand({
 /** The documented fields and no others. */
 export function publicDevice(device: Device): Device {
   const { id, name, local, os, kernel, architecture, boot, processor, cores, memory, container } = device;
-  const { first_seen, last_seen, runs, gpu_reader, gpus, latest } = device;
+  const { source, first_seen, last_seen, runs, gpu_reader, gpus, latest } = device;
   const machine = { os, kernel, architecture, boot, processor, cores, memory, container };
-  return { id, name, local, first_seen, last_seen, ...machine, runs, gpu_reader, gpus, latest };
+  return { id, name, local, source, first_seen, last_seen, ...machine, runs, gpu_reader, gpus, latest };
 }
 
 /** As wide as it needs to be: a listing may be piped into grep. */
@@ -61,6 +61,9 @@ function deviceColumns(devices: Device[], now: number): Column[] {
   return [
     column("ID", ({ id }) => id),
     column("NAME", ({ name, local }) => `${oneLine(name)}${local ? " (this collector's)" : ""}`),
+    ...(devices.some(({ source }) => source !== null)
+      ? [column("SOURCE", ({ source }) => oneLine(source ?? "-"))]
+      : []),
     column("CPU", (device) => `${percent(values(device)["cpu.utilization"])} of ${device.cores}`),
     column("MEMORY", (device) => bytesOf(values(device)["memory.used"], device.memory)),
     column("GPUS", ({ gpus }) => String(gpus.filter(({ parent }) => parent === null).length)),

@@ -215,8 +215,9 @@ export async function findDevice(connection: Connection, name: string | undefine
   return device;
 }
 
-export async function listDevices(connection: Connection): Promise<Device[]> {
+export async function listDevices(connection: Connection, source?: string): Promise<Device[]> {
   const { devices } = await requestJson<{ devices: Device[] }>(connection, "/api/v1/devices", {
+    query: { source },
     timeout: ANSWER_WITHIN_MS,
   });
   return devices;

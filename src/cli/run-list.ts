@@ -1,7 +1,7 @@
 import { requestJson } from "../client/typescript/http.ts";
 import type { Run } from "../run/schema.ts";
 import { ANSWER_WITHIN_MS, connect } from "./connect.ts";
-import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag, sourceFlag } from "./command.ts";
 import { columns, print, printText } from "./output.ts";
 import { duration, localTime } from "./text.ts";
 import { printRunTable } from "./fedml-output.ts";
@@ -20,6 +20,8 @@ export const command = defineCommand({
       value: "TEXT",
       help: "only runs whose name or id has this in it",
     },
+    ...sourceFlag,
+    device: { type: "string", value: "DEVICE", help: "only runs of this machine, by its id or host name" },
     limit: { type: "string", short: "n", value: "N", help: "at most N runs" },
     "run-id": { type: "string", aliases: ["rid", "run_id"], value: "ID", help: "only the run with this id" },
     ...jsonFlag,
@@ -35,6 +37,8 @@ export const command = defineCommand({
     const runs = listRuns(connection, {
       status: values.status?.toUpperCase(),
       project: values.project,
+      source: values.source,
+      device: values.device,
       search: values.search ?? values["run-id"],
     });
     const taken = take(filter(runs, values["run-id"]), limit);
@@ -53,7 +57,7 @@ interface Page {
 /** Every matching run, page by page, so that a listing of any length is streamed. */
 export async function* listRuns(
   connection: Parameters<typeof requestJson>[0],
-  query: { status?: string | undefined; project?: string | undefined; search?: string | undefined },
+  query: Partial<Record<"status" | "project" | "source" | "device" | "search", string | undefined>>,
 ): AsyncGenerator<Run> {
   let after: string | undefined;
   do {
@@ -96,26 +100,28 @@ async function printJsonArray(runs: AsyncIterable<Run>): Promise<void> {
 /** The documented fields and no others: what the server adds later must not leak into scripts by accident. */
 function publicRun(run: Run): Run {
   const { id, name, project, status, reason, created, started, finished, device, exit_code } = run;
-  return { id, name, project, status, reason, created, started, finished, device, exit_code };
+  const { source, deleted_at_source } = run;
+  const times = { created, started, finished };
+  return { id, name, project, status, reason, ...times, device, exit_code, source, deleted_at_source };
 }
 
 /** Columns need widths, and widths need rows: so many at a time. */
 const ROWS_AT_ONCE = 200;
 
 async function printTable(runs: AsyncIterable<Run>): Promise<void> {
-  const header = ["ID", "NAME", "PROJECT", "STATUS", "STARTED", "TOOK", "DEVICE"];
-  let rows: string[][] = [header];
-  let some = false;
-  for await (const run of runs) {
-    some = true;
-    rows.push(rowOf(run));
-    if (rows.length > ROWS_AT_ONCE) {
-      await printText(columns(rows));
-      rows = [];
-    }
+  let waiting: Run[] = [];
+  let withSource: boolean | undefined;
+  async function flush(): Promise<void> {
+    const isFirst = withSource === undefined;
+    withSource ??= waiting.some(({ source }) => source !== null);
+    const header = ["ID", "NAME", "PROJECT", "STATUS", "STARTED", "TOOK", "DEVICE"];
+    const rows = waiting.map((run) => [...rowOf(run), ...(withSource ? [run.source ?? "-"] : [])]);
+    await printText(columns(isFirst ? [[...header, ...(withSource ? ["SOURCE"] : [])], ...rows] : rows));
+    waiting = [];
   }
-  if (!some) return print("No runs. Start one with `binnacle launch -- COMMAND`.\n");
-  await printText(columns(rows));
+  for await (const run of runs) if (waiting.push(run) === ROWS_AT_ONCE) await flush();
+  if (waiting.length > 0) await flush();
+  if (withSource === undefined) await print("No runs. Start one with `binnacle launch -- COMMAND`.\n");
 }
 
 function rowOf({ id, name, project, status, created, started, finished, device }: Run): string[] {

@@ -1,17 +1,20 @@
 import { and, asc, eq, isNull } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { isLive } from "../run/schema.ts";
+import { OWN, sourceLabel } from "../store/source-label.ts";
 import { device as deviceTable, run as runTable, runDevice } from "../store/tables.ts";
 import { findDevice, type DeviceRow } from "./find.ts";
-import type { Device } from "./schema.ts";
+import type { Device, ListDevices } from "./schema.ts";
 
 /** Older values are no longer the present. */
 const FRESH_MS = 10_000;
 
 /** Every machine that was ever seen, the collector's own first, then by name. */
-export async function listDevices(collector: Collector): Promise<Device[]> {
+export async function listDevices(collector: Collector, { source }: ListDevices = {}): Promise<Device[]> {
   const rows = await collector.db.select().from(deviceTable).orderBy(asc(deviceTable.name));
-  const devices = await Promise.all(rows.map((row) => toDevice(collector, row)));
+  const isAsked = (row: DeviceRow) =>
+    source === undefined || (sourceLabel(collector.connection, row.source) ?? OWN) === source;
+  const devices = await Promise.all(rows.filter(isAsked).map((row) => toDevice(collector, row)));
   return devices.sort((left, right) => Number(right.local) - Number(left.local));
 }
 
@@ -30,6 +33,7 @@ async function toDevice(collector: Collector, row: DeviceRow): Promise<Device> {
     ...row.facts,
     id: row.id,
     local: row.id === collector.device,
+    source: sourceLabel(collector.connection, row.source),
     first_seen: new Date(row.firstSeen).toISOString(),
     last_seen: new Date(lastSeen(collector, row)).toISOString(),
     runs: runs.filter(({ status }) => isLive(status)).map(({ id }) => id),

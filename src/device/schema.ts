@@ -100,11 +100,20 @@ export const DeviceFacts = z.object({
 });
 export type DeviceFacts = z.infer<typeof DeviceFacts>;
 
+/** GET /api/v1/devices */
+export const ListDevices = z.object({
+  /** Label of the source that relayed them; ".": those seen here. */
+  source: z.string().max(250).optional(),
+});
+export type ListDevices = z.infer<typeof ListDevices>;
+
 /** A machine, as every listing shows it. Times are RFC 3339 UTC with ms. */
 export const Device = DeviceFacts.extend({
   id: DeviceId,
   /** The machine this collector runs on. */
   local: z.boolean(),
+  /** Label of the source that relayed it; null: it was seen here. */
+  source: z.string().nullable(),
   first_seen: z.string(),
   /** Of the newest sample. */
   last_seen: z.string(),

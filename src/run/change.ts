@@ -2,6 +2,7 @@ import { and, eq, isNotNull, isNull } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { Encoding, type EntryKind } from "../entry.ts";
 import type { Write } from "../store/journal.ts";
+import { sourceLabel } from "../store/source-label.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
 import type { Run, RunStatus } from "./schema.ts";
 
@@ -10,7 +11,7 @@ export type RunRow = typeof runTable.$inferSelect;
 const rfc3339 = (time: number | null) => (time === null ? null : new Date(time).toISOString());
 
 /** A run as listings and live events show it. */
-export function toRun(row: RunRow): Run {
+export function toRun({ connection }: Pick<Collector, "connection">, row: RunRow): Run {
   return {
     id: row.id,
     name: row.name,
@@ -22,6 +23,8 @@ export function toRun(row: RunRow): Run {
     finished: rfc3339(row.finished),
     device: row.device,
     exit_code: row.exitCode,
+    source: sourceLabel(connection, row.source),
+    deleted_at_source: rfc3339(row.deletedAtSource),
   };
 }
 
@@ -62,7 +65,7 @@ export async function appendRunEntry(
       encoding: Encoding.json,
       payload: new TextEncoder().encode(JSON.stringify(payload)),
     },
-    toRun(row),
+    toRun(collector, row),
     writes,
   );
 }

@@ -1,7 +1,8 @@
-import { eq, sql } from "drizzle-orm";
+import { and, eq, sql } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { run } from "../store/tables.ts";
-import type { RunStatus } from "./schema.ts";
+import { placeFilters } from "./list.ts";
+import type { ListRuns, RunStatus } from "./schema.ts";
 
 export interface RunCount {
   project: string;
@@ -9,10 +10,13 @@ export interface RunCount {
   count: number;
 }
 
-/** How many runs there are of each project and status. */
-export const countRuns = ({ db }: Collector): Promise<RunCount[]> =>
+/** How many runs there are of each project and status; of all, or of those from one place. */
+export const countRuns = (
+  { db }: Collector,
+  place: Pick<ListRuns, "source" | "device"> = {},
+): Promise<RunCount[]> =>
   db
     .select({ project: run.project, status: run.status, count: sql<number>`count(*)` })
     .from(run)
-    .where(eq(run.deleted, false))
+    .where(and(eq(run.deleted, false), ...placeFilters(place)))
     .groupBy(run.project, run.status);

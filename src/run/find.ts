@@ -45,7 +45,7 @@ export async function findRun(collector: Collector, prefix: string): Promise<Run
 export async function getRunDetail(collector: Collector, row: RunRow): Promise<RunDetail> {
   const writers = await collector.db.select().from(writerTable).where(eq(writerTable.run, row.id));
   return {
-    ...toRun(row),
+    ...toRun(collector, row),
     config: row.config,
     tags: row.tags,
     notes: row.notes,

@@ -139,6 +139,10 @@ export const ListRuns = z.object({
     .regex(/^[A-Z]+(,[A-Z]+)*$/, "use statuses such as RUNNING, separated by commas")
     .optional(),
   project: z.string().max(250).optional(),
+  /** Label of the source that relayed them; ".": those logged here. */
+  source: z.string().max(250).optional(),
+  /** Id or host name of a machine they ran on. */
+  device: z.string().max(255).optional(),
   /** Part of a name, id, project, tag or note, whatever its case. */
   search: z.string().max(250).optional(),
   sort: z.enum(["created", "name", "project", "status", "started", "finished"]).default("created"),
@@ -164,6 +168,10 @@ export const Run = z
     finished: z.string().nullable(),
     device: z.string().nullable(),
     exit_code: z.number().nullable(),
+    /** Label of the source that relayed it; null: it was logged here. */
+    source: z.string().nullable(),
+    /** When it was deleted there; it stays here. */
+    deleted_at_source: z.string().nullable(),
   })
   .meta({ id: "Run" });
 export type Run = z.infer<typeof Run>;

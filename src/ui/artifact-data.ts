@@ -22,7 +22,7 @@ const MAX_LINKED = 200;
 
 async function runLabels(collector: Collector, ids: Iterable<string>): Promise<RunLabels> {
   const rows = await Promise.all([...new Set(ids)].map((id) => findRow(collector, id)));
-  const found = rows.filter((row) => row !== undefined && !row.deleted).map((row) => toRun(row!));
+  const found = rows.filter((row) => row !== undefined && !row.deleted).map((row) => toRun(collector, row!));
   return Object.fromEntries(found.map(({ id, name, status }) => [id, { name, status }]));
 }
 

@@ -54,6 +54,7 @@ export const device = (more: Partial<Device> = {}): Device => ({
   ...facts(),
   id: DEVICE,
   local: true,
+  source: null,
   first_seen: new Date(TIME - 3_600_000).toISOString(),
   last_seen: new Date(TIME).toISOString(),
   runs: [],

@@ -22,7 +22,7 @@ export const versionPath = ({ id, version }: Pick<ArtifactVersion, "id" | "versi
 /** Models or artifacts, page by page, the last updated first. */
 export async function* listArtifacts(
   connection: At,
-  query: { kind?: ArtifactKind; name?: string; search?: string | undefined },
+  query: { kind?: ArtifactKind; name?: string; search?: string | undefined; source?: string | undefined },
   timeout?: number,
 ): AsyncGenerator<Artifact> {
   let after: number | undefined;
@@ -36,15 +36,27 @@ export async function* listArtifacts(
   } while (after !== undefined);
 }
 
-/** The one of this name; undefined where there is none. */
+/** The one of this name; undefined where there is none. Sources have names of their own: where none is meant, ours comes first. */
 export async function findArtifact(
   connection: At,
   kind: ArtifactKind,
   name: string,
-  timeout?: number,
+  { source, timeout }: { source?: string | undefined; timeout?: number } = {},
 ): Promise<Artifact | undefined> {
-  const { value } = await listArtifacts(connection, { kind, name }, timeout).next();
-  return value as Artifact | undefined;
+  const found: Artifact[] = [];
+  for await (const artifact of listArtifacts(connection, { kind, name, source }, timeout)) {
+    if (artifact.source === null) return artifact;
+    found.push(artifact);
+  }
+  if (found.length > 1)
+    throw new CollectorError(
+      "conflict",
+      `More than one source has ${kind === "model" ? "a model" : "an artifact"} called ${name}.`,
+      {
+        hint: `Say which with --source: ${found.map((artifact) => artifact.source).join(", ")}.`,
+      },
+    );
+  return found[0];
 }
 
 /** Versions of a name, the newest first. */
