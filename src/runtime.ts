@@ -126,3 +126,32 @@ export const zstdCompress = (bytes: Uint8Array): Uint8Array =>
 
 export const zstdDecompress = (bytes: Uint8Array): Uint8Array =>
   bun ? bun.zstdDecompressSync(bytes) : zstdDecompressSync(bytes);
+
+/** How a request goes out, beyond what fetch takes. */
+export interface SendOptions {
+  /** Trusted in the place of the system's authorities, PEM. */
+  ca?: string | undefined;
+  /** Past any proxy: loopback is no proxy's business. */
+  direct?: boolean;
+}
+
+interface DenoClient {
+  createHttpClient(options: { caCerts: string[] }): unknown;
+}
+
+const clientByCa = new Map<string, unknown>();
+
+/** fetch as we send to other machines: no redirects, and the bytes of the answer as they came. */
+export function send(url: string, init: RequestInit, { ca, direct = false }: SendOptions): Promise<Response> {
+  const { Deno } = globalThis as { Deno?: DenoClient };
+  const options: Record<string, unknown> = { ...init, redirect: "manual" };
+  if (!Deno) {
+    Object.assign(options, { decompress: false, timeout: false });
+    if (ca !== undefined) options["tls"] = { ca };
+    if (direct) options["proxy"] = false;
+  } else if (ca !== undefined) {
+    if (!clientByCa.has(ca)) clientByCa.set(ca, Deno.createHttpClient({ caCerts: [ca] }));
+    options["client"] = clientByCa.get(ca);
+  }
+  return fetch(url, options as RequestInit);
+}
