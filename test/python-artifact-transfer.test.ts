@@ -1,4 +1,3 @@
-// runs alone: it measures how long a call takes
 import {
   afterAll,
   afterEach,
@@ -21,7 +20,6 @@ import {
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { loudly } from "./helpers/binary.ts";
 import { createCollectorProxy, type CollectorProxy } from "./helpers/collector-proxy.ts";
 import {
   DEAD_URL,
@@ -424,45 +422,4 @@ test("launch sends what its program could not", async () => {
   expect(await err).not.toContain("stays");
   expect(await versions("model", "launched")).toMatchObject([{ produced_by: ["launched"] }]);
   expect(inSpool()).toEqual([]);
-});
-
-test("a call takes well under a millisecond, and log() goes on as before beside an upload", async () => {
-  big("file", 32);
-  const script = inFolder(`
-import json
-run = binnacle.init()
-clock = time.perf_counter_ns
-def spent(call, count):
-    taken = []
-    for _ in range(count):
-        began = clock(); call(); taken.append((clock() - began) / 1000)
-    return taken
-worked, began = time.process_time(), time.perf_counter()
-calls = spent(lambda: run.log_model("busy", "file"), 20)
-logs, until = [], time.perf_counter() + 1.5
-while time.perf_counter() < until: logs += spent(lambda: run.log({"loss": 0.5}), 100); time.sleep(0.001)
-share = (time.process_time() - worked) / (time.perf_counter() - began)
-first, rest, logs = calls[0], sorted(calls[1:]), sorted(logs)
-print(json.dumps({"first": first, "p50": rest[len(rest) // 2], "max": rest[-1], "log50": logs[len(logs) // 2], "log9999": logs[int(len(logs) * 0.9999)], "share": share}))
-`);
-  interface Times {
-    first: number;
-    p50: number;
-    max: number;
-    log50: number;
-    log9999: number;
-  }
-  const cache = join(folder, "pycache");
-  const options = through({ PYTHONPYCACHEPREFIX: cache, PYTHONDONTWRITEBYTECODE: "" });
-  const all: Times[] = [];
-  for (let attempt = 0; attempt < 3; attempt++) all.push(JSON.parse(await python(script, options)) as Times);
-  const best = (key: keyof Times) => Math.min(...all.map((times) => times[key]));
-  const us = (value: number) => `${value.toFixed(0)} µs`;
-  process.stderr.write(
-    `log_model(): first call ${us(best("first"))}, then p50 ${us(best("p50"))}, max ${us(best("max"))}; ` +
-      `log() beside the upload: p50 ${us(best("log50"))}, p99.99 ${us(best("log9999"))}\n`,
-  );
-  expect(best("p50")).toBeLessThan(1000);
-  expect(best("first")).toBeLessThan(20_000);
-  if (best("log9999") > 10_000) loudly("latency of log() beside an upload: the machine is busy");
 });
