@@ -7,8 +7,11 @@ import { CollectorError } from "../error.ts";
 import { findNamedVersion, readingsOf, requireName } from "./artifact-name.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag, sourceFlag } from "./command.ts";
 import { connect, currentRun, findRun, runPath } from "./connect.ts";
+import { interruptible } from "./interrupt.ts";
 import { print, printJson } from "./output.ts";
 import { createProgress, took } from "./progress.ts";
+
+const INTERRUPTED = "Interrupted. Call again: what has come is not asked for again.";
 
 export const ofKind = (kind: ArtifactKind) =>
   defineCommand({
@@ -55,12 +58,15 @@ export const ofKind = (kind: ArtifactKind) =>
       const progress = createProgress({ stream: process.stderr, program });
       const begun = performance.now();
       try {
-        const { files, bytes, received, unchanged } = await downloadVersion(version, folder, {
-          connection: () => connect(values),
-          force: values.force,
-          onProgress: ({ done, bytes: total }) => progress.show({ verb: "Fetching", done, total }),
-          onWaiting: (error) => progress.waiting(error),
-        });
+        const { files, bytes, received, unchanged } = await interruptible(INTERRUPTED, (signal) =>
+          downloadVersion(version, folder, {
+            connection: () => connect(values),
+            force: values.force,
+            signal,
+            onProgress: ({ done, bytes: total }) => progress.show({ verb: "Fetching", done, total }),
+            onWaiting: (error) => progress.waiting(error),
+          }),
+        );
         progress.close();
         if (values.json) {
           const { id, name, digest } = version;

@@ -6,10 +6,14 @@ import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
 import { ANSWER_WITHIN_MS, connect, currentRun, findRun } from "./connect.ts";
 import { UsageError } from "./error.ts";
+import { interruptible } from "./interrupt.ts";
 import { printJson, printText } from "./output.ts";
 import { createProgress, took } from "./progress.ts";
 import { bytes } from "./units.ts";
 import { keyAndValue, parseJson } from "./values.ts";
+
+const INTERRUPTED =
+  "Interrupted. Call again: what was sent is kept for a day at least, and only the rest goes.";
 
 export const ofKind = (kind: ArtifactKind) =>
   defineCommand({
@@ -70,20 +74,21 @@ export const ofKind = (kind: ArtifactKind) =>
       const progress = createProgress({ stream: process.stderr, program });
       const begun = performance.now();
       try {
-        const { logged, sent } = await putPaths(
-          {
-            kind,
-            name,
-            type: values.type ?? typeOf(kind),
-            aliases: values.alias,
-            ...(values.description !== undefined && { description: values.description }),
-            ...metadata,
-          },
-          paths,
-          {
+        const head = {
+          kind,
+          name,
+          type: values.type ?? typeOf(kind),
+          aliases: values.alias,
+          ...(values.description !== undefined && { description: values.description }),
+          ...metadata,
+        };
+        const { logged, sent } = await interruptible(INTERRUPTED, (signal) =>
+          putPaths(head, paths, {
             // Asked anew: a collector that was restarted may have another port or token.
             connection: () => connect(values),
             run,
+            signal,
+            waitsForRoom: true,
             onProgress: ({ read, done, bytes: total }) =>
               progress.show(
                 done === 0 && read < total
@@ -91,7 +96,7 @@ export const ofKind = (kind: ArtifactKind) =>
                   : { verb: "Sending", done, total },
               ),
             onWaiting: (error) => progress.waiting(error),
-          },
+          }),
         );
         progress.close();
         if (values.json) await printJson({ ...publicVersion(logged), is_new: logged.is_new, sent });

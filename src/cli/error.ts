@@ -13,6 +13,17 @@ export class UsageError extends Error {
   }
 }
 
+/** Somebody ended it; the message says what is done and what to do next. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
 const exitCodeByError: Record<ErrorCode, number> = {
   invalid: ExitCode.usage,
   unauthorized: ExitCode.refused,
@@ -33,6 +44,7 @@ const exitCodeByError: Record<ErrorCode, number> = {
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return ExitCode.usage;
+  if (error instanceof Interrupted) return error.exitCode;
   if (error instanceof CollectorError) return exitCodeByError[error.code];
   return ExitCode.failed;
 }

@@ -1,7 +1,8 @@
+import type { CollectorError } from "../error.ts";
 import { cut } from "./cells.ts";
-import { errorLine } from "./error.ts";
 import { lookOf } from "./screen.ts";
 import { age, bytes, bytesASecond, bytesOf, percent } from "./units.ts";
+import { createWaiting } from "./waiting.ts";
 
 /** What is under way, in bytes. */
 export interface Transfer {
@@ -15,7 +16,7 @@ export interface Transfer {
 export interface Progress {
   show(transfer: Transfer): void;
   /** Why nothing moves; undefined: it does again. */
-  waiting(error: Error | undefined): void;
+  waiting(error: CollectorError | undefined): void;
   /** Takes the line away. */
   close(): void;
 }
@@ -28,6 +29,7 @@ export interface ProgressOptions {
 }
 
 const EVERY_MS = 100;
+const WAITING_EVERY_MS = 1000;
 /** The rate is that of the last few seconds. */
 const RATE_MS = 5_000;
 const CLEAR = "\r\u001b[K";
@@ -41,27 +43,49 @@ export function createProgress({
   const rate = createRate();
   let shownAt = -Infinity;
   let verb: string | undefined;
+  let last: Transfer | undefined;
   let isWaiting = false;
+  const reason = createWaiting(program, now, stream.isTTY ?? false);
+  let timer: ReturnType<typeof setInterval> | undefined;
   /** Nothing where nothing was shown. */
   const clear = () => (stream.isTTY && shownAt > -Infinity ? CLEAR : "");
+  // A line that fills the terminal would go on in the next one.
+  const draw = (line: string) => stream.write(CLEAR + cut(line, (stream.columns || 80) - 1, ""));
+
+  function drawWaiting(): void {
+    shownAt = now();
+    const far =
+      last && last.total > 0 ? `${percent(last.done / last.total)}  ${bytesOf(last.done, last.total)}  ` : "";
+    draw(`Waiting  ${far}${reason.since()}`);
+  }
 
   return {
     show(transfer) {
       const time = now();
       if (transfer.verb !== verb) rate.reset();
       verb = transfer.verb;
+      last = transfer;
       rate.note(time, transfer.done);
       if (!stream.isTTY || isWaiting || time - shownAt < EVERY_MS) return;
       shownAt = time;
-      const line = progressLine(transfer, rate.bytesASecond(), unicode);
-      // A line that fills the terminal would go on in the next one.
-      stream.write(CLEAR + cut(line, (stream.columns || 80) - 1, ""));
+      draw(progressLine(transfer, rate.bytesASecond(), unicode));
     },
     waiting(error) {
-      if (error && !isWaiting) stream.write(`${clear()}${errorLine(error, program)} Trying again.\n`);
       isWaiting = error !== undefined;
+      if (error) {
+        const line = reason.begin(error);
+        if (line !== undefined) stream.write(clear() + line);
+        if (!stream.isTTY) return;
+        drawWaiting();
+        timer ??= setInterval(drawWaiting, WAITING_EVERY_MS);
+      } else {
+        reason.end();
+        clearInterval(timer);
+        timer = undefined;
+      }
     },
     close() {
+      clearInterval(timer);
       stream.write(clear());
     },
   };

@@ -17,6 +17,8 @@ export interface PutOptions {
   run?: string | undefined;
   /** Given up when nothing has come through for so long (default one minute). */
   patienceMs?: number;
+  /** A full disk is waited for without end: somebody looks on, and may make room. */
+  waitsForRoom?: boolean;
   /** A script that has ended does not wait for a collector that is gone. */
   isBackground?: boolean;
   signal?: AbortSignal | undefined;
@@ -49,10 +51,19 @@ export async function putPaths(
 export async function putFiles(
   head: ArtifactHead,
   found: readonly FoundFile[],
-  { connection, run, patienceMs = PATIENCE_MS, isBackground, signal, onProgress, onWaiting }: PutOptions,
+  {
+    connection,
+    run,
+    patienceMs = PATIENCE_MS,
+    waitsForRoom,
+    isBackground,
+    signal,
+    onProgress,
+    onWaiting,
+  }: PutOptions,
 ): Promise<Put> {
   const checked = checkHead(head);
-  const retry = createRetry({ patienceMs, signal, isBackground, onWaiting });
+  const retry = createRetry({ patienceMs, signal, waitsForRoom, isBackground, onWaiting });
   const path = run === undefined ? "/api/v1/artifacts" : `/api/v1/runs/${encodeURIComponent(run)}/artifacts`;
   let sent = 0;
   for (let isAgain = false; ; isAgain = true) {

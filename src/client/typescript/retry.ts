@@ -4,6 +4,8 @@ export interface RetryOptions {
   /** Given up when nothing has come through for so long (ms). */
   patienceMs: number;
   signal?: AbortSignal | undefined;
+  /** A full disk is not given up: somebody looks on, and may make room. */
+  waitsForRoom?: boolean | undefined;
   /** A script that has ended must not stay for a collector that is gone. */
   isBackground?: boolean | undefined;
   /** Told before each wait; undefined once something comes through again. */
@@ -18,7 +20,13 @@ const LAST_WAIT_MS = 5_000;
 export type Retry = <T>(attempt: () => Promise<T>) => Promise<T>;
 
 /** Tries again what may go better the next time, for all requests of one transfer: while some come through, none is given up. */
-export function createRetry({ patienceMs, signal, isBackground, onWaiting }: RetryOptions): Retry {
+export function createRetry({
+  patienceMs,
+  signal,
+  waitsForRoom = false,
+  isBackground,
+  onWaiting,
+}: RetryOptions): Retry {
   let failingSince: number | undefined;
 
   return async (attempt) => {
@@ -32,8 +40,9 @@ export function createRetry({ patienceMs, signal, isBackground, onWaiting }: Ret
       } catch (error) {
         signal?.throwIfAborted();
         if (!isTransient(error)) throw error;
-        failingSince ??= performance.now();
-        if (performance.now() - failingSince >= patienceMs) throw error;
+        const now = performance.now();
+        if (waitsForRoom && error.code === "disk-full") failingSince = now;
+        else if (now - (failingSince ??= now) >= patienceMs) throw error;
         onWaiting?.(error);
         await sleep(delayOf(error, waitMs), signal, isBackground);
       }
