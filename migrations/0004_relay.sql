@@ -21,8 +21,10 @@ CREATE TABLE destination (
   acked INTEGER NOT NULL DEFAULT 0,
   -- What it never gets: up to here the journal had come when it was added "from now".
   skip INTEGER NOT NULL DEFAULT 0,
-  -- JSON: nonces under which it may know us, the last one it answered to first.
-  nonces TEXT NOT NULL DEFAULT '[]',
+  -- JSON, the newest first: earlier openings of this database under which it may know us (src/relay/openings.ts).
+  openings TEXT NOT NULL DEFAULT '[]',
+  -- The nonce that it answered to last.
+  answered TEXT,
   -- Told to pause by a person, or by an answer that only a person can mend; why, in words.
   paused TEXT
 ) WITHOUT ROWID;
@@ -66,9 +68,15 @@ CREATE TABLE source (
   label TEXT NOT NULL,
   epoch INTEGER NOT NULL,
   acked INTEGER NOT NULL,
-  -- SHA-256 of the payload of the entry at `acked`: whether the source is still the one it was.
+  -- Of the entry at `acked` (src/relay/digest.ts): whether the source is still the one it was.
   digest TEXT,
   nonce TEXT NOT NULL,
+  -- Of its last greeting under this nonce.
+  turn INTEGER NOT NULL DEFAULT 0,
+  -- JSON, the newest first: earlier nonces of it, and up to where each brought what is here.
+  openings TEXT NOT NULL DEFAULT '[]',
+  -- Entries up to here may be known by their content.
+  doubt INTEGER NOT NULL DEFAULT 0,
   host TEXT,
   version TEXT,
   -- JSON: the installations its data comes through, itself first.
@@ -96,13 +104,16 @@ CREATE TABLE source_token (
 
 CREATE INDEX source_token_name ON source_token (name);
 
--- A source's run, and the run it is here: under its own id unless that one is taken. Ordinals and lines are shifted where a
--- restored source counts again what is here already.
+-- A source's run, and the run it is here: under its own id unless that one is taken. `next_ordinal` and `next_line` count as the source
+-- does, shifted where a restored source counts again what is here already. NULL: an earlier life of the source went on with it, so
+-- that nobody knows what of it is here until its next entry says so. `seq`: the last entry that touched it.
 CREATE TABLE source_run (
   source TEXT NOT NULL,
   run TEXT NOT NULL,
   local TEXT NOT NULL,
-  epoch INTEGER NOT NULL,
+  seq INTEGER NOT NULL DEFAULT 0,
+  next_ordinal INTEGER DEFAULT 0,
+  next_line INTEGER DEFAULT 1,
   ordinal_shift INTEGER NOT NULL DEFAULT 0,
   line_shift INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (source, run)

@@ -20,20 +20,36 @@ export const LEASE_MS = 60_000;
 /** So often a source says that it is there. */
 export const GREET_MS = 20_000;
 
+/** Beyond it somebody counts who is no source. */
+export const MAX_EPOCH = 2 ** 31;
+
 /** 32 hex digits. */
 export const SourceId = z.string().regex(/^[0-9a-f]{32}$/, "wants 32 hex digits");
+/** Hex SHA-256. */
+export const Digest = z.string().regex(/^[0-9a-f]{64}$/, "wants 64 hex digits");
 export const Nonce = z.string().regex(/^[0-9a-f]{32}$/, "wants 32 hex digits");
+
+/**
+ * A time for which a source had its database open. `last`: up to where the journal was surely this one's when it ended. What two
+ * sides have in common is the smaller `last` of the newest opening that both know, whatever was restored or copied since.
+ */
+export const Opening = z.object({ nonce: Nonce, last: z.int().min(0) });
+export type Opening = z.infer<typeof Opening>;
+/** Of those that are told at first; all, where the platform knows none of them. */
+export const NEWEST_OPENINGS = 20;
+export const MAX_OPENINGS = 300;
 
 /** POST /relay/v1/sources/{source}/cursor: on start, after any doubt, and every GREET_MS. */
 export const Hello = z.object({
-  epoch: z.int().min(1),
+  epoch: z.int().min(1).max(MAX_EPOCH),
+  /** Of this opening of the database. */
   nonce: Nonce,
-  /** Nonces of earlier openings of the database under which this platform may know it: the last it answered to, and those since. */
-  previous: z.array(Nonce).max(16),
+  /** Higher with each greeting under this nonce: what was sent before it and comes late is refused. */
+  turn: z.int().min(0),
+  /** Earlier ones under which this platform may know it, the newest first. */
+  openings: z.array(Opening).max(MAX_OPENINGS),
   /** Highest seq there is. */
   last: z.int().min(0),
-  /** Where a newer epoch than the platform's begins: up to here all is as it was in the old one. */
-  base: z.int().min(0),
   /** The installations its data comes through, itself first: a circle is one that has the platform in it. */
   path: z.array(SourceId).min(1).max(64),
   host: z.string().max(255),
@@ -45,14 +61,14 @@ export type Hello = z.infer<typeof Hello>;
 
 /** The answer to it, and to GET. */
 export const Cursor = z.object({
+  /** Whose it is, and the turn of the greeting: an answer to somebody else, or to an earlier question, is none. */
+  source: SourceId,
+  turn: z.int().min(0),
   epoch: z.int().min(1),
   /** All up to here is stored. */
   acked: z.int().min(0),
-  /** Hex SHA-256 of the payload of the entry at `acked`; null where that is not known. */
-  digest: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/)
-    .nullable(),
+  /** Of the entry at `acked` (digest.ts); null where that is not known. */
+  digest: Digest.nullable(),
   /** The platform's own id. */
   platform: SourceId,
   /** Newest version of each kind of entry it can read. */
@@ -78,27 +94,28 @@ export interface Frame extends z.infer<typeof FrameHead> {
   payload: Uint8Array;
 }
 
+/** What each request says of whom it comes from: as in the last greeting. */
+export interface Session {
+  epoch: number;
+  nonce: string;
+  turn: number;
+  path: string[];
+}
+
 /**
  * POST …/batches: all entries from `prev + 1` to `last`, those left out that travel otherwise (imports), were never there or are
  * counted as dropped. Content-Digest covers the encoded body; `Idempotency-Key: "{epoch}/{prev+1}-{last}"`.
  */
-export interface Batch {
-  epoch: number;
-  nonce: string;
-  path: string[];
+export interface Batch extends Session {
   prev: number;
   last: number;
+  /** Of the entry at `last`, where that is none of the frames; null where it is one, or is no longer there. */
+  digest: string | null;
   frames: Frame[];
 }
 
-/** What became of a batch. */
-export const Accepted = z.object({
-  acked: z.int().min(0),
-  /** Refused for good, each for what is wrong with itself: their sender keeps them as dead letters. */
-  rejected: z
-    .array(z.object({ seq: z.int(), type: z.string().max(100), detail: z.string().max(2000) }))
-    .default([]),
-});
+/** All of a batch is stored, or it is refused whole: one that is `invalid` names its first bad entry. */
+export const Accepted = z.object({ acked: z.int().min(0) });
 export type Accepted = z.infer<typeof Accepted>;
 
 /**
@@ -110,21 +127,38 @@ export const Part = z.discriminatedUnion("of", [
   z.object({ of: z.literal("facts") }),
   z.object({ of: z.literal("metrics"), run: z.string().max(300) }),
   z.object({ of: z.literal("logs"), run: z.string().max(300) }),
-  z.object({ of: z.literal("samples"), device: z.string().max(300) }),
+  /** `run`: what an export of this run has of the device, whatever the position is. */
+  z.object({ of: z.literal("samples"), device: z.string().max(300), run: z.string().max(300).optional() }),
 ]);
 export type Part = z.infer<typeof Part>;
 
-/** POST …/history: `frames` take the part from `from` to `to`. Answered with where the part stands then. */
-export interface HistoryBatch {
-  epoch: number;
-  nonce: string;
-  path: string[];
+/**
+ * POST …/history: `frames` take the part from `from` to `to`. Answered with where the part stands then. Entries of several ranks in a
+ * piece of metrics overlap; samples below the position, and those that are there, change nothing.
+ */
+export interface HistoryBatch extends Session {
+  /** Where the cursor stands: it does not move meanwhile, and what comes later than its end is late. */
+  acked: number;
+  /** What is sent may hold of entries up to here. */
+  upto: number;
   part: Part;
   /** 0 for facts. */
   from: number;
   to: number;
   frames: Frame[];
 }
+
+/**
+ * The answer to it. A bad frame holds up nothing: the position passes over it, and its sender, who still has what it was made of,
+ * keeps it as a dead letter.
+ */
+export const HistoryAccepted = z.object({
+  position: z.number(),
+  rejected: z
+    .array(z.object({ index: z.int().min(0), type: z.string().max(100), detail: z.string().max(2000) }))
+    .default([]),
+});
+export type HistoryAccepted = z.infer<typeof HistoryAccepted>;
 
 /** POST …/positions {parts} → {positions}: where each stands, in the same order; 0: nothing of it is here. */
 export const Positions = z.object({ positions: z.array(z.number()) });
@@ -135,11 +169,11 @@ export type HeldKind = "run.held" | "device.held" | "artifact.held";
 
 /** Why a platform does not take what it is sent: the last word of the problem's `type`, "urn:binnacle:…". */
 export type RefusalType =
-  /** 409; `expected`: the next seq, or the position of the part. */
+  /** 409; `expected`: the next seq, or the position of the part. Also what is late: of an earlier turn, or from before the cursor moved. */
   | "sequence-gap"
-  /** 409: another instance with this id is alive. */
+  /** 409: another instance with this id is alive. `lease_ms`: for so long, unless it is heard again. */
   | "source-in-use"
-  /** 412; `epoch`: begin a newer one than this. */
+  /** 412; `epoch`: begin a newer one than this. `nonce`: the newest opening that both know; null: none. */
   | "epoch"
   /** 409: the platform is itself on the way that the data takes. */
   | "circle"
@@ -153,7 +187,7 @@ export type RefusalType =
   /** 413, 415 */
   | "too-large"
   | "unsupported"
-  /** 400, 422: the request makes no sense to the platform; a batch of one entry that is answered so is a dead letter. */
+  /** 400, 422; `seq`: the entry that makes no sense, where it is known. One that is refused so alone is a dead letter. */
   | "invalid"
   /** 429, 503, 507: later. */
   | "busy"

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Connection } from "../store/open.ts";
+import { withOpening, type KeptOpening } from "./openings.ts";
 
 /** Who this database is to the platforms it relays to. */
 export interface Installation {
@@ -7,10 +8,8 @@ export interface Installation {
   readonly epoch: number;
   /** Of this opening of the database. */
   readonly nonce: string;
-  /** Highest seq when it was opened. */
-  readonly openedAt: number;
-  /** Begins an epoch newer than this one and than `above`. Durable when it returns. */
-  newEpoch(above: number): void;
+  /** Begins an epoch newer than this one and than `above`, and an opening: this one was surely ours up to `sure`. Durable when it returns. */
+  newEpoch(above: number, sure: number): void;
   /** This is a copy of a database that goes on elsewhere: from now on a source of its own. Durable when it returns. */
   newSource(): void;
 }
@@ -23,46 +22,73 @@ interface Row {
 
 const newId = () => randomBytes(16).toString("hex");
 
-/** Called once for each opening of the database: its nonce is new then. */
+/** Called once for each opening of the database, which ends the one before. */
 export function openInstallation(connection: Connection, now: () => number): Installation {
   const select = connection.prepare("SELECT id, epoch, nonce FROM installation");
-  if (select.get()) connection.prepare("UPDATE installation SET nonce = ?").run(newId());
-  else
-    connection
-      .prepare("INSERT INTO installation (id, epoch, nonce, created) VALUES (?, 1, ?, ?)")
-      .run(newId(), newId(), now());
-  let row = select.get() as Row;
-  let openedAt = lastSeq(connection);
+  const selectOpenings = connection.prepare("SELECT name, openings, answered FROM destination");
+  const putOpenings = connection.prepare("UPDATE destination SET openings = ? WHERE name = ?");
+  let row = select.get() as Row | undefined;
+
+  /** Each destination keeps what it may know of the opening that has ended. */
+  function endOpening(nonce: string, last: number): void {
+    for (const { name, openings, answered } of selectOpenings.all() as {
+      name: string;
+      openings: string;
+      answered: string | null;
+    }[]) {
+      const kept = JSON.parse(openings) as KeptOpening[];
+      putOpenings.run(JSON.stringify(withOpening(kept, { nonce, last, answered: answered === nonce })), name);
+    }
+  }
+
+  function inTransaction(work: () => void): void {
+    connection.exec("BEGIN IMMEDIATE");
+    try {
+      work();
+      connection.exec("COMMIT");
+    } catch (error) {
+      if (connection.inTransaction) connection.exec("ROLLBACK");
+      throw error;
+    }
+    row = select.get() as Row;
+  }
+
+  const ended = row;
+  inTransaction(() => {
+    if (ended) {
+      endOpening(ended.nonce, lastSeq(connection));
+      connection.prepare("UPDATE installation SET nonce = ?").run(newId());
+    } else
+      connection
+        .prepare("INSERT INTO installation (id, epoch, nonce, created) VALUES (?, 1, ?, ?)")
+        .run(newId(), newId(), now());
+  });
 
   return {
     get id() {
-      return row.id;
+      return row!.id;
     },
     get epoch() {
-      return row.epoch;
+      return row!.epoch;
     },
     get nonce() {
-      return row.nonce;
+      return row!.nonce;
     },
-    get openedAt() {
-      return openedAt;
-    },
-    newEpoch(above) {
-      connection.prepare("UPDATE installation SET epoch = max(epoch, ?) + 1").run(above);
-      row = select.get() as Row;
+    newEpoch(above, sure) {
+      inTransaction(() => {
+        endOpening(row!.nonce, sure);
+        connection
+          .prepare("UPDATE installation SET epoch = max(epoch, ?) + 1, nonce = ?")
+          .run(above, newId());
+      });
     },
     newSource() {
-      connection.exec("BEGIN IMMEDIATE");
-      try {
+      inTransaction(() => {
         connection.prepare("UPDATE installation SET id = ?, epoch = 1, nonce = ?").run(newId(), newId());
-        connection.prepare("UPDATE destination SET epoch = 0, acked = 0, nonces = '[]'").run();
-        connection.exec("COMMIT");
-      } catch (error) {
-        if (connection.inTransaction) connection.exec("ROLLBACK");
-        throw error;
-      }
-      row = select.get() as Row;
-      openedAt = lastSeq(connection);
+        connection
+          .prepare("UPDATE destination SET epoch = 0, acked = 0, openings = '[]', answered = NULL")
+          .run();
+      });
     },
   };
 }

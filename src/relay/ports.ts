@@ -1,4 +1,15 @@
-import type { Accepted, Batch, Cursor, Frame, Hello, HistoryBatch, Part } from "./contract.ts";
+import type {
+  Accepted,
+  Batch,
+  Cursor,
+  Frame,
+  Hello,
+  HistoryAccepted,
+  HistoryBatch,
+  Opening,
+  Part,
+  Session,
+} from "./contract.ts";
 
 /** Time as the core has it: nothing in it may ask the machine. */
 export interface Clock {
@@ -18,10 +29,8 @@ export interface Identity {
   id: string;
   epoch: number;
   nonce: string;
-  /** Earlier nonces that the platform may know. */
-  previous: string[];
-  /** Highest seq when the database was opened. */
-  openedAt: number;
+  /** Earlier ones that this destination's platform may know, the newest first. */
+  openings: Opening[];
 }
 
 /** What is durable of one destination. */
@@ -50,13 +59,18 @@ export type Piece =
 /** The source's side of a relay: its store, as far as one destination sees it. Everything async may be where the process ends. */
 export interface Outbox {
   identity(): Identity;
-  /** Begins a newer epoch than this one. Durable when it resolves. */
-  newEpoch(above: number): Promise<void>;
+  /**
+   * The platform has answered to this opening's nonce for the first time: one to remember (openings.ts). Durable when it resolves,
+   * before anything is sent.
+   */
+  greeted(): Promise<void>;
+  /** Begins an epoch above this one, and an opening; the present one was surely ours up to `sure`. Durable when it resolves. */
+  newEpoch(above: number, sure: number): Promise<void>;
   /** This database is a copy of another that goes on: it becomes a source of its own, with all it has. Durable when it resolves. */
   newSource(): Promise<void>;
   /** Highest seq there is. */
   last(): number;
-  /** The entry's payload digest, hex; undefined where it is no longer here. */
+  /** The entry's digest (digest.ts); undefined where it is no longer here. */
   digestAt(seq: number): Promise<string | undefined>;
   /** undefined: nothing after `after`. */
   read(after: number): Promise<Piece | undefined>;
@@ -69,11 +83,14 @@ export interface Outbox {
   save(state: DestinationState, dead: DeadLetter[]): Promise<void>;
   /** What history consists of: growing parts after the facts they belong to. No runs named: everything kept. */
   parts(runs: string[] | undefined): Promise<Part[]>;
-  /** The part from a position on, piece by piece, each up to `to`; ends when the part is up to date. */
+  /**
+   * The part from a position on, piece by piece, each up to `to`; ends when the part is up to date. `single`: a frame a piece, as
+   * the platform could not take what there was in one.
+   */
   history(
     part: Part,
     from: number,
-    runs: string[] | undefined,
+    single?: boolean,
   ): AsyncIterable<{ from: number; to: number; frames: Frame[] }>;
 }
 
@@ -81,8 +98,8 @@ export interface Outbox {
 export interface Transport {
   greet(source: string, hello: Hello, signal: AbortSignal): Promise<Cursor>;
   send(source: string, batch: Batch, signal: AbortSignal): Promise<Accepted>;
-  positions(source: string, nonce: string, parts: Part[], signal: AbortSignal): Promise<number[]>;
-  sendHistory(source: string, batch: HistoryBatch, signal: AbortSignal): Promise<{ position: number }>;
+  positions(source: string, session: Session, parts: Part[], signal: AbortSignal): Promise<number[]>;
+  sendHistory(source: string, batch: HistoryBatch, signal: AbortSignal): Promise<HistoryAccepted>;
 }
 
 /** The platform answered, and it was no. */

@@ -6,6 +6,8 @@
 import { sqliteTable, text, integer, real, blob, primaryKey } from "drizzle-orm/sqlite-core";
 import type { ArtifactKind, ArtifactVersion, LogArtifact } from "../artifact/schema.ts";
 import type { DeviceFacts, RunDevice } from "../device/schema.ts";
+import type { Opening } from "../relay/contract.ts";
+import type { KeptOpening } from "../relay/openings.ts";
 import type { Config, RunStatus, WriterRole } from "../run/schema.ts";
 import type { DeviceEvent, EventKind } from "../sample/schema.ts";
 
@@ -182,7 +184,8 @@ export const destination = sqliteTable("destination", {
   epoch: integer("epoch").notNull().default(0),
   acked: integer("acked").notNull().default(0),
   skip: integer("skip").notNull().default(0),
-  nonces: text("nonces", { mode: "json" }).$type<string[]>().notNull().default([]),
+  openings: text("openings", { mode: "json" }).$type<KeptOpening[]>().notNull().default([]),
+  answered: text("answered"),
   paused: text("paused"),
 });
 
@@ -227,6 +230,9 @@ export const source = sqliteTable("source", {
   acked: integer("acked").notNull(),
   digest: text("digest"),
   nonce: text("nonce").notNull(),
+  turn: integer("turn").notNull().default(0),
+  openings: text("openings", { mode: "json" }).$type<Opening[]>().notNull().default([]),
+  doubt: integer("doubt").notNull().default(0),
   host: text("host"),
   version: text("version"),
   path: text("path", { mode: "json" }).$type<string[]>().notNull().default([]),
@@ -253,7 +259,9 @@ export const sourceRun = sqliteTable(
     source: text("source").notNull(),
     run: text("run").notNull(),
     local: text("local").notNull(),
-    epoch: integer("epoch").notNull(),
+    seq: integer("seq").notNull().default(0),
+    nextOrdinal: integer("next_ordinal").default(0),
+    nextLine: integer("next_line").default(1),
     ordinalShift: integer("ordinal_shift").notNull().default(0),
     lineShift: integer("line_shift").notNull().default(0),
   },
