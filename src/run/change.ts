@@ -1,10 +1,11 @@
-import { and, eq, isNotNull, isNull } from "drizzle-orm";
+import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { Encoding, type EntryKind } from "../entry.ts";
 import type { Write } from "../store/journal.ts";
 import { sourceLabel } from "../store/source-label.ts";
-import { run as runTable, writer as writerTable } from "../store/tables.ts";
-import type { Run, RunStatus } from "./schema.ts";
+import { run as runTable } from "../store/tables.ts";
+import type { Run } from "./schema.ts";
+import { writeOfWriter, type WriterChange } from "./writer-change.ts";
 
 export type RunRow = typeof runTable.$inferSelect;
 
@@ -33,16 +34,23 @@ export async function changeRun(
   collector: Collector,
   row: RunRow,
   change: Partial<RunRow>,
-  writes: Write[] = [],
+  writers: WriterChange[] = [],
 ): Promise<RunRow> {
   const changed = { ...row, ...change };
   const update =
     Object.keys(change).length === 0
       ? []
       : [collector.db.update(runTable).set(change).where(eq(runTable.id, row.id)).toSQL()];
-  await appendRunEntry(collector, "run.changed", changed, change, [...update, ...writes]);
+  await appendRunEntry(collector, "run.changed", changed, withWriters(change, writers), [
+    ...update,
+    ...writers.map((writer) => writeOfWriter(collector, row.id, writer)),
+  ]);
   return changed;
 }
+
+/** An entry's payload: what changed of the row, and of the writers if anything did. */
+export const withWriters = (change: object, writers: WriterChange[]): object =>
+  writers.length === 0 ? change : { ...change, writers };
 
 export async function appendRunEntry(
   collector: Collector,
@@ -69,35 +77,6 @@ export async function appendRunEntry(
     writes,
   );
 }
-
-/** How a writer ended; null: it lives. */
-export const setOutcome = (
-  { db }: Collector,
-  run: string,
-  client: string,
-  outcome: RunStatus | null,
-): Write =>
-  db
-    .update(writerTable)
-    .set({ outcome })
-    .where(and(eq(writerTable.run, run), eq(writerTable.client, client)))
-    .toSQL();
-
-/** With its run every writer has ended: one left open would count as live when the run is resumed. */
-export const endWriters = ({ db }: Collector, run: string, outcome: RunStatus): Write =>
-  db
-    .update(writerTable)
-    .set({ outcome })
-    .where(and(eq(writerTable.run, run), isNull(writerTable.outcome)))
-    .toSQL();
-
-/** How writers ended before a run was resumed says nothing about how it ends next. */
-export const forgetOutcomes = ({ db }: Collector, run: string): Write =>
-  db
-    .update(writerTable)
-    .set({ outcome: "FINISHED" })
-    .where(and(eq(writerTable.run, run), isNotNull(writerTable.outcome)))
-    .toSQL();
 
 const turns = new WeakMap<Collector, Map<string, Promise<unknown>>>();
 

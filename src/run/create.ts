@@ -2,13 +2,13 @@ import { and, eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { MAX_STEP } from "../metric/schema.ts";
-import type { Write } from "../store/journal.ts";
 import { writerOf } from "../store/counters.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
-import { appendRunEntry, changeRun, forgetOutcomes, inTurn, setOutcome, type RunRow } from "./change.ts";
-import { findRow, getRunDetail } from "./find.ts";
+import { appendRunEntry, changeRun, inTurn, withWriters, type RunRow } from "./change.ts";
+import { findRow, getRunDetail, requireOwn } from "./find.ts";
 import { isMemorableName, memorableName, newRunId } from "./name.ts";
 import { isLive, type CreatedRun, type CreateRun, type Writer } from "./schema.ts";
+import { writeOfWriter, type WriterChange } from "./writer-change.ts";
 
 const DEFAULT_PROJECT = "default";
 
@@ -24,12 +24,13 @@ export function createRun(
       throw new CollectorError("gone", `Run ${id} was deleted.`, {
         hint: "Start without this id; a deleted one is not used again.",
       });
+    if (row) requireOwn(collector, row);
     const last = collector.series.lastStep(id, input.writer?.rank ?? 0) ?? -1;
     const first = Math.min(Math.floor(last) + 1, MAX_STEP);
-    const writes = await writesOfWriter(collector, id, input.writer, first);
+    const writers = await changeOfWriter(collector, id, input.writer, first);
     const current = row
-      ? await joinRun(collector, row, input, writes)
-      : await insertRun(collector, id, input, writes);
+      ? await joinRun(collector, row, input, writers)
+      : await insertRun(collector, id, input, writers);
     let next = first;
     if (input.writer) {
       const counter = writerOf(collector.counters.get(id), input.writer.client);
@@ -44,7 +45,7 @@ async function insertRun(
   collector: Collector,
   id: string,
   input: CreateRun,
-  writes: Write[],
+  writers: WriterChange[],
 ): Promise<RunRow> {
   const time = collector.now();
   const row: RunRow = {
@@ -71,7 +72,10 @@ async function insertRun(
     nextLine: 1,
   };
   const insert = collector.db.insert(runTable).values(row).toSQL();
-  await appendRunEntry(collector, "run.created", row, row, [insert, ...writes]);
+  await appendRunEntry(collector, "run.created", row, withWriters(row, writers), [
+    insert,
+    ...writers.map((writer) => writeOfWriter(collector, id, writer)),
+  ]);
   // Only now: a batch that came before the commit would be durable without its run.
   collector.counters.create(id);
   collector.presence.watch(id);
@@ -84,9 +88,9 @@ async function joinRun(
   collector: Collector,
   row: RunRow,
   input: CreateRun,
-  writes: Write[],
+  writers: WriterChange[],
 ): Promise<RunRow> {
-  const isRepetition = input.writer !== undefined && writes.length === 0;
+  const isRepetition = input.writer !== undefined && writers.length === 0;
   if (isRepetition && !row.presumed) return row;
   const change = isRepetition ? {} : whatIsNew(row, input);
   if (!isLive(row.status)) {
@@ -97,12 +101,12 @@ async function joinRun(
       exitCode: null,
       presumed: false,
     });
-    if (!isRepetition) writes.unshift(forgetOutcomes(collector, row.id));
+    if (!isRepetition) writers.unshift({ what: "resumed" });
   }
-  if (isRepetition) writes.push(setOutcome(collector, row.id, input.writer!.client, null));
+  if (isRepetition) writers.push({ what: "outcome", client: input.writer!.client, outcome: null });
   const current =
-    Object.keys(change).length > 0 || writes.length > 0
-      ? await changeRun(collector, row, change, writes)
+    Object.keys(change).length > 0 || writers.length > 0
+      ? await changeRun(collector, row, change, writers)
       : row;
   collector.presence.watch(row.id);
   joinPresence(collector, row.id, input.writer);
@@ -125,12 +129,12 @@ function whatIsNew(row: RunRow, input: CreateRun): Partial<RunRow> {
 }
 
 /** Empty where the writer is known already. */
-async function writesOfWriter(
+async function changeOfWriter(
   collector: Collector,
   run: string,
   writer: Writer | undefined,
   nextStep: number,
-): Promise<Write[]> {
+): Promise<WriterChange[]> {
   if (!writer) return [];
   const [known] = await collector.db
     .select()
@@ -138,10 +142,9 @@ async function writesOfWriter(
     .where(and(eq(writerTable.run, run), eq(writerTable.client, writer.client)));
   if (known) return [];
   return [
-    collector.db
-      .insert(writerTable)
-      .values({
-        run,
+    {
+      what: "joined",
+      writer: {
         client: writer.client,
         role: writer.role,
         rank: writer.rank,
@@ -149,9 +152,10 @@ async function writesOfWriter(
         pid: writer.pid ?? null,
         boot: writer.boot ?? null,
         start: writer.start ?? null,
+        outcome: null,
         nextStep,
-      })
-      .toSQL(),
+      },
+    },
   ];
 }
 

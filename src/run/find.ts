@@ -1,6 +1,8 @@
 import { and, desc, eq, sql } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import { relayed } from "../store/counters.ts";
+import { sourceLabel } from "../store/source-label.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
 import { toRun, type RunRow } from "./change.ts";
 import type { RunDetail } from "./schema.ts";
@@ -20,6 +22,17 @@ export async function getRow(collector: Collector, id: string): Promise<RunRow> 
       hint: "Start a new run; a deleted id is not used again.",
     });
   return row;
+}
+
+/** The same for who would steer it, or write to it: a run that a source relays is that one's. */
+export async function getOwnRow(collector: Collector, id: string): Promise<RunRow> {
+  const row = await getRow(collector, id);
+  requireOwn(collector, row);
+  return row;
+}
+
+export function requireOwn({ connection }: Collector, { id, source }: RunRow): void {
+  if (source !== null) throw relayed(id, sourceLabel(connection, source)!);
 }
 
 /** The run whose id is `prefix`, or the only one whose id begins with it. */

@@ -1,10 +1,10 @@
 import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
-import type { Write } from "../store/journal.ts";
 import { writer as writerTable } from "../store/tables.ts";
-import { changeRun, endWriters, inTurn, setOutcome, type RunRow } from "./change.ts";
-import { getRow } from "./find.ts";
+import { changeRun, inTurn, type RunRow } from "./change.ts";
+import { getOwnRow } from "./find.ts";
 import { isLive, type FinishRun, type RunStatus, type WriterRole } from "./schema.ts";
+import type { WriterChange } from "./writer-change.ts";
 
 /** What the end rule needs to know of a writer; outcome null: it lives. */
 export interface WriterEnd {
@@ -70,14 +70,14 @@ async function finishInTurn(
   { client, status, reason, exit_code, finished }: FinishRun,
   presumed: boolean,
 ): Promise<RunRow> {
-  const row = await getRow(collector, id);
+  const row = await getOwnRow(collector, id);
   const writers = await collector.db.select().from(writerTable).where(eq(writerTable.run, id));
   const own = writers.find((writer) => writer.client === client);
   const isEnded = !isLive(row.status) && !row.presumed;
   if (isEnded && (own === undefined || own.outcome !== null)) return row;
 
-  const writes: Write[] = [];
-  if (client !== undefined && own) writes.push(setOutcome(collector, id, client, status));
+  const ended: WriterChange[] = [];
+  if (client !== undefined && own) ended.push({ what: "outcome", client, outcome: status });
   if (client !== undefined) collector.presence.leave(id, client, presumed);
   const end = isEnded ? undefined : endOfRun(writers, client, status, row.status === "STOPPING", presumed);
   const isPresumed = presumed && row.status !== "STOPPING";
@@ -92,14 +92,14 @@ async function finishInTurn(
     });
     // Not the 0 of one that ended well after another had failed.
     if (exit_code !== undefined && (end === status || row.status === "STOPPING")) change.exitCode = exit_code;
-    writes.push(endWriters(collector, id, end));
+    ended.push({ what: "ended", outcome: end });
   } else if (status !== "FINISHED" && reason !== undefined && row.reason === null && !isEnded) {
     // The first cause: what the run fails of when its other writers have ended too.
     change.reason = presumed && own?.role === "launch" ? LAUNCH_VANISHED : reason;
     if (own?.role === "launch" && exit_code !== undefined) change.exitCode = exit_code;
   }
-  if (end === undefined && writes.length === 0 && Object.keys(change).length === 0) return row;
-  const changed = await changeRun(collector, row, change, writes);
+  if (end === undefined && ended.length === 0 && Object.keys(change).length === 0) return row;
+  const changed = await changeRun(collector, row, change, ended);
   if (end !== undefined) collector.presence.end(id, isPresumed);
   return changed;
 }

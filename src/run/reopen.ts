@@ -1,7 +1,7 @@
 import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { writer as writerTable } from "../store/tables.ts";
-import { changeRun, inTurn, setOutcome } from "./change.ts";
+import { changeRun, inTurn } from "./change.ts";
 import { findRow } from "./find.ts";
 import { isLive } from "./schema.ts";
 
@@ -24,7 +24,7 @@ export function reopenRun(collector: Collector, id: string, client: string): Pro
           row.status === "RUNNING" && row.reason !== null && !hasCause
           ? { reason: null }
           : {},
-      writer ? [setOutcome(collector, id, client, null)] : [],
+      writer ? [{ what: "outcome", client, outcome: null }] : [],
     );
     collector.presence.watch(id);
     collector.presence.join(id, client, { pid: writer?.pid ?? null, boot: writer?.boot ?? null });

@@ -1,12 +1,12 @@
 import type { Collector } from "../collector.ts";
-import { changeRun, endWriters, inTurn, type RunRow } from "./change.ts";
-import { getRow } from "./find.ts";
+import { changeRun, inTurn, type RunRow } from "./change.ts";
+import { getOwnRow } from "./find.ts";
 import { isLive, type StopRun } from "./schema.ts";
 
 /** Asks a run's writers to stop, over their heartbeats. Where nobody listens the run is KILLED at once; an ended run stays as it is. */
 export function stopRun(collector: Collector, id: string, request: StopRun): Promise<RunRow> {
   return inTurn(collector, id, async () => {
-    const row = await getRow(collector, id);
+    const row = await getOwnRow(collector, id);
     if (!isLive(row.status)) return row;
     const reason = request.reason ?? row.reason ?? "Stopped by request.";
     const heard = collector.presence.stop(id, { ...request, reason });
@@ -16,7 +16,7 @@ export function stopRun(collector: Collector, id: string, request: StopRun): Pro
       collector,
       row,
       { status: "KILLED", reason, finished: collector.now(), presumed: false },
-      [endWriters(collector, id, "KILLED")],
+      [{ what: "ended", outcome: "KILLED" }],
     );
     collector.presence.end(id, false);
     return killed;

@@ -1,9 +1,9 @@
-import { and, eq, inArray } from "drizzle-orm";
+import { and, eq, inArray, isNull } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { run as runTable, writer as writerTable } from "../store/tables.ts";
 import { presumeFailed } from "./finish.ts";
 
-/** Takes up the runs that were live when this process started. */
+/** Takes up the runs that were live when this process started. Those of sources have their writers elsewhere. */
 export async function restoreRuns({ db, presence }: Collector): Promise<void> {
   const live = await db
     .select({ id: runTable.id })
@@ -11,6 +11,7 @@ export async function restoreRuns({ db, presence }: Collector): Promise<void> {
     .where(
       and(
         eq(runTable.deleted, false),
+        isNull(runTable.source),
         inArray(runTable.status, ["QUEUED", "STARTING", "RUNNING", "STOPPING"]),
       ),
     );
@@ -23,7 +24,7 @@ export async function restoreRuns({ db, presence }: Collector): Promise<void> {
   const presumed = await db
     .select({ id: runTable.id })
     .from(runTable)
-    .where(and(eq(runTable.deleted, false), eq(runTable.presumed, true)));
+    .where(and(eq(runTable.deleted, false), isNull(runTable.source), eq(runTable.presumed, true)));
   for (const { id } of presumed) presence.end(id, true);
 }
 

@@ -16,7 +16,7 @@ export interface LiveWriter {
   device: string | null;
 }
 
-/** Those of one run, or of all. */
+/** Those of one run, or of all; not of runs that sources relay: a pid means something on its own machine alone. */
 export async function listLiveWriters({ db }: Collector, run?: string): Promise<LiveWriter[]> {
   const rows = await db
     .select({ writer: writerTable, started: runTable.started, created: runTable.created })
@@ -27,6 +27,7 @@ export async function listLiveWriters({ db }: Collector, run?: string): Promise<
         ...(run === undefined ? [] : [eq(writerTable.run, run)]),
         isNull(writerTable.outcome),
         eq(runTable.deleted, false),
+        isNull(runTable.source),
         inArray(runTable.status, ["QUEUED", "STARTING", "RUNNING", "STOPPING"]),
       ),
     );

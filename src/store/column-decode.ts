@@ -1,6 +1,6 @@
 import { ByteReader } from "./bytes.ts";
 import { HALF, Mode, Plane, type Order } from "./column-format.ts";
-import { decompress } from "./zstd.ts";
+import { decompressWithin } from "./zstd.ts";
 
 /** `wanted`: indexes of the columns to decode; the others come back empty. */
 export function decodeColumns(bytes: Uint8Array, count: number, wanted?: readonly number[]): Float64Array[] {
@@ -9,11 +9,9 @@ export function decodeColumns(bytes: Uint8Array, count: number, wanted?: readonl
   const frameLength = view.getUint16(2, true);
   const header = new ByteReader(bytes, 4);
   const planes = new ByteReader(bytes, 4 + headerLength + frameLength);
-  const shared =
-    frameLength > 0
-      ? new ByteReader(decompress(bytes.subarray(4 + headerLength, 4 + headerLength + frameLength)), 0)
-      : undefined;
   const length = header.u32();
+  const frame = bytes.subarray(4 + headerLength, 4 + headerLength + frameLength);
+  const shared = frameLength > 0 ? new ByteReader(decompressWithin(frame, 8 * length * count), 0) : undefined;
   const columns: Float64Array[] = [];
   for (let index = 0; index < count; index++) {
     if (length === 0) columns.push(EMPTY);
@@ -82,8 +80,9 @@ function takePlanes(
   return stored;
 }
 
-const bytesOfPlane = (plane: StoredPlane) =>
-  typeof plane === "number" ? undefined : plane.isFrame ? decompress(plane.bytes) : plane.bytes;
+/** Whoever packed it: it unpacks to a byte for each value, and no more. */
+const bytesOfPlane = (plane: StoredPlane, length: number) =>
+  typeof plane === "number" ? undefined : plane.isFrame ? decompressWithin(plane.bytes, length) : plane.bytes;
 
 /** Four planes as 32-bit words. */
 function readWords(words: Uint32Array, stored: StoredPlane[], from: number, length: number): void {
@@ -94,7 +93,7 @@ function readWords(words: Uint32Array, stored: StoredPlane[], from: number, leng
     const at = stored[from + plane]!;
     if (typeof at === "number") constant |= at << (8 * plane);
     else {
-      planes.push(bytesOfPlane(at)!);
+      planes.push(bytesOfPlane(at, length)!);
       shifts.push(8 * plane);
     }
   }
@@ -168,7 +167,7 @@ function decodeFloat64(stored: StoredPlane[], length: number, order: number): Fl
     const target = new Uint8Array(column.buffer);
     for (let plane = 0; plane < 8; plane++) {
       const at = stored[plane]!;
-      const bytes = bytesOfPlane(at);
+      const bytes = bytesOfPlane(at, length);
       if (bytes) for (let i = 0, to = plane; i < length; i++, to += 8) target[to] = bytes[i]!;
       else if (at !== 0) for (let to = plane; to < target.length; to += 8) target[to] = at as number;
     }

@@ -4,6 +4,7 @@ import type { Sample } from "../sample/schema.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 import { decodeColumns } from "./column-decode.ts";
 import { encodeColumns } from "./column-encode.ts";
+import type { SampleRows } from "./sample-block.ts";
 import { compress, decompress } from "./zstd.ts";
 
 export const SAMPLE_BATCH_VERSION = 1;
@@ -18,15 +19,28 @@ interface SubjectHead {
   bytes: number;
 }
 
+interface PackedSamples {
+  encoding: Encoding;
+  payload: Uint8Array;
+}
+
 /** The payload of `sample.appended`: says all of itself, so that whoever holds the entry alone can read it. */
-export function packSamples(samples: Sample[]): { encoding: Encoding; payload: Uint8Array } {
+export const packSamples = (samples: Sample[]): PackedSamples =>
+  packRows(
+    [...groupBySubject(samples)].map(([subject, rows]) => ({
+      subject,
+      times: Float64Array.from(rows, ({ time }) => time),
+      columns: columnsOf(rows),
+    })),
+  );
+
+/** The same, of rows that are columns already. */
+export function packRows(subjects: readonly (SampleRows & { subject: string })[]): PackedSamples {
   const heads: SubjectHead[] = [];
   const bodies: Uint8Array[] = [];
-  for (const [subject, rows] of groupBySubject(samples)) {
-    const columns = columnsOf(rows);
-    const times = Float64Array.from(rows, ({ time }) => time);
+  for (const { subject, times, columns } of subjects) {
     const body = encodeColumns([times, ...columns.values()], {
-      shared: (columns.size + 1) * rows.length * 8 < MAX_SHARED_BYTES,
+      shared: (columns.size + 1) * times.length * 8 < MAX_SHARED_BYTES,
     });
     heads.push({ subject, keys: [...columns.keys()], bytes: body.length });
     bodies.push(body);
@@ -39,8 +53,12 @@ export function packSamples(samples: Sample[]): { encoding: Encoding; payload: U
   return { encoding: Encoding.columnsZstd, payload: compress(writer.bytes()) };
 }
 
-export function unpackSamples({ payload }: { payload: Uint8Array }): Sample[] {
-  const reader = new ByteReader(decompress(payload), 0);
+export const unpackSamples = ({ payload }: { payload: Uint8Array }): Sample[] =>
+  samplesIn(decompress(payload));
+
+/** The same of what is unpacked already. */
+export function samplesIn(packed: Uint8Array): Sample[] {
+  const reader = new ByteReader(packed, 0);
   const heads = JSON.parse(new TextDecoder().decode(reader.take(reader.u32()))) as SubjectHead[];
   return heads.flatMap(({ subject, keys, bytes }) => {
     const [times, ...columns] = decodeColumns(reader.take(bytes), keys.length + 1);
