@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { CollectorError } from "../error.ts";
-import { getRow } from "../run/find.ts";
+import { getOwnRow } from "../run/find.ts";
 import { ClientId, isLive, type StopRun } from "../run/schema.ts";
 import { noteContact } from "./contact.ts";
 import { createRoutes, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
@@ -43,7 +43,7 @@ export function heartbeatRoutes({ collector, ending }: Edge): App {
       await noteContact(collector, run, client);
       // Now: once the answer has begun the server no longer tells.
       const { remote, remotePort } = c.env ?? {};
-      const { status, reason } = await getRow(collector, run);
+      const { status, reason } = await getOwnRow(collector, run);
       let stream: EventStream | undefined;
       const stop = (request: StopRun) => void stream?.send(eventText("stop", request));
       const disconnect = isLive(status) ? collector.presence.connect(run, client, { stop }) : () => {};

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { and, eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
-import { getRow } from "../run/find.ts";
+import { getOwnRow } from "../run/find.ts";
 import type { Write } from "../store/journal.ts";
 import { artifact as artifactTable, artifactAlias, artifactVersion, runArtifact } from "../store/tables.ts";
 import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
@@ -20,7 +20,7 @@ export function logArtifact(
   input: LogArtifact,
 ): Promise<LoggedArtifact> {
   return inArtifactTurn(collector, async () => {
-    if (run !== null) await getRow(collector, run);
+    if (run !== null) await getOwnRow(collector, run);
     requireBlobs(collector, input.files);
     const { db } = collector;
     const time = collector.now();

@@ -1,5 +1,5 @@
 import type { Collector } from "../collector.ts";
-import { getRow } from "../run/find.ts";
+import { getOwnRow } from "../run/find.ts";
 import { runArtifact } from "../store/tables.ts";
 import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
 import { getVersion } from "./find.ts";
@@ -13,7 +13,7 @@ export function useArtifact(
   version: number,
 ): Promise<ArtifactVersion> {
   return inArtifactTurn(collector, async () => {
-    await getRow(collector, run);
+    await getOwnRow(collector, run);
     const { kind, name, used_by } = await getVersion(collector, id, version);
     if (!used_by.includes(run)) {
       const time = collector.now();

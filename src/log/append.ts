@@ -13,7 +13,7 @@ import { recogniseLevel } from "./level.ts";
 export async function appendLogs(collector: Collector, run: string, input: AppendLogs): Promise<Appended> {
   const { client, seq, rank = 0, items } = input;
   await collector.logs.room();
-  const counter = collector.counters.get(run);
+  const counter = collector.counters.own(run);
   if (items.length === 0 && input.open) {
     announceOpen(collector, run, input);
     return { acked: writerOf(counter, client).seq };

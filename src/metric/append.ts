@@ -13,7 +13,7 @@ export async function appendRecords(collector: Collector, run: string, body: unk
   const parsed = parseRecords(body);
   const full = collector.series.room();
   if (full) await full;
-  const counter = collector.counters.get(run);
+  const counter = collector.counters.own(run);
   const { client, seq } = parsed;
   if (seq <= writerOf(counter, client).seq) return repeat(collector, run, body, parsed);
   collector.series.admit(run, parsed.batch);

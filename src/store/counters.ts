@@ -1,6 +1,7 @@
 import { CollectorError } from "../error.ts";
 import { isRunStream, type EntryKind } from "../entry.ts";
 import type { Connection } from "./open.ts";
+import { sourceLabel } from "./source-label.ts";
 
 /** What a writer's next batch must be. */
 export interface WriterCounter {
@@ -14,6 +15,8 @@ export interface WriterCounter {
 export interface RunCounter {
   run: string;
   deleted: boolean;
+  /** The source that relays it: nobody else writes to it. null: it is logged here. */
+  source: string | null;
   /** Ordinal of the next record, from 0. */
   nextOrdinal: number;
   /** Number of the next log line, from 1. */
@@ -26,9 +29,13 @@ export interface Counters {
   find(run: string): RunCounter | undefined;
   /** The run's counter, or the error a writer should see. */
   get(run: string): RunCounter;
+  /** The same for who writes to it here, which nobody may where a source relays it. */
+  own(run: string): RunCounter;
   /** A run just created: called when its entry is queued, so that batches may follow at once. */
   create(run: string): RunCounter;
   delete(run: string): void;
+  /** Those in memory: all that took a number since the start, or of which entries were in the journal then. */
+  loaded(): Iterable<RunCounter>;
   /** Puts runs together again from what is durable: batches that had taken numbers were rejected. */
   reload(runs: Iterable<string>): void;
 }
@@ -49,7 +56,9 @@ export interface JournalRow {
  * over when entries are deleted (trim.ts). On start both are put together again.
  */
 export function createCounters(connection: Connection): Counters {
-  const selectRun = connection.prepare("SELECT deleted, next_ordinal, next_line FROM run WHERE id = ?");
+  const selectRun = connection.prepare(
+    "SELECT deleted, source, next_ordinal, next_line FROM run WHERE id = ?",
+  );
   const selectWriters = connection.prepare("SELECT client, next_step FROM writer WHERE run = ?");
   const selectCounters = connection.prepare("SELECT client, seq, next_step FROM counter WHERE run = ?");
   const countersByRun = new Map<string, RunCounter>();
@@ -63,11 +72,12 @@ export function createCounters(connection: Connection): Counters {
 
   function load(run: string): RunCounter | undefined {
     const row = selectRun.get(run) as
-      | { deleted: number; next_ordinal: number; next_line: number }
+      | { deleted: number; source: string | null; next_ordinal: number; next_line: number }
       | undefined;
     if (!row) return undefined;
     const counter = create(run);
     counter.deleted = row.deleted === 1;
+    counter.source = row.source;
     counter.nextOrdinal = row.next_ordinal;
     counter.nextLine = row.next_line;
     for (const writer of selectWriters.all(run) as {
@@ -91,6 +101,7 @@ export function createCounters(connection: Connection): Counters {
     const counter: RunCounter = {
       run,
       deleted: false,
+      source: null,
       nextOrdinal: 0,
       nextLine: 1,
       writersByClient: new Map(),
@@ -119,20 +130,27 @@ export function createCounters(connection: Connection): Counters {
     }
   }
 
+  function get(run: string): RunCounter {
+    const counter = find(run);
+    if (!counter)
+      throw new CollectorError("not-found", `There is no run ${run}.`, {
+        hint: "Create it first: POST /api/v1/runs, or binnacle.init(run_id=…).",
+      });
+    if (counter.deleted)
+      throw new CollectorError("gone", `Run ${run} was deleted.`, {
+        hint: "Stop the process that still writes to it.",
+      });
+    return counter;
+  }
+
   readJournal();
 
   return {
     find,
-    get(run) {
-      const counter = find(run);
-      if (!counter)
-        throw new CollectorError("not-found", `There is no run ${run}.`, {
-          hint: "Create it first: POST /api/v1/runs, or binnacle.init(run_id=…).",
-        });
-      if (counter.deleted)
-        throw new CollectorError("gone", `Run ${run} was deleted.`, {
-          hint: "Stop the process that still writes to it.",
-        });
+    get,
+    own(run) {
+      const counter = get(run);
+      if (counter.source !== null) throw relayed(run, sourceLabel(connection, counter.source)!);
       return counter;
     },
     create,
@@ -140,6 +158,7 @@ export function createCounters(connection: Connection): Counters {
       const counter = find(run);
       if (counter) counter.deleted = true;
     },
+    loaded: () => countersByRun.values(),
     reload(runs) {
       const only = new Set([...runs].filter(isRunStream));
       if (only.size === 0) return;
@@ -174,3 +193,9 @@ export function claimBatch(counter: RunCounter, client: string, seq: number): bo
   writer.seq = seq;
   return true;
 }
+
+export const relayed = (run: string, source: string): CollectorError =>
+  new CollectorError("conflict", `Run ${run} belongs to the source ${source}, which relays it here.`, {
+    hint: `Do this at ${source}: what happens there comes here.`,
+    details: { source },
+  });
