@@ -1,6 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { CHUNK_BYTES, SMALL_BYTES } from "../src/blob/schema.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
@@ -203,12 +211,142 @@ describe("what nothing refers to", () => {
   });
 });
 
-test("a damaged file is found by its digest", async () => {
-  const digest = await put(big);
-  blobs().putSmall([{ sha256: sha256(Buffer.from("x")), bytes: Buffer.from("x") }]);
-  expect(await blobs().verify()).toEqual([]);
-  const bytes = readFileSync(pathOf(digest));
-  bytes[100]! ^= 1;
-  writeFileSync(pathOf(digest), bytes);
-  expect(await blobs().verify()).toEqual([digest]);
+/** Each piece in the same memory, as a request's are. */
+async function* inPieces(bytes: Uint8Array, length: number): AsyncGenerator<Uint8Array> {
+  const memory = new Uint8Array(new SharedArrayBuffer(length));
+  for (let at = 0; at < bytes.length; at += length) {
+    const piece = bytes.subarray(at, at + length);
+    memory.set(piece);
+    yield memory.subarray(0, piece.length);
+  }
+}
+
+describe("a chunk in pieces", () => {
+  test("is what its pieces are, whatever their lengths and whoever else sends", async () => {
+    const digest = sha256(big);
+    await blobs().open(digest, uploadOf(big));
+    const chunks = chunksOf(big);
+    await Promise.all(
+      [1, 0, 2].map((index) => blobs().putChunk(digest, index, inPieces(chunks[index]!, 300_007 + index))),
+    );
+    await blobs().commit(digest);
+    expect(readFileSync(pathOf(digest)).equals(big)).toBe(true);
+  });
+
+  test("that breaks off, or is too long, leaves nothing that counts", async () => {
+    const digest = sha256(big);
+    await blobs().open(digest, uploadOf(big));
+    async function* broken() {
+      yield* inPieces(chunksOf(big)[0]!.subarray(0, 3_000_000), 1_000_000);
+      throw new Error("the sender is gone");
+    }
+    expect(await failureOf(blobs().putChunk(digest, 0, broken()))).toBe("the sender is gone");
+    const tooLong = Buffer.concat([chunksOf(big)[0]!, Buffer.from("x")]);
+    expect(await failureOf(blobs().putChunk(digest, 0, inPieces(tooLong, 1_000_000)))).toContain(
+      `has ${CHUNK_BYTES + 1} bytes and should have`,
+    );
+    expect((await blobs().open(digest, uploadOf(big))).missing).toEqual([0, 1, 2]);
+    expect(await put(big)).toBe(digest);
+    expect(readFileSync(pathOf(digest)).equals(big)).toBe(true);
+  });
+
+  test("sent by two at once is not written over by the one who is wrong", async () => {
+    const digest = sha256(big);
+    await blobs().open(digest, uploadOf(big));
+    const [right] = chunksOf(big);
+    const wrong = right!.map((byte) => byte ^ 255);
+    for (const order of [
+      [right!, wrong],
+      [wrong, right!],
+    ]) {
+      const outcomes = await Promise.all(
+        order.map((bytes) => failureOf(blobs().putChunk(digest, 0, inPieces(bytes, 500_000)))),
+      );
+      // Once it is here, nobody looks at what else is sent for it.
+      expect(outcomes[order.indexOf(right!)]).toBe("nothing failed");
+    }
+    expect(await put(big)).toBe(digest);
+    expect(readFileSync(pathOf(digest)).equals(big)).toBe(true);
+  });
+});
+
+describe("a damaged file", () => {
+  const small = Buffer.from("x");
+  const isMissing = (digest: string) => blobs().missing([digest]).length === 1;
+
+  function spoil(digest: string): void {
+    const bytes = readFileSync(pathOf(digest));
+    bytes[100]! ^= 1;
+    writeFileSync(pathOf(digest), bytes);
+  }
+
+  test("is found by its digest", async () => {
+    const digest = await put(big);
+    blobs().putSmall([{ sha256: sha256(small), bytes: small }]);
+    expect(await blobs().verify()).toEqual([]);
+    spoil(digest);
+    expect(await blobs().verify()).toEqual([digest]);
+  });
+
+  test("is known after a restart, until somebody brings its bytes", async () => {
+    const digest = await put(big);
+    spoil(digest);
+    blobs().putSmall([{ sha256: sha256(small), bytes: small }]);
+    test_.collector.connection.exec("UPDATE blob SET data = 'y' WHERE data IS NOT NULL");
+    expect((await blobs().verify()).sort()).toEqual([digest, sha256(small)].sort());
+    test_ = await test_.restart();
+    expect(blobs().has(digest)).toBe(false);
+    expect(isMissing(sha256(small))).toBe(true);
+    // Only what is wrong is sent again.
+    expect(await blobs().open(digest, uploadOf(big))).toEqual({ complete: false, missing: [0] });
+    expect(await put(big)).toBe(digest);
+    blobs().putSmall([{ sha256: sha256(small), bytes: small }]);
+    test_ = await test_.restart();
+    expect(blobs().has(digest) && blobs().has(sha256(small))).toBe(true);
+    expect(readFileSync(pathOf(digest)).equals(big)).toBe(true);
+    expect(await bytesOf(blobs().read(sha256(small)))).toEqual(new Uint8Array(small));
+    expect(await blobs().verify()).toEqual([]);
+  });
+
+  test("is noticed when it is read, as far as a look tells", async () => {
+    const digest = await put(big);
+    blobs().putSmall([{ sha256: sha256(small), bytes: small }]);
+    test_.collector.connection.exec("UPDATE blob SET data = 'y' WHERE data IS NOT NULL");
+    expect(() => blobs().read(sha256(small))).toThrow("damaged or gone");
+    expect(isMissing(sha256(small))).toBe(true);
+    truncateSync(pathOf(digest), CHUNK_BYTES);
+    expect(() => blobs().body(digest, 0, 10)).toThrow("damaged or gone");
+    expect(isMissing(digest)).toBe(true);
+  });
+
+  test.each([
+    ["gone", (path: string) => rmSync(path), [0, 1, 2]],
+    ["cut short", (path: string) => truncateSync(path, CHUNK_BYTES + 1), [1, 2]],
+  ])("that is %s is noticed by who uploads the same, and healed", async (_, harm, missing) => {
+    const digest = await put(big);
+    harm(pathOf(digest));
+    expect(await blobs().open(digest, uploadOf(big))).toEqual({ complete: false, missing });
+    await put(big);
+    expect(readFileSync(pathOf(digest)).equals(big)).toBe(true);
+    expect(await blobs().verify()).toEqual([]);
+  });
+
+  test("is noticed when a chunk is taken from it", async () => {
+    const digest = await put(big);
+    spoil(digest);
+    const other = Buffer.from(big);
+    other[CHUNK_BYTES]! ^= 1;
+    expect((await blobs().open(sha256(other), uploadOf(other))).missing).toEqual([0, 1]);
+    expect(isMissing(digest)).toBe(true);
+  });
+
+  test("is forgotten with its blob", async () => {
+    const digest = await put(big);
+    spoil(digest);
+    await blobs().verify();
+    now += 48 * 3600_000;
+    expect(await blobs().collect()).toBe(1);
+    expect(await blobs().verify()).toEqual([]);
+    expect(test_.collector.connection.prepare("SELECT * FROM blob_damage").all()).toEqual([]);
+  });
 });

@@ -12,7 +12,7 @@ import {
   Upload,
 } from "../blob/schema.ts";
 import { CollectorError } from "../error.ts";
-import { readBody, withBytes, withSharedBytes } from "./body.ts";
+import { readBody, withBytes, withPieces } from "./body.ts";
 import { createRoutes, json, route, type App, type AppContext, type Edge } from "./route.ts";
 
 const tags = ["blobs"];
@@ -98,10 +98,10 @@ export function blobRoutes({ collector }: Edge): App {
       const index = indexIn(c);
       const request = c.req.raw;
       const digest = contentDigest(request);
-      return withSharedBytes(request, { type: BLOB_TYPE, max: CHUNK_BYTES }, async (bytes) => {
-        // It may wait for those before it.
-        c.env?.keepOpen?.(request);
-        await blobs.putChunk(sha256, index, bytes, digest);
+      // A piece may wait for the disk, or for what came before it; who sends nothing is noticed all the same.
+      c.env?.keepOpen?.(request);
+      return withPieces(request, { type: BLOB_TYPE, max: CHUNK_BYTES }, async (pieces) => {
+        await blobs.putChunk(sha256, index, pieces, digest);
         return c.body(null, 204);
       });
     },

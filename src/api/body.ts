@@ -98,78 +98,124 @@ interface BytesOptions {
   max: number;
 }
 
-/** Bytes as they are, for as long as `use` takes; they count as being read until then. */
+/** Bytes as they are, for as long as `use` takes; they count as being read until then, and are gone after it. */
 export function withBytes<T>(
   request: Request,
   options: BytesOptions,
   use: (bytes: Uint8Array) => Promise<T>,
 ): Promise<T> {
   const length = lengthOf(request, options);
-  return withinMemory(length ?? options.max, async () => use(await readBytes(request, length, options.max)));
-}
-
-async function readBytes(request: Request, length: number | undefined, max: number): Promise<Uint8Array> {
-  if (request.body === null) return new Uint8Array();
-  const read = length === undefined ? collect(request.body, max) : request.arrayBuffer();
-  return new Uint8Array(await read.catch(cutShort));
-}
-
-/** Memory of large bodies, for the next ones: what Bun puts together itself grows by copying, to three times a body's size. */
-const spares: Uint8Array[] = [];
-const MAX_SPARES = 4;
-const KEEP_SPARES_MS = 10_000;
-let forgetting: ReturnType<typeof setTimeout> | undefined;
-/** Forgotten, but there until the collector of garbage comes by: what is taken anew in the meantime would come on top. */
-let forgotten: WeakRef<Uint8Array>[] = [];
-
-function takeMemory(size: number): Uint8Array {
-  const spare = spares.pop();
-  if (spare) return spare;
-  for (let reference; (reference = forgotten.pop());) {
-    const memory = reference.deref();
-    if (memory) return memory;
-  }
-  return new Uint8Array(new SharedArrayBuffer(size));
-}
-
-function forgetSpares(): void {
-  forgotten = [
-    ...forgotten.filter((reference) => reference.deref()),
-    ...spares.map((memory) => new WeakRef(memory)),
-  ];
-  spares.length = 0;
-}
-
-/** As withBytes, in memory that threads share and that is written anew when `use` is done. */
-export function withSharedBytes<T>(
-  request: Request,
-  options: BytesOptions,
-  use: (bytes: Uint8Array) => Promise<T>,
-): Promise<T> {
-  lengthOf(request, options);
-  return withinMemory(options.max, async () => {
-    const memory = takeMemory(options.max);
+  return withinMemory(length ?? options.max, async () => {
+    if (request.body === null) return use(new Uint8Array());
+    if (length === undefined) return use(await collect(request.body, options.max).catch(cutShort));
+    // What Bun puts together itself grows by copying, to three times a body's size, and is there until garbage is collected.
+    const memory = new Uint8Array(length);
     try {
-      return await use(await readInto(memory, request).catch(cutShort));
+      return await use(await readInto(memory, request.body).catch(cutShort));
     } finally {
-      if (spares.length < MAX_SPARES) spares.push(memory);
-      clearTimeout(forgetting);
-      forgetting = setTimeout(forgetSpares, KEEP_SPARES_MS);
-      forgetting.unref?.();
+      memory.buffer.transfer(0);
     }
   });
 }
 
-async function readInto(memory: Uint8Array, { body }: Request): Promise<Uint8Array> {
+async function readInto(memory: Uint8Array, body: ReadableStream<Uint8Array>): Promise<Uint8Array> {
   let size = 0;
-  for await (const piece of body ?? []) {
-    if (size + piece.length > memory.length) throw tooLarge(memory.length);
+  for await (const piece of body) {
     memory.set(piece, size);
     size += piece.length;
-    // Its memory goes now, not when the collector of garbage comes by.
-    if (piece.byteLength === piece.buffer.byteLength) piece.buffer.transfer(0);
+    release(piece);
   }
   return memory.subarray(0, size);
+}
+
+/** A piece that was copied: its memory goes now, not when the collector of garbage comes by. */
+function release(piece: Uint8Array): void {
+  if (piece.byteLength === piece.buffer.byteLength) (piece.buffer as ArrayBuffer).transfer(0);
+}
+
+/** As much as a disk takes well at once. */
+const PIECE_BYTES = 512 * 1024;
+/** Memory of pieces, for the next ones: it would else stay until the collector of garbage comes by. */
+const spares: Uint8Array[] = [];
+const MAX_SPARES = 4;
+
+/**
+ * As withBytes, in pieces that are written into the same memory, which threads share: each is to be done with before the next is
+ * asked for. What a sender has under way meanwhile waits in the network. What `use` has left over is read and thrown away, since
+ * who is answered in the middle of sending may not see the answer.
+ */
+export async function withPieces<T>(
+  request: Request,
+  options: BytesOptions,
+  use: (pieces: AsyncIterable<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  lengthOf(request, options);
+  const forget = claimMemory(PIECE_BYTES);
+  const memory = spares.pop() ?? new Uint8Array(new SharedArrayBuffer(PIECE_BYTES));
+  const pieces = piecesOf(request, memory, options.max);
+  try {
+    return await use({ [Symbol.asyncIterator]: () => ({ next: () => pieces.next() }) });
+  } finally {
+    await rest(pieces);
+    if (spares.length < MAX_SPARES) spares.push(memory);
+    forget();
+  }
+}
+
+async function* piecesOf(
+  { body }: Request,
+  memory: Uint8Array,
+  max: number,
+): AsyncGenerator<Uint8Array, void> {
+  const reader = body?.getReader();
+  if (!reader) return;
+  let size = 0;
+  let filled = 0;
+  try {
+    for (let next = await soon(reader.read()); !next.done; next = await soon(reader.read())) {
+      const { value } = next;
+      size += value.length;
+      if (size > max) throw tooLarge(max);
+      for (let at = 0; at < value.length;) {
+        const part = value.subarray(at, at + memory.length - filled);
+        memory.set(part, filled);
+        filled += part.length;
+        at += part.length;
+        if (filled < memory.length) continue;
+        yield memory;
+        filled = 0;
+      }
+      release(value);
+    }
+  } catch (error) {
+    void reader.cancel().catch(() => {});
+    cutShort(error);
+  }
+  if (filled > 0) yield memory.subarray(0, filled);
+}
+
+async function rest(pieces: AsyncGenerator<Uint8Array, void>): Promise<void> {
+  try {
+    while (!(await pieces.next()).done);
+  } catch {
+    // Nobody wants it.
+  }
+}
+
+/** A sender that is silent for so long has gone. */
+const SILENCE_MS = 15_000;
+
+async function soon<T>(read: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const silence = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("silence")), SILENCE_MS);
+    timer.unref?.();
+  });
+  try {
+    return await Promise.race([read, silence]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** What the headers say, if they say what may come. */
@@ -199,14 +245,19 @@ const cutShort = (error: unknown): never => {
 
 async function withinMemory<T>(bytes: number, work: () => Promise<T>): Promise<T> {
   if (bytes <= LARGE_BODY_BYTES) return work();
-  if (reading + bytes > MAX_READING_BYTES)
-    throw new CollectorError("busy", "Too many large bodies are being read already.", { hint: "Try again." });
-  reading += bytes;
+  const forget = claimMemory(bytes);
   try {
     return await work();
   } finally {
-    reading -= bytes;
+    forget();
   }
+}
+
+function claimMemory(bytes: number): () => void {
+  if (reading + bytes > MAX_READING_BYTES)
+    throw new CollectorError("busy", "Too many large bodies are being read already.", { hint: "Try again." });
+  reading += bytes;
+  return () => void (reading -= bytes);
 }
 
 async function inflate(request: Request, encoding: string): Promise<Uint8Array> {

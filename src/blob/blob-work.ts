@@ -23,8 +23,10 @@ import { CHUNK_BYTES } from "./size.ts";
 export type BlobJob =
   /** Makes the file that a blob is put together in, or opens it again. Answer: indexes of the chunks that are not in it yet. */
   | { kind: "open"; path: string; target: string; size: number; chunks: string[] }
-  /** Checks and writes a chunk. */
-  | { kind: "chunk"; path: string; index: number; sha256: string; bytes: Uint8Array }
+  /** Writes a piece of a chunk. What is in the file is nobody's word until the chunk is checked. */
+  | { kind: "write"; path: string; position: number; bytes: Uint8Array }
+  /** All of a chunk is written: checks it. */
+  | { kind: "check"; path: string; index: number; sha256: string; length: number }
   /** Copies a chunk that another blob has, if it is still what it was. Answer: whether it was. */
   | {
       kind: "copy";
@@ -60,7 +62,6 @@ interface Progress {
 const progressByPath = new Map<string, Progress>();
 
 const NEW = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
-const digestOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
 export function runBlobJob(job: BlobJob): BlobAnswer {
   try {
@@ -77,11 +78,11 @@ function perform(job: BlobJob): BlobAnswer {
   switch (job.kind) {
     case "open":
       return openIncoming(job);
-    case "chunk":
-      if (digestOf(job.bytes) !== job.sha256)
-        return { ok: false, code: "mismatch", message: `chunk ${job.index} is not what its digest says` };
-      withFile(job.path, constants.O_RDWR, (fd) => putChunk(fd, job.path, job.index, job.bytes));
+    case "write":
+      withFile(job.path, constants.O_RDWR, (fd) => writeAll(fd, job.bytes, job.position));
       return { ok: true };
+    case "check":
+      return withFile(job.path, constants.O_RDONLY, (fd) => checkChunk(fd, job));
     case "copy":
       return copyChunk(job);
     case "commit":
@@ -102,51 +103,53 @@ function openIncoming({ path, target, size, chunks }: BlobJob & { kind: "open" }
     ftruncateSync(fd, size);
     progressByPath.set(path, { hash: createHash("sha256"), next: 0, ahead: new Set() });
     if (isNew) return { ok: true, missing: chunks.map((_, index) => index) };
-    const buffer = new Uint8Array(CHUNK_BYTES);
-    const missing: number[] = [];
-    chunks.forEach((sha256, index) => {
-      const bytes = readAt(
-        fd,
-        buffer,
-        index * CHUNK_BYTES,
-        Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES),
-      );
-      if (digestOf(bytes) === sha256) advance(fd, path, index, bytes);
-      else missing.push(index);
+    const missing = chunks.flatMap((sha256, index) => {
+      const length = Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES);
+      return isChunk(fd, path, index, sha256, length) ? [] : [index];
     });
     return { ok: true, missing };
   });
 }
 
+function checkChunk(fd: number, { path, index, sha256, length }: BlobJob & { kind: "check" }): BlobAnswer {
+  if (isChunk(fd, path, index, sha256, length)) return { ok: true };
+  return { ok: false, code: "mismatch", message: `chunk ${index} is not what its digest says` };
+}
+
 function copyChunk({ path, index, sha256, from, position, length }: BlobJob & { kind: "copy" }): BlobAnswer {
-  const bytes = withFile(from, constants.O_RDONLY, (fd) =>
-    readAt(fd, new Uint8Array(length), position * CHUNK_BYTES, length),
+  return withFile(from, constants.O_RDONLY, (source) =>
+    withFile(path, constants.O_RDWR, (fd) => {
+      let at = 0;
+      for (const bytes of piecesOf(source, position * CHUNK_BYTES, length)) {
+        writeAll(fd, bytes, index * CHUNK_BYTES + at);
+        at += bytes.length;
+      }
+      return { ok: true, copied: isChunk(fd, path, index, sha256, length) };
+    }),
   );
-  if (bytes.length !== length || digestOf(bytes) !== sha256) return { ok: true, copied: false };
-  withFile(path, constants.O_RDWR, (fd) => putChunk(fd, path, index, bytes));
-  return { ok: true, copied: true };
 }
 
-function putChunk(fd: number, path: string, index: number, bytes: Uint8Array): void {
-  writeAll(fd, bytes, index * CHUNK_BYTES);
-  advance(fd, path, index, bytes);
-}
-
-/** A chunk stands in the file: the digest of the whole goes on from it, and over those that came before their turn. */
-function advance(fd: number, path: string, index: number, bytes: Uint8Array): void {
+/** Whether a chunk stands in the file; then the digest of the whole goes on from it, and over those that came before their turn. */
+function isChunk(fd: number, path: string, index: number, sha256: string, length: number): boolean {
+  const hash = createHash("sha256");
   const progress = progressByPath.get(path);
-  if (!progress || index < progress.next) return;
-  if (index > progress.next) {
-    progress.ahead.add(index);
-    return;
+  // One pass for both digests; of a chunk that is wrong the whole's forgets nothing.
+  const whole = progress?.next === index ? progress.hash.copy() : undefined;
+  for (const bytes of piecesOf(fd, index * CHUNK_BYTES, length)) {
+    hash.update(bytes);
+    whole?.update(bytes);
   }
-  progress.hash.update(bytes);
+  if (hash.digest("hex") !== sha256) return false;
+  if (!progress || index < progress.next) return true;
+  if (!whole) {
+    progress.ahead.add(index);
+    return true;
+  }
+  progress.hash = whole;
   progress.next++;
-  if (!progress.ahead.has(progress.next)) return;
-  const buffer = new Uint8Array(READ_BYTES);
   for (; progress.ahead.delete(progress.next); progress.next++)
-    for (let at = 0; at < CHUNK_BYTES; at += READ_BYTES)
-      progress.hash.update(readAt(fd, buffer, progress.next * CHUNK_BYTES + at, READ_BYTES));
+    for (const bytes of piecesOf(fd, progress.next * CHUNK_BYTES, CHUNK_BYTES)) progress.hash.update(bytes);
+  return true;
 }
 
 function commit(path: string, target: string, sha256: string, size: number): BlobAnswer {
@@ -181,7 +184,8 @@ function withFile<T>(path: string, flags: number, use: (fd: number) => T): T {
   }
 }
 
-const READ_BYTES = 1024 * 1024;
+const READ_BYTES = 256 * 1024;
+const readBuffer = new Uint8Array(READ_BYTES);
 /** Of one call: ext4 takes 8 MiB in a single write(2) eight times as long as in pieces. */
 const WRITE_BYTES = 256 * 1024;
 
@@ -200,6 +204,16 @@ function readAt(fd: number, buffer: Uint8Array, at: number, length: number): Uin
   return buffer.subarray(0, done);
 }
 
+/** A part of a file, or what there is of it, in pieces that share their memory. */
+function* piecesOf(fd: number, from: number, length: number): Generator<Uint8Array> {
+  for (let at = 0; at < length;) {
+    const bytes = readAt(fd, readBuffer, from + at, Math.min(READ_BYTES, length - at));
+    if (bytes.length === 0) return;
+    yield bytes;
+    at += bytes.length;
+  }
+}
+
 /** Of one step: who waits for it wants to see how far it has come. */
 const STEP_BYTES = 64 * 1024 * 1024;
 let stepping: { path: string; hash: Hash } | undefined;
@@ -208,27 +222,19 @@ function digestStep(fd: number, { path, from }: BlobJob & { kind: "digest" }): B
   if (from === 0) stepping = { path, hash: createHash("sha256") };
   if (stepping?.path !== path)
     return { ok: false, code: "failed", message: "there is no step before this one" };
-  const buffer = new Uint8Array(READ_BYTES);
-  for (let size = from; ;) {
-    const bytes = readAt(fd, buffer, size, buffer.length);
+  let size = from;
+  for (const bytes of piecesOf(fd, from, STEP_BYTES)) {
     stepping.hash.update(bytes);
     size += bytes.length;
-    if (bytes.length < buffer.length) {
-      const sha256 = stepping.hash.digest("hex");
-      stepping = undefined;
-      return { ok: true, size, sha256 };
-    }
-    if (size - from >= STEP_BYTES) return { ok: true, size };
   }
+  if (size - from === STEP_BYTES) return { ok: true, size };
+  const sha256 = stepping.hash.digest("hex");
+  stepping = undefined;
+  return { ok: true, size, sha256 };
 }
 
 function digestOfFile(fd: number): string {
   const hash = createHash("sha256");
-  const buffer = new Uint8Array(READ_BYTES);
-  for (let at = 0; ;) {
-    const bytes = readAt(fd, buffer, at, buffer.length);
-    if (bytes.length === 0) return hash.digest("hex");
-    hash.update(bytes);
-    at += bytes.length;
-  }
+  for (const bytes of piecesOf(fd, 0, Infinity)) hash.update(bytes);
+  return hash.digest("hex");
 }

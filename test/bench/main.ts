@@ -234,7 +234,7 @@ function print(): void {
   });
   row("largeFile", "", "MB/s", { figure: "rate", reference: peers.mlflowFiles?.rate, by: "MLflow" });
   row("largeFile", "  median of the rounds' ratios", "×", { figure: "ratio", reach: "≥ 0.7" });
-  row("largeFile", "  collector's memory, peak", "MiB", { figure: "peak", reach: "≤ 150" });
+  row("largeFile", "  collector's memory, peak", "MiB", { figure: "peak", reach: "≤ 143" });
   row("largeFile", "  a second time: bytes sent", "bytes", { figure: "again", reach: "< 1 MB" });
   row("smallFiles", "10,000 small files as one artifact", "files/s", {
     figure: "rate",
@@ -243,7 +243,7 @@ function print(): void {
     reach: "≥ 1,000",
   });
   row("smallFiles", "  a second time", "files/s", { figure: "again" });
-  row("smallFiles", "  collector's memory, peak", "MiB", { figure: "peak" });
+  row("smallFiles", "  collector's memory, peak", "MiB", { figure: "peak", reach: "≤ 143" });
 
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   for (const [index, line] of table.entries()) {

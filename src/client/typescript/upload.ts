@@ -1,4 +1,4 @@
-import { CHUNK_BYTES, MAX_PACK_BYTES, PACK_TYPE, SMALL_BYTES, type Upload } from "../../blob/schema.ts";
+import { CHUNK_BYTES, PACK_TYPE, SMALL_BYTES, type Upload } from "../../blob/schema.ts";
 import type { ArtifactFile } from "../../artifact/schema.ts";
 import { CollectorError } from "../../error.ts";
 import type { Connection } from "./connection.ts";
@@ -32,7 +32,9 @@ export interface UploadOptions {
 
 /** Requests at once that carry bytes. */
 const PARALLEL = 4;
-const MAX_PACK_FILES = 2000;
+const PACK_FILES = 2000;
+/** More in one request is no faster, and costs the collector memory: several are under way at once. */
+const PACK_BYTES = 2 * 1024 * 1024;
 const PACK_HEADER_BYTES = 36;
 /** 8 MiB at 28 KB/s. */
 const BYTES_TIMEOUT_MS = 300_000;
@@ -85,7 +87,7 @@ export async function uploadFiles(
     if (begun.has(file.sha256)) return finished(1, file.bytes.length);
     begun.add(file.sha256);
     const bytes = PACK_HEADER_BYTES + file.bytes.length;
-    if (packBytes + bytes > MAX_PACK_BYTES || pack.length === MAX_PACK_FILES) await flushPack();
+    if (packBytes + bytes > PACK_BYTES || pack.length === PACK_FILES) await flushPack();
     pack.push(file);
     packBytes += bytes;
   }
