@@ -161,6 +161,7 @@ export function* mergeTexts(
   table: ChunkTable,
   list: readonly Series[],
   before: number,
+  from = 0,
 ): Generator<TextRow, void> {
   /** The one that comes next is the last. */
   const waiting: { row: TextRow; texts: Iterator<TextPoint, undefined> }[] = [];
@@ -179,15 +180,20 @@ export function* mergeTexts(
     }
     waiting.splice(low, 0, { row, texts });
   };
-  list.forEach((series, index) => advance(index, textsOf(table, series, before)));
+  list.forEach((series, index) => advance(index, textsOf(table, series, from, before)));
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     yield next.row;
     advance(next.row.series, next.texts);
   }
 }
 
-function* textsOf(table: ChunkTable, series: Series, before: number): Generator<TextPoint, undefined> {
-  for (let from = 0; ;) {
+function* textsOf(
+  table: ChunkTable,
+  series: Series,
+  from: number,
+  before: number,
+): Generator<TextPoint, undefined> {
+  for (;;) {
     const stored = series.dead ? [] : table.textsFrom(series.id, from, TEXTS_AHEAD);
     const texts = stored.length > 0 ? stored : series.texts.filter(({ ordinal }) => ordinal >= from);
     if (texts.length === 0) return undefined;

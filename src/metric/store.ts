@@ -13,6 +13,7 @@ import { mergePoints, mergeTexts, type PointRows, type TextRow } from "./rows.ts
 import { MAX_SERIES_PER_RUN, type MetricSummary } from "./schema.ts";
 import { Series } from "./series.ts";
 import { createTextSealer } from "./text-sealer.ts";
+import { recordWindows, type RecordWindow, type WindowSize } from "./windows.ts";
 
 /** Points in memory above which the largest heads are sealed before they are full. 32 bytes a point. */
 const MAX_POINTS = 1_500_000;
@@ -39,6 +40,13 @@ export interface SeriesStore extends SeriesReader {
   list(run: string): MetricSummary[];
   /** The series of a run, in the order of their first appearance, and all that was logged to them before a record. */
   dump(run: string, before: number): SeriesDump;
+  /** The series of a run, in that order. */
+  series(run: string): DeclaredSeries[];
+  /** What was logged from one record on to before another, as columns; throws "gone" when the run is deleted meanwhile. */
+  windows(
+    run: string,
+    range: { from: number; before: number; size?: WindowSize | undefined },
+  ): AsyncIterable<RecordWindow>;
   /** Takes up series before their first points, in this order and with these axes; what is to be written of them. */
   declare(run: string, series: readonly DeclaredSeries[]): Write[];
   /** Largest step a run, or one rank of it, has seen; null before the first record. */
@@ -57,6 +65,8 @@ export interface DeclaredSeries {
   x: string | null;
   /** It served as an x axis itself. */
   axis: boolean;
+  /** Ordinal that gives it its place among the series of its run; absent: before all records, in the order of the list. */
+  first?: number | undefined;
 }
 
 export interface SeriesDump {
@@ -335,6 +345,12 @@ export function createSeriesStore(
     return low;
   }
 
+  /** In memory they stand by key; who else reads them takes them as they came. */
+  function listSeries(run: string): Series[] {
+    const all = [...seriesOf(run).byKey.values()].flatMap((byRank) => [...byRank.values()]);
+    return all.sort((a, b) => a.firstOrdinal - b.firstOrdinal || a.id - b.id);
+  }
+
   return {
     applier: { kind: "metric.appended", apply, lowWater },
 
@@ -376,21 +392,23 @@ export function createSeriesStore(
     ...createReader(table, chunkPoints, find),
 
     dump(run, before) {
-      const all = [...seriesOf(run).byKey.values()].flatMap((byRank) => [...byRank.values()]);
-      // In memory they stand by key; who else reads them takes them as they came.
-      const list = all.sort((a, b) => a.firstOrdinal - b.firstOrdinal || a.id - b.id);
+      const list = listSeries(run);
       return {
-        series: list.map(({ key, rank, stats: { x, axis } }) => ({ key, rank, x, axis })),
+        series: list.map(declarationOf),
         points: mergePoints(table, list, chunkPoints, before),
         texts: mergeTexts(table, list, before),
       };
     },
 
+    series: (run) => listSeries(run).map(declarationOf),
+
+    windows: (run, range) => recordWindows(table, listSeries(run), chunkPoints, range),
+
     declare(run, declared) {
       const held = seriesOf(run);
-      return declared.map(({ key, rank, x, axis }, place) => {
+      return declared.map(({ key, rank, x, axis, first }, place) => {
         // Before every record: what is logged later comes behind them.
-        const series = hold(held, Series.create(nextId++, run, key, rank, place - declared.length));
+        const series = hold(held, Series.create(nextId++, run, key, rank, first ?? place - declared.length));
         Object.assign(series.stats, { x, axis });
         return writeOfSeries(series.rowAt(0, -1));
       });
@@ -433,6 +451,14 @@ export function createSeriesStore(
     },
   };
 }
+
+const declarationOf = ({ key, rank, firstOrdinal, stats: { x, axis } }: Series): DeclaredSeries => ({
+  key,
+  rank,
+  x,
+  axis,
+  first: firstOrdinal,
+});
 
 function summarize(name: string, byRank: Map<number, Series>): MetricSummary {
   const ranks = [...byRank.keys()].sort((a, b) => a - b);

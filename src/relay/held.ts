@@ -93,6 +93,8 @@ export const HeldRun = z.object({
         x: MetricKey.nullable(),
         /** It served as an x axis itself. */
         axis: z.boolean(),
+        /** Ordinal of its first batch, or below 0 where an import declared it: its place among the others, also of those to come. */
+        first: z.int().min(-MAX_SERIES_PER_RUN).max(Number.MAX_SAFE_INTEGER),
       }),
     )
     .max(MAX_SERIES_PER_RUN),

@@ -56,7 +56,12 @@ export const decodeValues = (bytes: Uint8Array): Float64Array => decodeColumns(b
 export const decodeAxis = (bytes: Uint8Array, name: AxisName): Float64Array =>
   decodeColumns(bytes, AXES.length, [AXES.indexOf(name)])[AXES.indexOf(name)]!;
 
-export function decodePoints(axis: Uint8Array, values: Uint8Array): PointColumns {
-  const [ordinal, step, time] = decodeColumns(axis, AXES.length);
-  return { ordinal: ordinal!, step: step!, time: time!, value: decodeValues(values) };
+export function decodeAxes(bytes: Uint8Array): Omit<PointColumns, "value"> {
+  const [ordinal, step, time] = decodeColumns(bytes, AXES.length);
+  return { ordinal: ordinal!, step: step!, time: time! };
 }
+
+export const decodePoints = (axis: Uint8Array, values: Uint8Array): PointColumns => ({
+  ...decodeAxes(axis),
+  value: decodeValues(values),
+});

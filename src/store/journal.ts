@@ -29,6 +29,8 @@ export interface Journal {
   appendAll(items: readonly AppendItem[]): Promise<number>;
   /** Resolves when everything appended so far is durable. */
   settled(): Promise<void>;
+  /** Calls `take` in a tick in which nothing is on its way: numbers that were given out are those of durable entries. */
+  atRest<T>(take: () => T): Promise<T>;
   /** Entries with seq > after, ascending. */
   read(after: number, limit: number): Entry[];
   /** Lowest and highest seq still here; last counts on when everything is deleted. */
@@ -328,6 +330,21 @@ export function createJournal(
     return new Promise((resolve) => waiting.push(resolve));
   }
 
+  function atRest<T>(take: () => T): Promise<T> {
+    // A continuation of settled() may come behind others that append.
+    return new Promise((resolve, reject) => {
+      const attempt = () => {
+        try {
+          resolve(take());
+        } catch (error) {
+          reject(error);
+        }
+      };
+      if (queue.length === 0 && !scheduled) attempt();
+      else waiting.push(attempt);
+    });
+  }
+
   function read(after: number, limit: number): Entry[] {
     return (select.all(after, limit) as EntryRow[]).map(toEntry);
   }
@@ -349,6 +366,7 @@ export function createJournal(
     append,
     appendAll,
     settled,
+    atRest,
     read,
     bounds() {
       const first = (selectFirst.get() as { seq: number | null }).seq;

@@ -3,7 +3,7 @@ import { runOfSubject, subjectOfRun, type Sample } from "../sample/schema.ts";
 import type { Applier, Write } from "./journal.ts";
 import type { Connection } from "./open.ts";
 import { unpackSamples } from "./sample-batch.ts";
-import { BLOCK_MS, blockStart, SampleBlock } from "./sample-block.ts";
+import { BLOCK_MS, blockStart, SampleBlock, type SampleRows } from "./sample-block.ts";
 import { SampleBlocks } from "./sample-blocks.ts";
 import { decodeRaw, decodeRolled, encodeRolled, SampleChunk } from "./sample-chunk.ts";
 import { createSampleRetention, type SampleRetentionOptions } from "./sample-retain.ts";
@@ -44,6 +44,8 @@ export interface SampleStore {
   /** Where the chunks of a tier between two times begin. */
   starts(device: string, subject: string, tier: Tier, from: number, to: number): number[];
   chunk(place: ChunkPlace): SampleChunk | undefined;
+  /** All rows of a chunk that holds them as they were read. */
+  rawRows(place: ChunkPlace): SampleRows | undefined;
   /** Times of the rows that are kept as they were read in the block that begins at `start`. */
   rowTimes(device: string, subject: string, start: number): Float64Array;
   /** What is to be written so that these rows are in a finished chunk, too; those that are there stay as they are. */
@@ -251,6 +253,10 @@ export function createSampleStore(
     chunk(place) {
       const data = table.data(place);
       return data && new SampleChunk(data);
+    },
+    rawRows(place) {
+      const data = table.data(place);
+      return data && decodeRaw(data);
     },
     async seal() {
       for (const block of blocks.all()) if (block.firstSeq !== undefined) sealer.seal(block, false);
