@@ -331,6 +331,24 @@ describe("logging over HTTP", () => {
     expect(await problem(at.request(`/api/v1/artifacts/${id}`))).toStartWith("404");
   });
 
+  test("a name that aliases or runs refer to goes only with force; what a run uses, too", async () => {
+    const { id } = await log("referred", { a: "1" }, { run: "1", aliases: ["best", "paper"] });
+    await log("referred", { a: "2" }, { run: "2" });
+    const path = `/api/v1/artifacts/${id}`;
+    const gone = (suffix = "") => problem(at.request(path + suffix, { method: "DELETE" }));
+    expect(await gone()).toBe(
+      "409 referred has 2 versions: best, paper lead to them, and 2 runs logged or used them.",
+    );
+    await at.json("/api/v1/runs/1/inputs", { body: { kind: "model", name: "referred" } });
+    expect(await gone("/versions/v2")).toBe("409 v2 of referred is used by run 1.");
+    expect(await at.json(`${path}?force=true`, { method: "DELETE" })).toEqual({ deleted: String(id) });
+    const { id: free } = await log("free", { a: "1" });
+    await log("free", { a: "2" });
+    expect(await at.json(`/api/v1/artifacts/${free}`, { method: "DELETE" })).toEqual({
+      deleted: String(free),
+    });
+  });
+
   test.each([
     ["..", "must be more than dots"],
     ["a/b", "must not contain slashes"],

@@ -39,6 +39,18 @@ const json = async (...args: string[]) => {
   expect({ stderr, code }).toEqual({ stderr: expect.any(String), code: 0 });
   return JSON.parse(stdout);
 };
+/** What a command shows on a terminal of its own. */
+async function onTerminal(argv: string[], size: [number, number]): Promise<{ output: string; code: number }> {
+  const child = spawn("python3", [join(import.meta.dirname, "helpers/terminal.py")], {
+    env: cleanEnv({ BINNACLE_DATA: server.dataDir, LANG: "C.UTF-8", LC_ALL: "C.UTF-8", TERM: "xterm" }),
+    cwd: folder.path,
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  child.stdin.end(`${JSON.stringify({ argv, size, steps: [] })}\n`);
+  let text = "";
+  for await (const chunk of child.stdout) text += chunk;
+  return JSON.parse(text.trim().split("\n").at(-1)!);
+}
 const createRun = (id: string) => server.api("/api/v1/runs", { id, name: `run ${id}` });
 
 /** Fields that docs/cli-json.md names in a section's table. */
@@ -127,10 +139,8 @@ describe.each(["model", "artifact"])("%s", (kind) => {
 
     expect(await cli([kind, "rm", "digits:v1"])).toMatchObject({ code: 5 });
     expect(await json(kind, "rm", "digits:v1", "--force")).toEqual({ kind, name: "digits", version: "v1" });
-    expect(await cli([kind, "rm", "digits"])).toMatchObject({ code: 5 });
-    expect((await cli([kind, "rm", "digits", "--force"])).stdout).toBe(
-      `${kind} digits is deleted with its version.\n`,
-    );
+    // Nothing refers to what is left.
+    expect((await cli([kind, "rm", "digits"])).stdout).toBe(`${kind} digits is deleted with its version.\n`);
     expect(await cli([kind, "get", "digits"])).toMatchObject({ code: 3 });
     expect(await json(kind, "list")).toEqual([]);
   });
@@ -150,7 +160,15 @@ describe.each(["model", "artifact"])("%s", (kind) => {
     );
     expect(await json(kind, "list", "-rid", `${kind}-2`)).toMatchObject([{ role: "input", version: "v1" }]);
     expect((await cli([kind, "list", "-rid", `${kind}-2`])).stdout).toMatch(/\nused +lineage +v1 /);
-    await cli([kind, "rm", "lineage", "--force"]);
+    expect(await cli([kind, "rm", "lineage:v1"])).toMatchObject({
+      code: 5,
+      stderr: `binnacle: v1 of lineage is used by run ${kind}-2. Delete it all the same with --force (?force=true).\n`,
+    });
+    expect(await cli([kind, "rm", "lineage"])).toMatchObject({
+      code: 5,
+      stderr: `binnacle: lineage has one version: 2 runs logged or used it. Delete all of it with --force (?force=true), or one version by its number.\n`,
+    });
+    expect(await cli([kind, "rm", "lineage", "--force"])).toMatchObject({ code: 0 });
   });
 });
 
@@ -166,6 +184,25 @@ test("in a launched program the run's own token keeps and fetches, for that run"
   const [version] = await json("model", "list", "own");
   expect(version.produced_by).toHaveLength(1);
   expect(version.used_by).toEqual(version.produced_by);
+});
+
+test("a long name is cut in the middle on a terminal, and whole where a program reads", async () => {
+  folder.write("a.txt", "long");
+  const long = `${"generated-from-all-hyperparameters-".repeat(5)}seed-17`;
+  await json("artifact", "put", long, "a.txt");
+  await json("artifact", "put", "最佳模型", "a.txt");
+  expect((await cli(["artifact", "list"])).stdout).toContain(long);
+  const argv = [process.execPath, main, "artifact", "list"];
+  const { output, code } = await onTerminal(argv, [24, 120]);
+  expect(code).toBe(0);
+  expect(output).not.toContain(long);
+  const lines = output.trimEnd().split("\r\n");
+  const row = lines.find((line) => line.startsWith("generated-from"))!;
+  expect(row).toMatch(/^generated-from-all-h…[a-z-]+-seed-17  general  v1 /);
+  expect(row.indexOf("general ")).toBe(42);
+  // Wide characters take two columns.
+  expect(lines.find((line) => line.startsWith("最佳模型"))).toMatch(/^最佳模型 {34}general  v1 /);
+  for (const name of [long, "最佳模型"]) await json("artifact", "rm", name);
 });
 
 test("names may have colons; the likelier reading comes first", async () => {
@@ -291,16 +328,8 @@ describe("progress", () => {
     const piped = await cli(["model", "put", "piped", "a.bin"]);
     expect(piped.stderr).toBe("");
     folder.write("a.bin", bytesOf(200 * MiB, 6));
-    const child = spawn("python3", [join(import.meta.dirname, "helpers/terminal.py")], {
-      env: cleanEnv({ BINNACLE_DATA: server.dataDir, LANG: "C.UTF-8", LC_ALL: "C.UTF-8", TERM: "xterm" }),
-      cwd: folder.path,
-      stdio: ["pipe", "pipe", "inherit"],
-    });
     const argv = [process.execPath, main, "model", "put", "shown", "a.bin"];
-    child.stdin.end(`${JSON.stringify({ argv, size: [24, 100], steps: [] })}\n`);
-    let text = "";
-    for await (const chunk of child.stdout) text += chunk;
-    const { output, code } = JSON.parse(text.trim().split("\n").at(-1)!);
+    const { output, code } = await onTerminal(argv, [24, 100]);
     expect(code).toBe(0);
     expect(output).toMatch(/\r\u001b\[K(Reading|Sending)  [━─]{20} +\d+ %  \d+(\.\d)?\/200 MiB  /);
     expect(output).toMatch(/MiB\/s +\d+ s left/);

@@ -25,7 +25,7 @@ import { createRoutes, json, readQuery, readRunId, route, RunParams, type App, t
 
 const tags = ["artifacts"];
 const ArtifactParams = VersionParams.pick({ id: true });
-const DeleteVersion = z.object({ force: z.enum(["true", "false"]).default("false") });
+const Delete = z.object({ force: z.enum(["true", "false"]).default("false") });
 const Deleted = z.object({ deleted: z.string() });
 
 export function artifactRoutes({ collector }: Edge): App {
@@ -154,14 +154,16 @@ export function artifactRoutes({ collector }: Edge): App {
     {
       method: "delete",
       path: "/artifacts/{id}",
-      summary: "Delete a name with all its versions",
+      summary: "Delete a name with all its versions; with force=true where an alias or a run refers to one",
       tags,
       params: ArtifactParams,
+      query: Delete,
       responses: { 200: json(Deleted, "It is gone; bytes that nothing else refers to follow") },
     },
     async (c) => {
       const id = idIn(c);
-      await deleteArtifact(collector, id);
+      const { force } = readQuery(c, Delete);
+      await deleteArtifact(collector, id, { force: force === "true" });
       return c.json({ deleted: String(id) });
     },
   );
@@ -227,14 +229,14 @@ export function artifactRoutes({ collector }: Edge): App {
     {
       method: "delete",
       path: "/artifacts/{id}/versions/{v}",
-      summary: "Delete a version; with force=true one that has an alias too",
+      summary: "Delete a version; with force=true one that has an alias or is used, too",
       tags,
       params: VersionParams,
-      query: DeleteVersion,
+      query: Delete,
       responses: { 200: json(Deleted, "It is gone, and its number stays taken") },
     },
     async (c) => {
-      const { force } = readQuery(c, DeleteVersion);
+      const { force } = readQuery(c, Delete);
       const version = await versionIn(collector, c);
       const { id, number } = numbersOf(version);
       await deleteVersion(collector, id, number, { force: force === "true" });

@@ -8,7 +8,7 @@ import type {
 import { listArtifacts, listVersions } from "../client/typescript/artifacts.ts";
 import { requestJson } from "../client/typescript/http.ts";
 import { findNamed, publicVersion } from "./artifact-name.ts";
-import { oneLine } from "./cells.ts";
+import { cutMiddle, oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag, sourceFlag } from "./command.ts";
 import { ANSWER_WITHIN_MS, connect, findRun, runPath } from "./connect.ts";
 import { columns, print, printJson, printText } from "./output.ts";
@@ -89,8 +89,13 @@ const publicRunArtifact = (row: RunRow) => ({
   origin: row.origin,
 });
 
-const aliasesOf = ({ aliases }: ArtifactVersion) => aliases.join(" ") || "-";
-const runOf = ({ produced_by }: ArtifactVersion) => produced_by.join(" ") || "-";
+const aliasesOf = ({ aliases }: ArtifactVersion) => short(aliases.join(" ")) || "-";
+const runsOf = (runs: string[]) => short(runs.join(" ")) || "-";
+
+/** On a terminal one long name would push all the other columns out of sight; a program gets all of it. */
+const short = (text: string) =>
+  process.stdout.isTTY ? cutMiddle(text, Math.max(24, Math.floor((process.stdout.columns || 80) / 3))) : text;
+const nameOf = (text: string) => short(oneLine(text));
 
 function artifactTable(artifacts: Artifact[]): string {
   const withSource = artifacts.some(({ source }) => source !== null);
@@ -107,15 +112,15 @@ function artifactTable(artifacts: Artifact[]): string {
       ...(withSource ? ["SOURCE"] : []),
     ],
     ...artifacts.map(({ name, type, updated, latest, source }) => [
-      oneLine(name),
-      oneLine(type),
+      nameOf(name),
+      nameOf(type),
       latest.version,
       aliasesOf(latest),
       String(latest.files),
       bytes(latest.size),
       localTime(updated),
-      runOf(latest),
-      ...(withSource ? [oneLine(source ?? "-")] : []),
+      runsOf(latest.produced_by),
+      ...(withSource ? [nameOf(source ?? "-")] : []),
     ]),
   ]);
 }
@@ -130,8 +135,8 @@ const versionTable = (versions: ArtifactVersion[]) =>
       bytes(version.size),
       version.digest.slice(0, 12),
       localTime(version.created),
-      runOf(version),
-      version.used_by.join(" ") || "-",
+      runsOf(version.produced_by),
+      runsOf(version.used_by),
     ]),
   ]);
 
@@ -140,7 +145,7 @@ const runTable = (rows: RunRow[]) =>
     ["", "NAME", "VERSION", "ALIASES", "FILES", "SIZE", "TIME"],
     ...rows.map((row) => [
       row.role === "output" ? "logged" : "used",
-      oneLine(row.name),
+      nameOf(row.name),
       row.version,
       aliasesOf(row),
       String(row.files),

@@ -1,7 +1,6 @@
 import type { ArtifactKind } from "../artifact/schema.ts";
 import { findVersion, versionPath } from "../client/typescript/artifacts.ts";
 import { request } from "../client/typescript/http.ts";
-import { CollectorError } from "../error.ts";
 import { findNamed, requireName } from "./artifact-name.ts";
 import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag, sourceFlag } from "./command.ts";
@@ -15,10 +14,11 @@ export const ofKind = (kind: ArtifactKind) =>
     maxPositionals: 1,
     summary: `Delete a version of ${kind === "model" ? "a model" : "an artifact"}, or all of them.`,
     description:
-      "Without a version the whole name goes, which --force confirms. Bytes that nothing else refers to follow within a\n" +
-      "day. A version's number is not given to another one.",
+      "Without a version the whole name goes. What an alias leads to or a run uses goes only with --force, and so does a name\n" +
+      "of which runs logged a version. Bytes that nothing else refers to follow within a day. A version's number is not given\n" +
+      "to another one.",
     flags: {
-      force: { type: "boolean", short: "f", help: "also a version that has an alias, or all versions" },
+      force: { type: "boolean", short: "f", help: "also what an alias leads to, or a run refers to" },
       ...sourceFlag,
       ...jsonFlag,
       ...connectionFlags,
@@ -35,7 +35,7 @@ export const ofKind = (kind: ArtifactKind) =>
         requireName(positionals[0], `${kind} rm`),
         values.source,
       );
-      const { id, name, versions, latest } = artifact;
+      const { id, name, versions } = artifact;
       if (version !== undefined) {
         const found = await findVersion(connection, artifact, version);
         await request(connection, versionPath(found), {
@@ -46,13 +46,10 @@ export const ofKind = (kind: ArtifactKind) =>
         else await printText(`${kind} ${oneLine(name)}:${found.version} is deleted.\n`);
         return 0;
       }
-      if (!values.force)
-        throw new CollectorError(
-          "conflict",
-          `${name} has ${versions === 1 ? `one version, ${latest.version}` : `${versions} versions`}.`,
-          { hint: `Delete all of it with --force, or one version: ${name}:${latest.version}.` },
-        );
-      await request(connection, `/api/v1/artifacts/${id}`, { method: "DELETE" });
+      await request(connection, `/api/v1/artifacts/${id}`, {
+        method: "DELETE",
+        query: { force: values.force || undefined },
+      });
       if (values.json) await printJson({ kind, name, version: null });
       else
         await printText(

@@ -32,6 +32,24 @@ export function cut(text: string, width: number, mark = "…"): string {
   return taken + mark;
 }
 
+/** Cut to so many columns in the middle: what was generated differs at its end as often as at its beginning. */
+export function cutMiddle(text: string, width: number, mark = "…"): string {
+  if (widthOf(text) <= width) return text;
+  const characters = [...segmenter.segment(text)].map(({ segment }) => segment);
+  const room = width - mark.length;
+  const take = (from: string[], most: number): number => {
+    let taken = 0;
+    for (let left = most; taken < from.length; taken++) {
+      left -= widthOfCharacter(from[taken]!);
+      if (left < 0) break;
+    }
+    return taken;
+  };
+  const head = characters.slice(0, take(characters, Math.ceil(room / 2))).join("");
+  const tail = take(characters.toReversed(), room - widthOf(head));
+  return head + mark + (tail === 0 ? "" : characters.slice(-tail).join(""));
+}
+
 /** What others named, in one line: nothing in it may act on the terminal. */
 export const oneLine = (text: string) =>
   terminalText(text)

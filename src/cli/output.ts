@@ -1,4 +1,5 @@
 import { CollectorError } from "../error.ts";
+import { widthOf } from "./cells.ts";
 import { terminalText } from "./terminal.ts";
 
 /** The reader of our output went away (`| head`): not a failure, and nothing to say about it. */
@@ -42,11 +43,8 @@ export const flushOutput = () => new Promise<void>((resolve) => process.stdout.w
 export function columns(rows: string[][]): string {
   const widths: number[] = [];
   for (const row of rows)
-    row.forEach((cell, index) => (widths[index] = Math.max(widths[index] ?? 0, cell.length)));
-  return rows
-    .map(
-      (row) =>
-        `${row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index]!))).join("  ")}\n`,
-    )
-    .join("");
+    row.forEach((cell, index) => (widths[index] = Math.max(widths[index] ?? 0, widthOf(cell))));
+  const padded = (cell: string, index: number, { length }: string[]) =>
+    index === length - 1 ? cell : cell + " ".repeat(widths[index]! - widthOf(cell));
+  return rows.map((row) => `${row.map(padded).join("  ")}\n`).join("");
 }

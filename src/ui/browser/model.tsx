@@ -103,7 +103,7 @@ async function onDelete(): Promise<void> {
   update({ busy: true, problem: undefined });
   leaving = true;
   try {
-    await request(artifactApi(id), { method: "DELETE" });
+    await request(`${artifactApi(id)}?force=true`, { method: "DELETE" });
     location.href = modelsHref({ kind, search: "" });
   } catch (error) {
     leaving = false;

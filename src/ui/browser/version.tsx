@@ -80,7 +80,7 @@ async function onDelete(): Promise<void> {
   update({ busy: true, problem: undefined });
   leaving = true;
   try {
-    await request(`${versionApi(id, word)}?force=${kept.length > 0}`, { method: "DELETE" });
+    await request(`${versionApi(id, word)}?force=${warnings.length > 0}`, { method: "DELETE" });
     location.href = state.artifact.versions > 1 ? artifactHref(id) : modelsHref({ kind, search: "" });
   } catch (error) {
     leaving = false;
