@@ -31,19 +31,24 @@ CREATE TABLE destination (
 
 -- What the platform refused for good, kept whole until a person looks.
 CREATE TABLE dead_letter (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
   destination TEXT NOT NULL REFERENCES destination (name) ON DELETE CASCADE,
-  seq INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
+  -- 0: of history, which was made for it.
+  seq INTEGER NOT NULL,
   kind TEXT NOT NULL,
   run TEXT NOT NULL,
+  ordinal INTEGER NOT NULL,
+  time REAL NOT NULL,
   records INTEGER NOT NULL,
   -- The whole entry as one frame of the wire.
   frame BLOB NOT NULL,
   type TEXT NOT NULL,
   detail TEXT NOT NULL,
-  at REAL NOT NULL,
-  PRIMARY KEY (destination, epoch, seq)
+  at REAL NOT NULL
 );
+
+CREATE UNIQUE INDEX dead_letter_entry ON dead_letter (destination, epoch, seq, kind, run, ordinal, time);
 
 -- What never reached a destination ("": any), with its range and why.
 CREATE TABLE relay_drop (

@@ -5,6 +5,7 @@ import { readDeviceId } from "./device/identity.ts";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
 import { createSeriesStore, type SeriesStore, type SeriesStoreOptions } from "./metric/store.ts";
+import { holdForDestinations } from "./relay/destinations.ts";
 import { openInstallation, type Installation } from "./relay/installation.ts";
 import { isProcessAlive, readBootId } from "./run/machine.ts";
 import { createPresence, type Presence } from "./run/presence.ts";
@@ -141,6 +142,7 @@ export function openCollector({
     onWorkerLost: onListenerError,
   });
   journal.replay();
+  holdForDestinations(connection, journal);
   const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
   const pruner = createPruner(connection, [series, logs, samples], {
     onFatal,

@@ -97,7 +97,9 @@ export type RelayList = z.infer<typeof RelayList>;
 /** An entry that the destination refused for good. It is kept whole. */
 export const DeadLetter = z
   .object({
+    id: z.number(),
     epoch: z.number(),
+    /** 0: it was part of the history. */
     seq: z.number(),
     kind: z.string(),
     /** A run's id, "device:<id>" or "artifact:". */
@@ -134,11 +136,7 @@ export const SettleDeadLetters = z
   .object({
     action: z.enum(["requeue", "discard"]),
     /** Which; absent: all there are. */
-    letters: z
-      .array(z.object({ epoch: z.int().min(0), seq: z.int().min(0) }))
-      .min(1)
-      .max(1000)
-      .optional(),
+    letters: z.array(z.int().min(1)).min(1).max(1000).optional(),
   })
   .meta({ id: "SettleDeadLetters" });
 export type SettleDeadLetters = z.infer<typeof SettleDeadLetters>;

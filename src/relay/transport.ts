@@ -2,14 +2,22 @@ import { gzipSync } from "node:zlib";
 import { z } from "zod";
 import { CollectorError } from "../error.ts";
 import { compress } from "../store/zstd.ts";
-import { Accepted, Cursor, ENTRIES_TYPE, Positions, type Batch, type Frame } from "./contract.ts";
+import {
+  Accepted,
+  Cursor,
+  ENTRIES_TYPE,
+  HistoryAccepted,
+  Positions,
+  type Frame,
+  type Session,
+} from "./contract.ts";
 import { encodeFrames } from "./frame.ts";
 import { contentDigest, type Http } from "./http.ts";
 import { Refusal, type Transport } from "./ports.ts";
 
 export interface HttpTransport extends Transport {
   /** Entries that were refused once, out of their order. */
-  requeue(source: string, batch: Omit<Batch, "prev" | "last">, signal: AbortSignal): Promise<Accepted>;
+  requeue(source: string, batch: Session & { frames: Frame[] }, signal: AbortSignal): Promise<Requeued>;
 }
 
 /** What a body may be packed with, the best first. */
@@ -17,7 +25,9 @@ const ENCODINGS = ["zstd", "gzip", "identity"] as const;
 /** An answer is bounded, and so is what may be asked at once. */
 const PARTS_PER_REQUEST = 1000;
 
-const HistoryAccepted = z.object({ position: z.number() });
+/** A bad one does not hold up the others. */
+const Requeued = HistoryAccepted.pick({ rejected: true });
+export type Requeued = z.infer<typeof Requeued>;
 
 export function createTransport(http: Http, now: () => number): HttpTransport {
   /** Index into ENCODINGS: what the platform does not take is not tried again. */
@@ -25,11 +35,11 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
 
   async function sendFrames(
     path: string,
-    { epoch, nonce, path: way, frames }: { epoch: number; nonce: string; path: string[]; frames: Frame[] },
+    batch: Session & { frames: Frame[] },
     headers: Record<string, string>,
     signal: AbortSignal,
   ): Promise<unknown> {
-    const plain = encodeFrames(frames);
+    const plain = encodeFrames(batch.frames);
     for (;;) {
       const used = ENCODINGS[encoding]!;
       const body = pack(plain, used);
@@ -41,10 +51,7 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
             "content-type": ENTRIES_TYPE,
             ...(used !== "identity" && { "content-encoding": used }),
             "content-digest": contentDigest(body),
-            "x-relay-epoch": String(epoch),
-            "x-relay-nonce": nonce,
-            "x-relay-path": way.join(","),
-            "x-relay-sent-at": String(now()),
+            ...headersOf(batch),
             ...headers,
           },
           body,
@@ -58,24 +65,36 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
     }
   }
 
+  const headersOf = ({ epoch, nonce, turn, path }: Session): Record<string, string> => ({
+    "x-relay-epoch": String(epoch),
+    "x-relay-nonce": nonce,
+    "x-relay-turn": String(turn),
+    "x-relay-path": path.join(","),
+    "x-relay-sent-at": String(now()),
+  });
+
   return {
     async greet(source, hello, signal) {
       const { json } = await http.postJson(`/sources/${source}/cursor`, hello, signal);
       return understand(Cursor, json, "a cursor");
     },
     async send(source, batch, signal) {
-      const key = `"${batch.epoch}/${batch.prev + 1}-${batch.last}"`;
-      const json = await sendFrames(`/sources/${source}/batches`, batch, { "idempotency-key": key }, signal);
+      const { epoch, prev, last, digest } = batch;
+      const headers = {
+        "idempotency-key": `"${epoch}/${prev + 1}-${last}"`,
+        ...(digest !== null && { "x-relay-digest": digest }),
+      };
+      const json = await sendFrames(`/sources/${source}/batches`, batch, headers, signal);
       return understand(Accepted, json, "what it took of a batch");
     },
-    async positions(source, nonce, parts, signal) {
+    async positions(source, session, parts, signal) {
       const positions: number[] = [];
       for (let at = 0; at < parts.length; at += PARTS_PER_REQUEST) {
         const asked = parts.slice(at, at + PARTS_PER_REQUEST);
         const { json } = await http.request({
           method: "POST",
           path: `/sources/${source}/positions`,
-          headers: { "content-type": "application/json", "x-relay-nonce": nonce },
+          headers: { "content-type": "application/json", ...headersOf(session) },
           body: new TextEncoder().encode(JSON.stringify({ parts: asked })),
           signal,
         });
@@ -87,6 +106,8 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
     },
     async sendHistory(source, batch, signal) {
       const headers = {
+        "x-relay-acked": String(batch.acked),
+        "x-relay-upto": String(batch.upto),
         "x-relay-part": JSON.stringify(batch.part),
         "x-relay-from": String(batch.from),
         "x-relay-to": String(batch.to),
@@ -95,11 +116,8 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
       return understand(HistoryAccepted, json, "how far history has come");
     },
     async requeue(source, batch, signal) {
-      return understand(
-        Accepted,
-        await sendFrames(`/sources/${source}/requeued`, batch, {}, signal),
-        "what it took of a batch",
-      );
+      const json = await sendFrames(`/sources/${source}/requeued`, batch, {}, signal);
+      return understand(Requeued, json, "what it took of entries that it had refused");
     },
   };
 }

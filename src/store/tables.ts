@@ -189,22 +189,21 @@ export const destination = sqliteTable("destination", {
   paused: text("paused"),
 });
 
-export const deadLetter = sqliteTable(
-  "dead_letter",
-  {
-    destination: text("destination").notNull(),
-    seq: integer("seq").notNull(),
-    epoch: integer("epoch").notNull(),
-    kind: text("kind").notNull(),
-    run: text("run").notNull(),
-    records: integer("records").notNull(),
-    frame: blob("frame", { mode: "buffer" }).notNull(),
-    type: text("type").notNull(),
-    detail: text("detail").notNull(),
-    at: real("at").notNull(),
-  },
-  (table) => [primaryKey({ columns: [table.destination, table.epoch, table.seq] })],
-);
+export const deadLetter = sqliteTable("dead_letter", {
+  id: integer("id").primaryKey({ autoIncrement: true }),
+  destination: text("destination").notNull(),
+  epoch: integer("epoch").notNull(),
+  seq: integer("seq").notNull(),
+  kind: text("kind").notNull(),
+  run: text("run").notNull(),
+  ordinal: integer("ordinal").notNull(),
+  time: real("time").notNull(),
+  records: integer("records").notNull(),
+  frame: blob("frame", { mode: "buffer" }).notNull(),
+  type: text("type").notNull(),
+  detail: text("detail").notNull(),
+  at: real("at").notNull(),
+});
 
 export const relayDrop = sqliteTable("relay_drop", {
   id: integer("id").primaryKey({ autoIncrement: true }),

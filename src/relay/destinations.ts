@@ -1,0 +1,107 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import type { Journal } from "../store/journal.ts";
+import type { Connection } from "../store/open.ts";
+import { writePrivateFile } from "../token.ts";
+
+/** Where the journal goes, as far as it is durable. */
+export interface Destination {
+  name: string;
+  kind: "platform" | "otlp";
+  url: string;
+  from: "history" | "now";
+  /** ms since the epoch. */
+  created: number;
+  epoch: number;
+  acked: number;
+  /** Up to here it gets nothing. */
+  skip: number;
+  paused: string | null;
+}
+
+/** What must not be shown. */
+const Secrets = z.object({ token: z.string().optional(), ca: z.string().optional() });
+export type Secrets = z.infer<typeof Secrets>;
+const SecretsFile = z.record(z.string(), Secrets);
+
+export interface Destinations {
+  /** By name. */
+  list(): Destination[];
+  get(name: string): Destination | undefined;
+  add(destination: Pick<Destination, "name" | "kind" | "url" | "from" | "created" | "skip">): void;
+  /** With its dead letters; `drop` is written in the same transaction. */
+  remove(name: string, drop: (() => void) | undefined): void;
+  secretsOf(name: string): Secrets;
+  setSecrets(name: string, secrets: Secrets | undefined): void;
+}
+
+const COLUMNS = `name, kind, url, "from", created, epoch, acked, skip, paused`;
+
+/** Rows in the database, which is copied around, and what is secret in a file beside it. */
+export function createDestinations(connection: Connection, dataDir: string): Destinations {
+  const path = join(dataDir, "relays.json");
+  const select = connection.prepare(`SELECT ${COLUMNS} FROM destination WHERE name = ?`);
+
+  return {
+    list: () => listDestinations(connection),
+    get(name) {
+      return select.get(name) as Destination | undefined;
+    },
+    add({ name, kind, url, from, created, skip }) {
+      connection
+        .prepare(`INSERT INTO destination (name, kind, url, "from", created, skip) VALUES (?, ?, ?, ?, ?, ?)`)
+        .run(name, kind, url, from, created, skip);
+    },
+    remove(name, drop) {
+      connection.exec("BEGIN IMMEDIATE");
+      try {
+        drop?.();
+        connection.prepare("DELETE FROM dead_letter WHERE destination = ?").run(name);
+        connection.prepare("DELETE FROM destination WHERE name = ?").run(name);
+        connection.exec("COMMIT");
+      } catch (error) {
+        if (connection.inTransaction) connection.exec("ROLLBACK");
+        throw error;
+      }
+    },
+    secretsOf: (name) => readSecrets(path)[name] ?? {},
+    setSecrets(name, secrets) {
+      const all = readSecrets(path);
+      if (secrets === undefined) delete all[name];
+      else all[name] = secrets;
+      writePrivateFile(path, `${JSON.stringify(all, null, 2)}\n`);
+    },
+  };
+}
+
+const listDestinations = (connection: Connection): Destination[] =>
+  connection.prepare(`SELECT ${COLUMNS} FROM destination ORDER BY name`).all() as Destination[];
+
+/** A file that is damaged has no tokens: the destinations say that they are not let in. */
+function readSecrets(path: string): Record<string, Secrets> {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    return {};
+  }
+  const parsed = SecretsFile.safeParse(json);
+  return parsed.success ? parsed.data : {};
+}
+
+/** Who holds entries for a destination, in the journal's words. */
+export const holderOf = (destination: string): string => `relay ${destination}`;
+
+/** What it has not acknowledged stays; one that is behind the journal's beginning gets history, and needs none of it. */
+export const heldFrom = ({ acked, skip }: Pick<Destination, "acked" | "skip">, first: number) => {
+  const next = Math.max(acked, skip) + 1;
+  return next < first ? undefined : next;
+};
+
+/** Before anything is trimmed, whether relays run or not. */
+export function holdForDestinations(connection: Connection, journal: Journal): void {
+  const { first } = journal.bounds();
+  for (const destination of listDestinations(connection))
+    journal.hold(holderOf(destination.name), heldFrom(destination, first));
+}
