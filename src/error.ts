@@ -11,6 +11,11 @@ export type ErrorCode =
   | "gone" // deleted, and late writes arrive
   | "conflict"
   | "sequence-gap" // a batch is missing between this one and the last
+  | "source-in-use" // another installation with this id is alive
+  | "epoch" // the source's numbers belong to another life of it
+  | "circle" // the platform is on the way that the data takes
+  | "unknown-kind" // an entry that this platform is too old for
+  | "unknown-run" // an entry of a run that is not here
   | "too-large"
   | "unsupported" // content type or encoding
   | "beyond" // a range that begins after the end
