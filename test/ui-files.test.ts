@@ -274,10 +274,15 @@ test("a command to copy is one word a name, whatever is in it", () => {
 
 test("addresses are read and written alike, and what makes no sense is left out", () => {
   const view = (query: string) => parseModelsView(new URLSearchParams(query));
-  expect(view("")).toEqual({ kind: "model", search: "" });
-  expect(view("kind=artifact&search=a b")).toEqual({ kind: "artifact", search: "a b" });
-  expect(view("kind=nonsense")).toEqual({ kind: "model", search: "" });
-  expect(modelsHref({ kind: "model", search: "" })).toBe("/models");
+  expect(view("")).toEqual({ kind: "model", search: "", source: "" });
+  expect(view("kind=artifact&search=a b&source=gpu7")).toEqual({
+    kind: "artifact",
+    search: "a b",
+    source: "gpu7",
+  });
+  expect(modelsHref(view("source=gpu7&kind=artifact"))).toBe("/models?kind=artifact&source=gpu7");
+  expect(view("kind=nonsense")).toEqual({ kind: "model", search: "", source: "" });
+  expect(modelsHref({ kind: "model" })).toBe("/models");
   expect(modelsHref({ kind: "artifact", search: "ä&b" }, 7)).toBe(
     "/models?kind=artifact&search=%C3%A4%26b&after=7",
   );

@@ -1,4 +1,5 @@
 import type { Collector } from "../collector.ts";
+import { OWN } from "../store/source-label.ts";
 import type { ArtifactKind } from "./schema.ts";
 
 export type ArtifactCounts = Record<ArtifactKind, number>;
@@ -9,16 +10,23 @@ const countsOf = (rows: unknown[]): ArtifactCounts => ({
   ...Object.fromEntries((rows as { kind: ArtifactKind; n: number }[]).map(({ kind, n }) => [kind, n])),
 });
 
-/** Names that have versions. */
-export const countArtifacts = ({ connection }: Collector): ArtifactCounts =>
-  countsOf(
+/** Names that have versions; of all, or of one source by its label (OWN: ours). */
+export function countArtifacts({ connection }: Collector, source?: string): ArtifactCounts {
+  const isOf =
+    source === undefined
+      ? ""
+      : source === OWN
+        ? " AND source = ''"
+        : " AND source = (SELECT id FROM source WHERE label = ?)";
+  return countsOf(
     connection
       .prepare(
         `SELECT kind, count(*) AS n FROM artifact
-          WHERE EXISTS (SELECT 1 FROM artifact_version WHERE artifact = artifact.id) GROUP BY kind`,
+          WHERE EXISTS (SELECT 1 FROM artifact_version WHERE artifact = artifact.id)${isOf} GROUP BY kind`,
       )
-      .all(),
+      .all(...(isOf.includes("?") ? [source] : [])),
   );
+}
 
 /** Versions that a run logged or used. */
 export const countRunArtifacts = ({ connection }: Collector, run: string): ArtifactCounts =>

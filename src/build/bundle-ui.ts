@@ -17,13 +17,15 @@ const scripts = [
   "version",
   "devices",
   "device",
+  "relay",
+  "sources",
   "plain",
 ];
 
 /** In the order of the cascade. */
 const styles = [
   "../../node_modules/uplot/dist/uPlot.min.css",
-  ...["tokens", "base", "list", "run", "chart", "log", "device", "artifact", "file"].map(
+  ...["tokens", "base", "list", "run", "chart", "log", "device", "artifact", "file", "relay"].map(
     (name) => `style/${name}.css`,
   ),
 ];

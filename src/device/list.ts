@@ -4,10 +4,8 @@ import { isLive } from "../run/schema.ts";
 import { OWN, sourceLabel } from "../store/source-label.ts";
 import { device as deviceTable, run as runTable, runDevice } from "../store/tables.ts";
 import { findDevice, type DeviceRow } from "./find.ts";
+import { freshMs } from "./fresh.ts";
 import type { Device, ListDevices } from "./schema.ts";
-
-/** Older values are no longer the present. */
-const FRESH_MS = 10_000;
 
 /** Every machine that was ever seen, the collector's own first, then by name. */
 export async function listDevices(collector: Collector, { source }: ListDevices = {}): Promise<Device[]> {
@@ -37,7 +35,7 @@ async function toDevice(collector: Collector, row: DeviceRow): Promise<Device> {
     first_seen: new Date(row.firstSeen).toISOString(),
     last_seen: new Date(lastSeen(collector, row)).toISOString(),
     runs: runs.filter(({ status }) => isLive(status)).map(({ id }) => id),
-    latest: latestOf(collector, row.id),
+    latest: latestOf(collector, row),
   };
 }
 
@@ -47,12 +45,12 @@ function lastSeen({ latest }: Collector, row: DeviceRow): number {
   return last;
 }
 
-function latestOf({ latest, now }: Collector, device: string): Device["latest"] {
+function latestOf({ latest, now }: Collector, row: DeviceRow): Device["latest"] {
   const time = now();
   const fresh: Device["latest"] = {};
-  for (const [subject, sample] of latest.of(device))
+  for (const [subject, sample] of latest.of(row.id))
     // A time ahead of ours is no fresher: the clock was set back.
-    if (Math.abs(time - sample.time) <= FRESH_MS)
+    if (Math.abs(time - sample.time) <= freshMs(row))
       fresh[subject] = { time: new Date(sample.time).toISOString(), values: { ...sample.values } };
   return fresh;
 }

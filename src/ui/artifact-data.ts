@@ -7,6 +7,7 @@ import { CollectorError } from "../error.ts";
 import { listMetrics } from "../metric/query.ts";
 import { toRun } from "../run/change.ts";
 import { findRow } from "../run/find.ts";
+import { sourceLabels } from "../source/known.ts";
 import type { ModelsState, ModelState, RunFilesState, RunLabels, VersionState } from "./artifact-state.ts";
 import { rowKey, type ModelsView } from "./artifact-view.ts";
 import { isWireNumber } from "./format.ts";
@@ -36,13 +37,16 @@ export async function modelsState(
   after?: number,
 ): Promise<ModelsState> {
   const { kind, search } = view;
-  const found = await listArtifacts(collector, { kind, ...(search && { search }), limit: PAGE + 1, after });
+  const source = view.source === "" ? undefined : view.source;
+  const query = { kind, source, ...(search && { search }), limit: PAGE + 1, after };
+  const found = await listArtifacts(collector, query);
   const artifacts = found.slice(0, PAGE);
   return {
     view,
     artifacts,
     next: found.length > PAGE ? artifacts.at(-1)!.id : null,
-    counts: countArtifacts(collector),
+    counts: countArtifacts(collector, source),
+    sources: await sourceLabels(collector),
     runs: await runLabels(collector, linkedRuns(artifacts.map(({ latest }) => latest))),
     now: collector.now(),
   };

@@ -9,12 +9,12 @@ import { getRow } from "../run/find.ts";
 import { RunId } from "../run/schema.ts";
 import { modelsState, modelState, runFilesState, versionState } from "./artifact-data.ts";
 import { parseModelView, parseModelsView } from "./artifact-view.ts";
-import { page } from "./pages/layout.tsx";
+import type { ShowPage } from "./pages/layout.tsx";
 import { ModelPage, ModelsPage, VersionPage } from "./pages/model.tsx";
 import { parseTheme, THEME_COOKIE } from "./theme.ts";
 
 /** Pages of models and artifacts across runs, and the answers made for those pages alone. */
-export function artifactPages(collector: Collector): Hono {
+export function artifactPages(collector: Collector, page: ShowPage): Hono {
   const app = new Hono();
 
   app.get("/models", async (c) =>

@@ -20,6 +20,8 @@ export interface ModelsState {
   artifacts: Artifact[];
   next: number | null;
   counts: ArtifactCounts;
+  /** Labels of those who relay here. */
+  sources: string[];
   runs: RunLabels;
   now: number;
 }

@@ -24,13 +24,13 @@ export const shellWord = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 /** What brings these files to another machine. */
-export function getCommand({
-  kind,
-  name,
-  version,
-}: Pick<ArtifactVersion, "kind" | "name" | "version">): string {
+export function getCommand(
+  { kind, name, version }: Pick<ArtifactVersion, "kind" | "name" | "version">,
+  source: string | null = null,
+): string {
   const word = shellWord(`${name}:${version}`);
-  return `binnacle ${kind} get ${word.startsWith("-") ? "-- " : ""}${word}`;
+  const from = source === null ? "" : `--source ${shellWord(source)} `;
+  return `binnacle ${kind} get ${from}${word.startsWith("-") ? "-- " : ""}${word}`;
 }
 
 export const kindTitles: Record<ArtifactKind, string> = { model: "Models", artifact: "Artifacts" };
@@ -39,17 +39,24 @@ export const kindTitles: Record<ArtifactKind, string> = { model: "Models", artif
 export interface ModelsView {
   kind: ArtifactKind;
   search: string;
+  /** Label of a source; ".": this collector's own; "": whatever. */
+  source: string;
 }
 
 export const parseModelsView = (params: URLSearchParams): ModelsView => ({
   kind: params.get("kind") === "artifact" ? "artifact" : "model",
   search: (params.get("search") ?? "").slice(0, 250),
+  source: (params.get("source") ?? "").slice(0, 250),
 });
 
-export function modelsHref({ kind, search }: ModelsView, after?: number): string {
+export function modelsHref(
+  { kind, search = "", source = "" }: Pick<ModelsView, "kind"> & Partial<ModelsView>,
+  after?: number,
+): string {
   const params = new URLSearchParams();
   if (kind !== "model") params.set("kind", kind);
   if (search) params.set("search", search);
+  if (source) params.set("source", source);
   if (after !== undefined) params.set("after", String(after));
   const query = params.toString();
   return query ? `/models?${query}` : "/models";

@@ -20,6 +20,8 @@ export type AssetName =
   | "version"
   | "devices"
   | "device"
+  | "relay"
+  | "sources"
   | "plain"
   | "style"
   | "icon";

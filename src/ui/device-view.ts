@@ -1,4 +1,5 @@
 /** The present of a machine and its GPUs, as tiles show it. Pure. */
+import { freshMs } from "../device/fresh.ts";
 import type { Device, Gpu } from "../device/schema.ts";
 import { CGROUP, MACHINE } from "../sample/subject.ts";
 import { formatAgo } from "./format.ts";
@@ -6,17 +7,18 @@ import { formatReading } from "./units.ts";
 
 export type Freshness = "live" | "stale" | "offline";
 
-const STALE_MS = 10_000;
-const OFFLINE_MS = 60_000;
+const STALE_FOR_MS = 50_000;
+
+type Seen = Pick<Device, "last_seen" | "source">;
 
 /** How old what is shown is: a number that stands still must not pass for the present. */
-export function freshnessOf(device: Pick<Device, "last_seen">, now: number): Freshness {
+export function freshnessOf(device: Seen, now: number): Freshness {
   const age = now - Date.parse(device.last_seen);
-  if (age <= STALE_MS) return "live";
-  return age <= OFFLINE_MS ? "stale" : "offline";
+  if (age <= freshMs(device)) return "live";
+  return age <= freshMs(device) + STALE_FOR_MS ? "stale" : "offline";
 }
 
-export function freshnessWords(device: Pick<Device, "last_seen">, now: number): string {
+export function freshnessWords(device: Seen, now: number): string {
   const fresh = freshnessOf(device, now);
   const age = formatAgo(now - Date.parse(device.last_seen));
   return fresh === "live" ? "Live" : fresh === "stale" ? `No news, ${age}` : `Offline, last seen ${age}`;

@@ -1,14 +1,30 @@
 import type { RunCount } from "../run/count.ts";
+import { OWN } from "../store/source-label.ts";
 import type { ListRuns, Run, RunStatus } from "../run/schema.ts";
 
 /** What the URL of the runs list says. */
 export interface ListView {
   search: string;
   project: string;
+  /** Label of a source; ".": this collector's own; "": whatever. */
+  source: string;
+  /** Id or host name of a machine. */
+  device: string;
   group: StatusGroup;
   sort: ListRuns["sort"];
   order: "asc" | "desc" | undefined;
 }
+
+/** All runs, the newest first. */
+export const noView: ListView = {
+  search: "",
+  project: "",
+  source: "",
+  device: "",
+  group: "all",
+  sort: "created",
+  order: undefined,
+};
 
 /** The list's status filter, in groups a person looks for. */
 const statusGroups = {
@@ -31,6 +47,8 @@ export function parseListView(params: URLSearchParams): ListView {
   return {
     search: (params.get("search") ?? "").slice(0, 250),
     project: (params.get("project") ?? "").slice(0, 250),
+    source: (params.get("source") ?? "").slice(0, 250),
+    device: (params.get("device") ?? "").slice(0, 250),
     group: Object.hasOwn(statusGroups, group) ? (group as StatusGroup) : "all",
     sort: sorts.find((known) => known === sort) ?? "created",
     order: order === "asc" || order === "desc" ? order : undefined,
@@ -41,6 +59,8 @@ function viewParams(view: ListView): URLSearchParams {
   const params = new URLSearchParams();
   if (view.search) params.set("search", view.search);
   if (view.project) params.set("project", view.project);
+  if (view.source) params.set("source", view.source);
+  if (view.device) params.set("device", view.device);
   if (view.group !== "all") params.set("status", view.group);
   if (view.sort !== "created") params.set("sort", view.sort);
   if (view.order) params.set("order", view.order);
@@ -78,6 +98,8 @@ export function countByGroup(counts: RunCount[], project: string): Record<Status
   return totals;
 }
 
-/** Whether a run that changed may stay in the view; notes and tags, which it does not carry, are the server's to search. */
+/** Whether a run that changed may stay in the view; what it does not carry (notes, tags, machines) is the server's to search. */
 export const matchesView = (run: Run, view: ListView): boolean =>
-  inGroup(run.status, view.group) && (!view.project || run.project === view.project);
+  inGroup(run.status, view.group) &&
+  (!view.project || run.project === view.project) &&
+  (!view.source || (run.source ?? OWN) === view.source);

@@ -9,33 +9,43 @@ import { getDevice, listDevices } from "../device/list.ts";
 import { listRunDevices } from "../device/run-devices.ts";
 import { countRuns } from "../run/count.ts";
 import { listMetrics } from "../metric/query.ts";
+import type { RunRow } from "../run/change.ts";
 import { getRow, getRunDetail } from "../run/find.ts";
 import { listRuns } from "../run/list.ts";
 import { ListRuns, RunId } from "../run/schema.ts";
+import { knownSource, sourceLabels, type KnownSource } from "../source/known.ts";
+import { sourceLabel } from "../store/source-label.ts";
 import { runFilesState } from "./artifact-data.ts";
 import { artifactPages } from "./artifact-routes.tsx";
 import { openRows } from "./artifact-view.ts";
 import { assetPath, serveAsset } from "./assets.ts";
 import type { DeviceListState } from "./components/device-tiles.tsx";
+import type { Places } from "./components/place-filters.tsx";
 import type { RunListState } from "./components/run-list.tsx";
 import { listQuery, parseListView } from "./list-view.ts";
 import { logText } from "./log-text.ts";
 import { DeviceListPage, DevicePage } from "./pages/device.tsx";
 import { RunListPage } from "./pages/run-list.tsx";
 import { RunPage } from "./pages/run.tsx";
-import { page } from "./pages/layout.tsx";
-import type { RunTab } from "./state.ts";
+import { pageIn } from "./pages/layout.tsx";
+import { relayPages, shellOf, type RelayOptions } from "./relay-routes.tsx";
+import type { RunState, RunTab } from "./state.ts";
 import { parseTheme, THEME_COOKIE } from "./theme.ts";
 
-/** The dashboard: pages, the files they need, and two answers made for them alone. */
-export function uiRoutes(collector: Collector): Hono {
+/** The dashboard: pages, the files they need, and some answers made for them alone. */
+export function uiRoutes(collector: Collector, options: RelayOptions = {}): Hono {
   const app = new Hono();
+  const page = pageIn(() => shellOf(collector, options));
 
   app.get("/", async (c) => {
     const params = new URL(c.req.url).searchParams;
     const view = parseListView(params);
     const query = readList(listQuery(view, params.get("after") ?? undefined));
-    const state = { ...(await listState(collector, query, new URL(c.req.url).origin)), view };
+    const [shown, places] = [
+      await listState(collector, query, new URL(c.req.url).origin),
+      await placesOf(collector),
+    ];
+    const state = { ...shown, places, view };
     return page(c, <RunListPage state={state} theme={themeOf(c)} />);
   });
 
@@ -44,17 +54,31 @@ export function uiRoutes(collector: Collector): Hono {
     return c.json(await listState(collector, readList(url.searchParams), url.origin));
   });
 
-  app.get("/runs/:id", (c) => runPage(c, collector, "overview"));
-  app.get("/runs/:id/metrics", (c) => runPage(c, collector, "metrics"));
-  app.get("/runs/:id/logs", (c) => runPage(c, collector, "logs"));
-  app.get("/runs/:id/hardware", (c) => runPage(c, collector, "hardware"));
-  app.get("/runs/:id/models", (c) => runPage(c, collector, "models"));
-  app.get("/runs/:id/artifacts", (c) => runPage(c, collector, "artifacts"));
+  const runPage = async (c: Context, tab: RunTab) => {
+    const state = await runState(c, collector, tab);
+    const open = state.files && openRows(new URL(c.req.url).searchParams, state.files);
+    return page(c, <RunPage state={state} theme={themeOf(c)} open={open} />);
+  };
+  app.get("/runs/:id", (c) => runPage(c, "overview"));
+  app.get("/runs/:id/metrics", (c) => runPage(c, "metrics"));
+  app.get("/runs/:id/logs", (c) => runPage(c, "logs"));
+  app.get("/runs/:id/hardware", (c) => runPage(c, "hardware"));
+  app.get("/runs/:id/models", (c) => runPage(c, "models"));
+  app.get("/runs/:id/artifacts", (c) => runPage(c, "artifacts"));
+  app.get("/ui/runs/:id/source", async (c) =>
+    c.json({ source: await sourceOf(collector, await getRow(collector, readId(c))), now: collector.now() }),
+  );
 
-  app.route("/", artifactPages(collector));
+  app.route("/", artifactPages(collector, page));
+  app.route("/", relayPages(collector, page, options));
 
   app.get("/devices", async (c) => {
-    const state = await deviceState(collector, await listDevices(collector));
+    const source = c.req.query("source")?.slice(0, 250) || undefined;
+    const state = {
+      ...(await deviceState(collector, await listDevices(collector, { source }))),
+      source: source ?? "",
+      sources: await sourceLabels(collector),
+    };
     return page(c, <DeviceListPage state={state} theme={themeOf(c)} />);
   });
 
@@ -97,9 +121,17 @@ async function listState(
   collector: Collector,
   query: ListRuns,
   origin: string,
-): Promise<Omit<RunListState, "view">> {
-  const [page, counts] = [await listRuns(collector, query), await countRuns(collector)];
+): Promise<Omit<RunListState, "view" | "places">> {
+  const [page, counts] = [await listRuns(collector, query), await countRuns(collector, query)];
   return { ...page, counts, now: collector.now(), origin };
+}
+
+async function placesOf(collector: Collector): Promise<Places> {
+  const devices = await listDevices(collector);
+  return {
+    sources: await sourceLabels(collector),
+    devices: devices.map(({ id, name, source }) => ({ id, name, source })),
+  };
 }
 
 async function deviceState(collector: Collector, devices: Device[]): Promise<DeviceListState> {
@@ -120,13 +152,21 @@ function readId(c: Context): string {
 /** More metrics than this are fetched by the page, which stands before they are there. */
 const MAX_EMBEDDED = 200;
 
-async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<Response> {
-  const run = await getRunDetail(collector, await getRow(collector, readId(c)));
+/** Who relayed it, and whether there is word of them. */
+async function sourceOf(collector: Collector, run: RunRow): Promise<KnownSource | null> {
+  const label = sourceLabel(collector.connection, run.source);
+  return label === null ? null : ((await knownSource(collector, label)) ?? null);
+}
+
+async function runState(c: Context, collector: Collector, tab: RunTab): Promise<RunState> {
+  const row = await getRow(collector, readId(c));
+  const run = await getRunDetail(collector, row);
   const metrics = tab === "overview" ? (await listMetrics(collector, run.id)).metrics : undefined;
-  const state = {
+  return {
     run,
     tab,
     now: collector.now(),
+    source: await sourceOf(collector, row),
     metrics: metrics && metrics.length <= MAX_EMBEDDED ? metrics : undefined,
     hardware:
       tab === "hardware"
@@ -138,6 +178,4 @@ async function runPage(c: Context, collector: Collector, tab: RunTab): Promise<R
         ? await runFilesState(collector, run.id, tab === "models" ? "model" : "artifact")
         : undefined,
   };
-  const open = state.files && openRows(new URL(c.req.url).searchParams, state.files);
-  return page(c, <RunPage state={state} theme={themeOf(c)} open={open} />);
 }

@@ -2,6 +2,7 @@ import type { ArtifactCounts } from "../artifact/count.ts";
 import type { Device, RunDevice } from "../device/schema.ts";
 import type { MetricSummary } from "../metric/schema.ts";
 import type { RunDetail } from "../run/schema.ts";
+import type { KnownSource } from "../source/known.ts";
 import type { RunFilesState } from "./artifact-state.ts";
 
 export type RunTab = "overview" | "metrics" | "logs" | "hardware" | "models" | "artifacts";
@@ -17,6 +18,8 @@ export interface RunState {
   run: RunDetail;
   tab: RunTab;
   now: number;
+  /** Who relayed the run; null: it was logged here. */
+  source: KnownSource | null;
   /** On the overview, where they are few enough to come with the page. */
   metrics?: MetricSummary[] | undefined;
   /** On the hardware tab. */

@@ -1,6 +1,8 @@
 /** @jsxImportSource hono/jsx/dom */
 import { render, useState } from "hono/jsx/dom";
+import { freshMs } from "../../device/fresh.ts";
 import type { Device } from "../../device/schema.ts";
+import { OWN } from "../../store/source-label.ts";
 import type { LiveSamples } from "../../sample/latest.ts";
 import { MACHINE } from "../../sample/subject.ts";
 import { DeviceTiles, sparkKey, type DeviceListState } from "../components/device-tiles.tsx";
@@ -96,7 +98,7 @@ function onSamples({ device: id, samples }: LiveSamples): void {
       if (subject === MACHINE || known.has(subject)) put(sparkKey(id, subject), time, main);
       // Some readings are rarer than others: what a tick does not bring is as it was, for a while.
       const before = latest[subject];
-      const isFresh = before && time - Date.parse(before.time) < 10_000;
+      const isFresh = before && time - Date.parse(before.time) < freshMs(device);
       latest[subject] = {
         time: new Date(time).toISOString(),
         values: isFresh ? { ...before.values, ...values } : values,
@@ -110,6 +112,8 @@ function onSamples({ device: id, samples }: LiveSamples): void {
 
 function onDevice(device: Device): void {
   const known = state.devices.some(({ id }) => id === device.id);
+  const { source = "" } = initial;
+  if (!known && source !== "" && (device.source ?? OWN) !== source) return;
   update({
     devices: known
       ? state.devices.map((before) => (before.id === device.id ? device : before))
@@ -122,7 +126,16 @@ function onDevice(device: Device): void {
 function App() {
   const [shown, setShown] = useState(state);
   show = setShown;
-  return <DeviceTiles {...shown} now={serverNow()} />;
+  return (
+    <DeviceTiles
+      {...initial}
+      {...shown}
+      now={serverNow()}
+      onSource={(source) => {
+        location.href = source === "" ? "/devices" : `/devices?${new URLSearchParams({ source })}`;
+      }}
+    />
+  );
 }
 
 render(<App />, app);
@@ -141,7 +154,7 @@ setInterval(() => {
     devices: state.devices.map((device) => ({
       ...device,
       latest: Object.fromEntries(
-        Object.entries(device.latest).filter(([, { time }]) => now - Date.parse(time) <= 10_000),
+        Object.entries(device.latest).filter(([, { time }]) => now - Date.parse(time) <= freshMs(device)),
       ),
     })),
   });

@@ -5,16 +5,17 @@ export interface Live {
   close(): void;
 }
 
-type State = "live" | "lost" | "paused" | "connecting";
+type LiveState = "live" | "lost" | "paused" | "connecting";
 
-const words: Record<State, string> = {
+const words: Record<LiveState, string> = {
   live: "Live",
   lost: "Reconnecting…",
   paused: "Paused",
   connecting: "Connecting",
 };
 
-function showState(state: State): void {
+/** The dot in the corner of every page. */
+export function showState(state: LiveState): void {
   const dot = document.getElementById("live");
   if (!dot || dot.dataset["state"] === state) return;
   dot.dataset["state"] = state;

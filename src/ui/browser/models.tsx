@@ -99,7 +99,15 @@ function onSearch(search: string): void {
 function App() {
   const [shown, setShown] = useState(state);
   show = setShown;
-  return <ModelList {...shown} now={serverNow()} onSearch={onSearch} onMore={() => void more()} />;
+  return (
+    <ModelList
+      {...shown}
+      now={serverNow()}
+      onSearch={onSearch}
+      onSource={(source) => go({ ...state.view, source })}
+      onMore={() => void more()}
+    />
+  );
 }
 
 render(<App />, app);

@@ -2,6 +2,7 @@
 import { render, useState } from "hono/jsx/dom";
 import type { ArtifactCounts } from "../../artifact/count.ts";
 import type { Run, RunDetail, SetRun } from "../../run/schema.ts";
+import type { KnownSource } from "../../source/known.ts";
 import { RunHead } from "../components/run-head.tsx";
 import { isEnded, serverNow, setServerTime } from "../components/time.tsx";
 import { runTitle, type RunState } from "../state.ts";
@@ -21,16 +22,24 @@ export const runPath = `/api/v1/runs/${runId}`;
 
 interface HeadState {
   run: RunDetail;
+  source: KnownSource | null;
   counts: ArtifactCounts;
   busy: boolean;
   problem: string | undefined;
 }
 
-let state: HeadState = { run: initial.run, counts: initial.counts, busy: false, problem: undefined };
+let state: HeadState = {
+  run: initial.run,
+  source: initial.source,
+  counts: initial.counts,
+  busy: false,
+  problem: undefined,
+};
 let show: (state: HeadState) => void = () => {};
 const listeners = new Set<(run: RunDetail) => void>();
 
 export const currentRun = () => state.run;
+export const currentSource = () => state.source;
 
 /** Hears of every change of the run's own data. */
 export function onRunChange(listener: (run: RunDetail) => void): void {
@@ -101,11 +110,15 @@ async function onStop(): Promise<void> {
 }
 
 async function onDelete(): Promise<void> {
+  const { name, source } = state.run;
   const live = !isEnded(state.run);
+  const stops = live && source === null;
   const answer = await ask({
-    title: "Delete the run?",
-    text: `“${state.run.name}” goes with all its metrics and output${live ? ", and its processes are stopped" : ""}. This cannot be undone.`,
-    action: live ? "Stop and delete" : "Delete",
+    title: source === null ? "Delete the run?" : "Delete the run here?",
+    text:
+      `“${name}” goes with all its metrics and output${stops ? ", and its processes are stopped" : ""}. This cannot be undone.` +
+      (source === null ? "" : ` At ${source} it stays, and what still comes of it is left out.`),
+    action: stops ? "Stop and delete" : "Delete",
     danger: true,
   });
   if (!answer) return;
@@ -127,6 +140,7 @@ function Head() {
   return (
     <RunHead
       run={shown.run}
+      source={shown.source}
       tab={initial.tab}
       now={serverNow()}
       counts={shown.counts}
@@ -175,6 +189,17 @@ function loadCounts(): void {
     if (answer) setCounts(answer.counts);
   }, 500);
 }
+
+const SOURCE_EVERY_MS = 20_000;
+
+/** Who relays the run may fall silent, which nothing that comes from there could say. */
+if (initial.source)
+  setInterval(() => {
+    if (document.hidden) return;
+    request<{ source: KnownSource | null }>(`/ui/runs/${runId}/source`)
+      .then(({ source }) => update({ source, run: state.run }))
+      .catch(() => update({}));
+  }, SOURCE_EVERY_MS);
 
 let detailTimer: ReturnType<typeof setTimeout> | undefined;
 

@@ -19,6 +19,9 @@ const FRESH_MS = 4000;
 /** Changes that only the server can place are asked for at most this often. */
 const REFRESH_MS = 1500;
 
+/** Where runs come from was said with the page. */
+type Fetched = Omit<RunListState, "view" | "places">;
+
 interface State extends RunListState {
   current: number | undefined;
   fresh: ReadonlySet<string>;
@@ -50,7 +53,7 @@ async function reload(view: ListView = state.view, keepLength = true): Promise<v
   const query = listQuery(view);
   if (keepLength) query.set("limit", String(Math.min(MAX_ROWS, Math.max(100, state.runs.length))));
   try {
-    const fetched = await request<RunListState>(`/ui/runs?${query}`, { signal: pending.signal });
+    const fetched = await request<Fetched>(`/ui/runs?${query}`, { signal: pending.signal });
     setServerTime(fetched.now);
     update({
       current: undefined,
@@ -89,7 +92,7 @@ async function more(): Promise<void> {
   update({ loading: true });
   const { view } = state;
   try {
-    const page = await request<RunListState>(`/ui/runs?${listQuery(view, state.next)}`);
+    const page = await request<Fetched>(`/ui/runs?${listQuery(view, state.next)}`);
     if (state.view !== view) return;
     const known = new Set(state.runs.map(({ id }) => id));
     update({ runs: [...state.runs, ...page.runs.filter(({ id }) => !known.has(id))], next: page.next });
@@ -130,7 +133,9 @@ function onRun(run: Run & { deleted?: boolean }): void {
     return;
   }
   const { view } = state;
-  const isNewest = view.sort === "created" && view.order !== "asc" && !view.search && state.isFirstPage;
+  // What is searched for, and on which machine a run is, only the server knows.
+  const isTold = !view.search && !view.device;
+  const isNewest = view.sort === "created" && view.order !== "asc" && isTold && state.isFirstPage;
   // Clocks differ: what comes last need not be the newest. Behind the last row is the place of those not loaded yet.
   const after = state.runs.findIndex(({ created }) => created <= run.created);
   const place = after < 0 && state.next === null ? state.runs.length : after;
@@ -164,7 +169,7 @@ function App() {
       {...shown}
       now={serverNow()}
       onSearch={onSearch}
-      onProject={(project) => go({ ...state.view, project })}
+      onFilter={(filter) => go({ ...state.view, ...filter })}
       onMore={shown.runs.length < MAX_ROWS ? () => void more() : undefined}
     />
   );

@@ -8,6 +8,7 @@ import { serverNow } from "../components/time.tsx";
 import { request } from "./http.ts";
 import {
   currentRun,
+  currentSource,
   initialMetrics,
   listen,
   onRunChange,
@@ -67,7 +68,7 @@ function Overview() {
         <ConfigTable config={run.config} />
       </div>
       <div class="overview-side">
-        <Facts run={run} now={now} />
+        <Facts run={run} now={now} source={currentSource()} />
         <Tags
           tags={run.tags}
           onAdd={(tag) => void setRun({ tags: [...run.tags, tag] })}

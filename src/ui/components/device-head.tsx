@@ -1,6 +1,7 @@
 /** @jsxImportSource hono/jsx */
 import type { Device } from "../../device/schema.ts";
 import { freshnessOf, freshnessWords } from "../device-view.ts";
+import { SourceBadge } from "./place-filters.tsx";
 
 export interface DeviceHeadProps {
   device: Device;
@@ -22,6 +23,7 @@ export const DeviceHead = ({ device, now, runs }: DeviceHeadProps) => (
         <span class="fresh" data-fresh={freshnessOf(device, now)}>
           {freshnessWords(device, now)}
         </span>
+        <SourceBadge source={device.source} />
         <span class="faint mono">{device.id}</span>
       </div>
       <p class="device-runs">

@@ -12,12 +12,16 @@ import {
 import { gpuLabel, shortName } from "../hardware-gpus.ts";
 import { plural } from "../format.ts";
 import { GpuNotice } from "./device-facts.tsx";
+import { SourceBadge, SourceFilter } from "./place-filters.tsx";
 
 export interface DeviceListState {
   devices: Device[];
   now: number;
   /** Names of the runs that live on them, by id. */
   runs: Record<string, string>;
+  /** The source whose devices they are, and the labels of all there are. */
+  source?: string;
+  sources?: string[];
 }
 
 /** Values of the last minutes between 0 and 1, by device and subject. */
@@ -27,15 +31,41 @@ export const sparkKey = (device: string, subject: string) => `${device} ${subjec
 
 export interface DeviceTilesProps extends DeviceListState {
   sparks?: Sparks;
+  onSource?: (source: string) => void;
 }
 
-export const DeviceTiles = ({ devices, now, runs, sparks }: DeviceTilesProps) => (
+export const DeviceTiles = ({
+  devices,
+  now,
+  runs,
+  sparks,
+  source = "",
+  sources = [],
+  onSource,
+}: DeviceTilesProps) => (
   <>
     <div class="list-head">
       <h1>Devices</h1>
       <span class="count num">{devices.length > 0 ? plural(devices.length, "machine") : ""}</span>
     </div>
-    {devices.length === 0 ? (
+    {(sources.length > 0 || source !== "") && (
+      <form class="toolbar list-tools" action="/devices" method="get">
+        <SourceFilter sources={sources} value={source} onChange={onSource} />
+        <noscript>
+          <button class="button" type="submit">
+            Show
+          </button>
+        </noscript>
+      </form>
+    )}
+    {devices.length === 0 && source !== "" ? (
+      <div class="card no-match">
+        <p>No device of this source.</p>
+        <p>
+          <a href="/devices">Show all devices</a>
+        </p>
+      </div>
+    ) : devices.length === 0 ? (
       <section class="card no-match">
         <h2>No machine yet</h2>
         <p>
@@ -76,6 +106,7 @@ const DeviceTile = ({
         <span class="fresh" data-fresh={fresh}>
           {freshnessWords(device, now)}
         </span>
+        <SourceBadge source={device.source} />
         <span class="faint clip-line">
           {[device.processor, plural(device.cores, "core"), device.os].filter(Boolean).join(" · ")}
         </span>

@@ -6,6 +6,7 @@ import { formatCount, plural } from "../format.ts";
 import { Aliases } from "./aliases.tsx";
 import { MadeBy, NoneYet, Size } from "./artifact-bits.tsx";
 import { Icon } from "./icon.tsx";
+import { SourceBadge, SourceFilter } from "./place-filters.tsx";
 import { Ago } from "./time.tsx";
 
 const kinds: ArtifactKind[] = ["model", "artifact"];
@@ -15,13 +16,14 @@ export interface ModelListProps extends ModelsState {
   loading?: boolean;
   isFirstPage: boolean;
   onSearch?: (search: string) => void;
+  onSource?: (source: string) => void;
   onMore?: () => void;
 }
 
 /** Every model, or every artifact, of all runs. */
 export function ModelList(props: ModelListProps) {
-  const { view, artifacts, next, counts } = props;
-  const { kind, search } = view;
+  const { view, artifacts, next, counts, sources } = props;
+  const { kind, search, source } = view;
   return (
     <>
       <div class="list-head">
@@ -56,7 +58,7 @@ export function ModelList(props: ModelListProps) {
           {kinds.map((each) => (
             <a
               key={each}
-              href={modelsHref({ kind: each, search })}
+              href={modelsHref({ ...view, kind: each })}
               data-view="true"
               {...(each === kind && { "aria-current": "true" })}
             >
@@ -64,6 +66,7 @@ export function ModelList(props: ModelListProps) {
             </a>
           ))}
         </nav>
+        <SourceFilter sources={sources} value={source} onChange={props.onSource} />
         <noscript>
           <button class="button" type="submit">
             Show
@@ -72,13 +75,13 @@ export function ModelList(props: ModelListProps) {
       </form>
       {artifacts.length > 0 ? (
         <NameTable {...props} />
-      ) : counts[kind] === 0 ? (
+      ) : counts[kind] === 0 && source === "" ? (
         <NoneYet kind={kind} />
       ) : (
         <div class="card no-match">
           <p>No {kind} matches.</p>
           <p>
-            <a href={modelsHref({ kind, search: "" })} data-view="true">
+            <a href={modelsHref({ kind })} data-view="true">
               Show all {kindTitles[kind].toLowerCase()}
             </a>
           </p>
@@ -147,7 +150,7 @@ interface RowProps {
 }
 
 const NameRow = ({ artifact, runs, now, isCurrent }: RowProps) => {
-  const { id, name, type, versions, latest, updated } = artifact;
+  const { id, name, type, versions, latest, updated, source } = artifact;
   const description = latest.description?.trim();
   return (
     <tr role="row" data-href={artifactHref(id)} data-current={isCurrent ? "true" : undefined}>
@@ -156,6 +159,7 @@ const NameRow = ({ artifact, runs, now, isCurrent }: RowProps) => {
           <bdi>{name}</bdi>
         </a>
         <span class="run-sub" title={description}>
+          <SourceBadge source={source} />
           {type !== "model" && <span class="type-word">{type}</span>}
           <bdi>{description || plural(latest.files, "file")}</bdi>
         </span>

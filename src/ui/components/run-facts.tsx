@@ -1,10 +1,13 @@
 /** @jsxImportSource hono/jsx */
 import type { Child } from "hono/jsx";
 import type { RunDetail } from "../../run/schema.ts";
+import type { KnownSource } from "../../source/known.ts";
 import { configRows } from "../config-rows.ts";
-import { formatCount, formatTime } from "../format.ts";
+import { formatAgo, formatCount, formatTime } from "../format.ts";
+import { listHref, noView } from "../list-view.ts";
+import { voiceOf } from "../source-view.ts";
 import { Icon } from "./icon.tsx";
-import { Ago } from "./time.tsx";
+import { Ago, isEnded } from "./time.tsx";
 
 export const Fact = ({ label, children }: { label: string; children: Child }) => (
   <>
@@ -25,7 +28,7 @@ export const Moment = ({ time, now }: { time: string | null; now: number }) =>
     </>
   );
 
-export const Facts = ({ run, now }: { run: RunDetail; now: number }) => (
+export const Facts = ({ run, now, source }: { run: RunDetail; now: number; source: KnownSource | null }) => (
   <section class="card panel" aria-labelledby="facts">
     <h2 id="facts">Run</h2>
     <dl class="facts">
@@ -44,6 +47,30 @@ export const Facts = ({ run, now }: { run: RunDetail; now: number }) => (
         </Fact>
       )}
       <Fact label="Device">{run.device ?? <span class="faint">—</span>}</Fact>
+      {run.source !== null && (
+        <Fact label="Source">
+          <a href={listHref({ ...noView, source: run.source })}>
+            <bdi>{run.source}</bdi>
+          </a>
+          {source?.host && source.host !== run.source && (
+            <span class="faint">
+              {" "}
+              on <bdi>{source.host}</bdi>
+            </span>
+          )}
+          {source && (
+            <span class={voiceOf(source, now) === "silent" ? "relay-warn" : "faint"}>
+              ,{" "}
+              {voiceOf(source, now) === "silent" ? (
+                <>last heard of {formatAgo(now - Date.parse(source.last_seen))}</>
+              ) : (
+                "connected"
+              )}
+            </span>
+          )}
+          {!isEnded(run) && <span class="faint">. It is stopped there, not here.</span>}
+        </Fact>
+      )}
       {run.last_step !== null && (
         <Fact label="Last step">
           <span class="num">{formatCount(run.last_step)}</span>

@@ -2,10 +2,13 @@
 import type { ArtifactCounts } from "../../artifact/count.ts";
 import type { ArtifactKind } from "../../artifact/schema.ts";
 import type { RunDetail } from "../../run/schema.ts";
-import { formatCount, formatDuration } from "../format.ts";
-import { listHref } from "../list-view.ts";
+import { formatAgo, formatCount, formatDuration, formatTime } from "../format.ts";
+import { listHref, noView } from "../list-view.ts";
+import type { KnownSource } from "../../source/known.ts";
+import { voiceOf } from "../source-view.ts";
 import type { RunTab } from "../state.ts";
 import { Icon, StatusBadge } from "./icon.tsx";
+import { SourceBadge } from "./place-filters.tsx";
 import { Duration, isEnded } from "./time.tsx";
 
 const tabs: { tab: RunTab; label: string; path: string; kind?: ArtifactKind }[] = [
@@ -24,6 +27,7 @@ export interface RunHeadProps {
   counts: ArtifactCounts;
   busy?: boolean;
   problem?: string | undefined;
+  source: KnownSource | null;
   onRename?: () => void;
   onStop?: () => void;
   onDelete?: () => void;
@@ -36,6 +40,7 @@ export const RunHead = ({
   counts,
   busy,
   problem,
+  source,
   onRename,
   onStop,
   onDelete,
@@ -44,9 +49,7 @@ export const RunHead = ({
     <nav class="crumbs" aria-label="Breadcrumb">
       <a href="/">Runs</a>
       <span aria-hidden="true">/</span>
-      <a
-        href={listHref({ search: "", project: run.project, group: "all", sort: "created", order: undefined })}
-      >
+      <a href={listHref({ ...noView, project: run.project })}>
         <bdi>{run.project}</bdi>
       </a>
     </nav>
@@ -65,6 +68,7 @@ export const RunHead = ({
           <Icon name="edit" size={14} />
         </button>
         <StatusBadge status={run.status} />
+        <SourceBadge source={run.source} />
         <span class="soft num">
           <Duration run={run} now={now} />
         </span>
@@ -81,7 +85,7 @@ export const RunHead = ({
         >
           <Icon name="download" size={14} /> Export
         </a>
-        {!isEnded(run) && (
+        {!isEnded(run) && run.source === null && (
           <button
             class={onStop ? "button" : "button waiting"}
             type="button"
@@ -109,6 +113,23 @@ export const RunHead = ({
     {run.reason !== null && (
       <p class={run.status === "FAILED" ? "notice bad" : "notice"}>
         <span>{run.reason}</span>
+      </p>
+    )}
+    {run.deleted_at_source !== null && (
+      <p class="notice">
+        <span>
+          Deleted at its source, <bdi>{run.source}</bdi>, on{" "}
+          <span class="num">{formatTime(Date.parse(run.deleted_at_source))}</span>. Here it stays until it is
+          deleted here.
+        </span>
+      </p>
+    )}
+    {source !== null && !isEnded(run) && voiceOf(source, now) === "silent" && (
+      <p class="notice">
+        <span>
+          <bdi>{source.label}</bdi> was last heard of {formatAgo(now - Date.parse(source.last_seen))}. The run
+          may well be going on there; what came since arrives when the connection is back.
+        </span>
       </p>
     )}
     {run.contact_lost !== null && (

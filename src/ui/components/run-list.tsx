@@ -4,6 +4,7 @@ import type { Run } from "../../run/schema.ts";
 import { formatCount, plural } from "../format.ts";
 import { countByGroup, listHref, type ListView, type StatusGroup } from "../list-view.ts";
 import { Compass, Icon } from "./icon.tsx";
+import { DeviceFilter, SourceFilter, type Places } from "./place-filters.tsx";
 import { RunTable } from "./run-table.tsx";
 import { Snippet } from "./snippet.tsx";
 
@@ -20,7 +21,9 @@ export interface RunListState {
   view: ListView;
   runs: Run[];
   next: string | null;
+  /** Of the source and the machine that are chosen. */
   counts: RunCount[];
+  places: Places;
   now: number;
   /** Where this collector is reached, for the snippets. */
   origin: string;
@@ -31,18 +34,18 @@ export interface RunListProps extends RunListState {
   fresh?: ReadonlySet<string> | undefined;
   loading?: boolean;
   onSearch?: (search: string) => void;
-  onProject?: (project: string) => void;
+  onFilter?: (filter: Partial<Pick<ListView, "project" | "source" | "device">>) => void;
   /** Adds to the rows; without it the next ones are another page. */
   onMore?: (() => void) | undefined;
   isFirstPage?: boolean;
 }
 
 export function RunList(props: RunListProps) {
-  const { view, runs, next, counts, now, current, fresh, loading } = props;
+  const { view, runs, next, counts, places, now, current, fresh, loading } = props;
   const projects = [...new Set(counts.map(({ project }) => project))].sort();
   const totals = countByGroup(counts, view.project);
-  const filtered = view.search !== "" || view.project !== "" || view.group !== "all";
-  if (counts.length === 0 && !filtered) return <FirstRun origin={props.origin} />;
+  const filtered = [view.search, view.project, view.source, view.device].some((part) => part !== "");
+  if (counts.length === 0 && !filtered && view.group === "all") return <FirstRun origin={props.origin} />;
   return (
     <>
       <div class="list-head">
@@ -90,7 +93,9 @@ export function RunList(props: RunListProps) {
               class="field"
               name="project"
               value={view.project}
-              onChange={(event: Event) => props.onProject?.((event.target as HTMLSelectElement).value)}
+              onChange={(event: Event) =>
+                props.onFilter?.({ project: (event.target as HTMLSelectElement).value })
+              }
             >
               <option value="">All projects</option>
               {projects.map((project) => (
@@ -101,6 +106,16 @@ export function RunList(props: RunListProps) {
             </select>
           </label>
         )}
+        <SourceFilter
+          sources={places.sources}
+          value={view.source}
+          onChange={props.onFilter && ((source) => props.onFilter!({ source }))}
+        />
+        <DeviceFilter
+          devices={places.devices}
+          value={view.device}
+          onChange={props.onFilter && ((device) => props.onFilter!({ device }))}
+        />
         <noscript>
           <button class="button" type="submit">
             Show

@@ -2,6 +2,7 @@
 import { memo } from "hono/jsx";
 import type { ListRuns, Run } from "../../run/schema.ts";
 import { StatusBadge } from "./icon.tsx";
+import { SourceBadge } from "./place-filters.tsx";
 import { Ago, Duration } from "./time.tsx";
 import { listHref, type ListView } from "../list-view.ts";
 
@@ -40,14 +41,19 @@ function SortHeader({ label, sort, view }: { label: string; sort: Sort; view: Li
 }
 
 /** The reason of a failure says more than an id; otherwise the id, which is what commands want. */
-const subtitle = (run: Run) =>
-  run.reason !== null && run.status !== "FINISHED" ? (
-    <span class={run.status === "FAILED" ? "run-sub bad" : "run-sub"} title={run.reason}>
-      {run.reason}
-    </span>
-  ) : (
-    <span class="run-sub mono">{run.id}</span>
-  );
+const subtitle = (run: Run) => (
+  <span class="run-sub">
+    <SourceBadge source={run.source} />
+    {run.deleted_at_source !== null && <span class="faint">deleted there </span>}
+    {run.reason !== null && run.status !== "FINISHED" ? (
+      <span class={run.status === "FAILED" ? "bad" : ""} title={run.reason}>
+        {run.reason}
+      </span>
+    ) : (
+      <span class="mono">{run.id}</span>
+    )}
+  </span>
+);
 
 interface RowProps {
   run: Run;

@@ -29,7 +29,7 @@ export const RunPage = ({ state, theme, open }: RunPageProps) => {
   return (
     <Layout title={runTitle(run.name, tab)} theme={theme} script={scripts[tab]} section="runs">
       <div id="head" data-state={embed(state)}>
-        <RunHead run={run} tab={tab} now={now} counts={state.counts} />
+        <RunHead run={run} tab={tab} now={now} counts={state.counts} source={state.source} />
       </div>
       <div id="tab">
         {tab === "overview" ? (
@@ -39,7 +39,7 @@ export const RunPage = ({ state, theme, open }: RunPageProps) => {
               <ConfigTable config={run.config} />
             </div>
             <div class="overview-side">
-              <Facts run={run} now={now} />
+              <Facts run={run} now={now} source={state.source} />
               <Tags tags={run.tags} />
               <Notes notes={run.notes} />
               <Writers writers={run.writers} />
