@@ -135,20 +135,20 @@ export function createOutbox<Bounds>({
   }
 
   async function read(after: number): Promise<Piece | undefined> {
-    const { skip, from, created } = current();
+    const { skip } = current();
     settleHistory(after);
     const last = journal.position().seq;
     if (after >= last) return undefined;
     if (after < skip) return { type: "batch", last: Math.min(skip, last), frames: [] };
     const rows = selectRows.all(after) as Row[];
     const first = rows[0]?.seq ?? last + 1;
-    if (first > after + 1 && journal.bounds().first === first)
-      return bring(
-        last,
-        from === "history" ? undefined : (selectSince.all(created) as [string][]).map(([id]) => id),
-      );
+    if (first > after + 1 && journal.bounds().first === first) return bring(last, everything());
     return rows.length === 0 ? { type: "batch", last, frames: [] } : pieceOf(rows);
   }
+
+  /** Of what a destination is to have at all; undefined: no limit. */
+  const everything = (): string[] | undefined =>
+    kept.from === "history" ? undefined : (selectSince.all(kept.created) as [string][]).map(([id]) => id);
 
   /** All is brought up to here by content instead. */
   function bring(last: number, runs: string[] | undefined): Piece {
@@ -296,10 +296,12 @@ export function createOutbox<Bounds>({
     save,
     async parts(runs) {
       const upTo = journal.position().seq;
-      const all = await history.parts(runs);
+      const isPiece = bringing !== undefined && bringing.runs === runs;
+      const all = await history.parts(runs ?? everything());
       bounds = all.bounds;
-      if (bringing && bringing.runs === runs) bringing.upTo = upTo;
-      return all.parts;
+      if (bringing && isPiece) bringing.upTo = upTo;
+      // From now on: a run that began before is introduced, and no more.
+      return kept.from === "now" && !isPiece ? all.parts.filter((part) => part.of === "facts") : all.parts;
     },
     history(part, from, single) {
       if (bounds === undefined) throw new Error("History is sent before its parts were asked for.");
