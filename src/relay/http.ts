@@ -24,6 +24,8 @@ export interface HttpRequest {
   headers?: Record<string, string>;
   body?: Uint8Array<ArrayBuffer> | undefined;
   signal: AbortSignal;
+  /** Where the platform has more to do than to take what it is sent. */
+  timeoutMs?: number | undefined;
 }
 
 export interface Answer {
@@ -50,8 +52,8 @@ export function createHttp({ url, token, ca, resolve, timeoutMs = TIMEOUT_MS }: 
   const checkName = createResolver(url, resolve);
   const direct = isLoopbackHost(hostname);
 
-  async function request({ method, path, headers = {}, body, signal }: HttpRequest): Promise<Answer> {
-    const within = timeoutMs + (body?.length ?? 0) / BYTES_PER_MS;
+  async function request({ method, path, headers = {}, body, signal, timeoutMs: own }: HttpRequest): Promise<Answer> {
+    const within = (own ?? timeoutMs) + (body?.length ?? 0) / BYTES_PER_MS;
     const ending = new AbortController();
     const end = () => ending.abort(signal.reason);
     const timer = setTimeout(() => ending.abort(new TimedOut()), within);
