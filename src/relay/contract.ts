@@ -173,7 +173,10 @@ export type RefusalType =
   | "sequence-gap"
   /** 409: another instance with this id is alive. `lease_ms`: for so long, unless it is heard again. */
   | "source-in-use"
-  /** 412; `epoch`: begin a newer one than this. `nonce`: the newest opening that both know; null: none. */
+  /**
+   * 412; `epoch`: begin a newer one than this. `common`: up to where both are one; null: they know no opening of each other.
+   * `rolled_back`: the platform has more of this very opening than there is.
+   */
   | "epoch"
   /** 409: the platform is itself on the way that the data takes. */
   | "circle"

@@ -84,13 +84,13 @@ export interface Outbox {
   /** What history consists of: growing parts after the facts they belong to. No runs named: everything kept. */
   parts(runs: string[] | undefined): Promise<Part[]>;
   /**
-   * The part from a position on, piece by piece, each up to `to`; ends when the part is up to date. `single`: a frame a piece, as
-   * the platform could not take what there was in one.
+   * The part from a position on, piece by piece, each up to `to`; ends when the part is up to date. `small`: as small as they get,
+   * as the platform can't take what was in one.
    */
   history(
     part: Part,
     from: number,
-    single?: boolean,
+    small?: boolean,
   ): AsyncIterable<{ from: number; to: number; frames: Frame[] }>;
 }
 

@@ -1,0 +1,135 @@
+import { GREET_MS, LEASE_MS, MAX_EPOCH, NEWEST_OPENINGS, type Cursor } from "./contract.ts";
+import type { Line } from "./line.ts";
+import { Refusal } from "./ports.ts";
+import { toTrouble, Untrue } from "./trouble.ts";
+
+/** Refused for longer than any request of an earlier process of ours could count as a sign of life: we are the copy. */
+const COPY_MS = 2 * LEASE_MS + GREET_MS;
+/** Greetings at one go: a platform that has something against each is tried again later. */
+const MAX_TRIES = 4;
+
+/** Another installation with our id is alive. */
+export class InUse extends Error {
+  override readonly name = "InUse";
+  readonly waitMs: number;
+  constructor(message: string, waitMs: number) {
+    super(message);
+    this.waitMs = waitMs;
+  }
+}
+
+export interface Greeter {
+  /** Where the platform stands, and that we are who we were there. The line then stands on it. */
+  greet(line: Line): Promise<void>;
+}
+
+export function createGreeter(): Greeter {
+  let turn = 0;
+  let inUseSince: number | undefined;
+
+  async function greet(line: Line): Promise<void> {
+    const { outbox } = line;
+    let openings = NEWEST_OPENINGS;
+    for (let tries = 1; ; tries++) {
+      const { id, epoch } = outbox.identity();
+      try {
+        const cursor = await ask(line, openings);
+        inUseSince = undefined;
+        if (await isOurs(line, cursor)) return await begin(line, cursor);
+        if (tries >= MAX_TRIES)
+          throw new Untrue("The platform has other entries than ours, whatever it is told.");
+        await outbox.newEpoch(epoch, outbox.state().acked);
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        const { details, type } = error;
+        if (type === "source-in-use") await wait(line, error, id);
+        else if (tries >= MAX_TRIES) throw error;
+        else if (type === "sequence-gap" && isCount(details["turn"]) && details["turn"] > turn)
+          // The clock that they are taken from went back with a snapshot of this machine.
+          turn = details["turn"];
+        else if (type !== "epoch") throw error;
+        else if (details["common"] === null && outbox.identity().openings.length > openings)
+          openings = Infinity;
+        else {
+          const above = details["epoch"];
+          if (!isCount(above) || above >= MAX_EPOCH) throw error;
+          const sure = details["rolled_back"] === true ? outbox.state().acked : outbox.last();
+          await outbox.newEpoch(Math.max(above, epoch), sure);
+        }
+      }
+    }
+  }
+
+  async function ask(line: Line, openings: number): Promise<Cursor> {
+    const { outbox, transport, clock, facts, signal } = line;
+    const identity = outbox.identity();
+    const { id, epoch, nonce } = identity;
+    turn = Math.max(turn + 1, Math.floor(clock.monotonic()));
+    const path = line.path();
+    line.identity = identity;
+    line.session = { epoch, nonce, turn, path };
+    const cursor = await transport.greet(
+      id,
+      {
+        epoch,
+        nonce,
+        turn,
+        path,
+        ...facts,
+        openings: identity.openings.slice(0, openings).map(({ nonce, last }) => ({ nonce, last })),
+        last: outbox.last(),
+        sent_at: clock.now(),
+      },
+      signal,
+    );
+    line.check();
+    if (cursor.source !== id || cursor.turn !== turn)
+      throw new Untrue("The platform answers somebody else's question.");
+    if (cursor.epoch !== epoch)
+      throw new Untrue(`The platform speaks of epoch ${cursor.epoch}, and this is ${epoch}.`);
+    if (cursor.acked > outbox.last())
+      throw new Untrue(
+        `The platform says that it has entry ${cursor.acked}, and there are ${outbox.last()}.`,
+      );
+    return cursor;
+  }
+
+  /** A machine that went back to a snapshot has the same nonce, and other entries under the same seqs. */
+  async function isOurs({ outbox }: Line, { acked, digest }: Cursor): Promise<boolean> {
+    if (digest === null) return true;
+    const own = await outbox.digestAt(acked);
+    return own === undefined || own === digest;
+  }
+
+  async function begin(line: Line, { acked }: Cursor): Promise<void> {
+    const { outbox, clock, identity } = line;
+    await outbox.greeted();
+    line.acked = acked;
+    line.heardAt = clock.monotonic();
+    const { epoch } = outbox.state();
+    // A destination that is new gets everything told in any case.
+    line.isTold = epoch === 0 || epoch === identity.epoch;
+    await line.save();
+    line.change({ acked });
+  }
+
+  /** Until the other one is silent; it is not: then we are a copy, and go on as a source of our own. */
+  async function wait(line: Line, refusal: Refusal, id: string): Promise<void> {
+    const { outbox, clock, random } = line;
+    inUseSince ??= clock.monotonic();
+    if (clock.monotonic() - inUseSince < COPY_MS) {
+      const lease = refusal.details["lease_ms"];
+      const within = Math.min(isCount(lease) ? lease : GREET_MS, GREET_MS);
+      throw new InUse(refusal.message, 1000 + within * (0.5 + random() / 2));
+    }
+    inUseSince = undefined;
+    await outbox.newSource();
+    const now = outbox.identity().id;
+    const message = `Source ${id} goes on elsewhere: this is a copy of it, and from now on source ${now}, with all it has.`;
+    line.change({ notice: toTrouble(new Error(message), clock.now()) });
+  }
+
+  return { greet };
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -1,0 +1,170 @@
+import { GREET_MS, type Accepted, type Frame } from "./contract.ts";
+import { bringParts, bringPiece } from "./bring.ts";
+import type { Line } from "./line.ts";
+import { createPace, type Pace } from "./pace.ts";
+import { Refusal } from "./ports.ts";
+import { isInvalid, isTooLarge, Untrue } from "./trouble.ts";
+
+/** The platform's word is kept here so often while much goes out: it can be asked again. */
+const SAVE_MS = 1000;
+
+interface UnderWay {
+  prev: number;
+  last: number;
+  frames: Frame[];
+  sentAt: number;
+  /** Another was under way before it, and may come later. */
+  isBehind: boolean;
+  reply: Promise<{ accepted: Accepted } | { error: unknown }>;
+}
+
+export interface Stream {
+  /** Sends what there is and what comes; returns when it is time to greet again. */
+  run(line: Line): Promise<void>;
+}
+
+/** The ordered stream of a destination: what it knows of the platform's ways outlives a greeting. */
+export function createStream(window: number): Stream {
+  const pace = createPace(window);
+  /** Runs whose facts were sent since the platform did not know them, and for which entry. */
+  const introduced = new Map<string, number>();
+  return {
+    run: (line) => run(line, pace, introduced),
+  };
+}
+
+async function run(line: Line, pace: Pace, introduced: Map<string, number>): Promise<void> {
+  const { outbox, clock, signal } = line;
+  const underWay: UnderWay[] = [];
+  /** All up to here is read and under way. */
+  let sent = line.acked;
+  /** Nothing more is known to be there. */
+  let isDry = false;
+  let savedAt = -Infinity;
+
+  while (!signal.aborted) {
+    isDry = false;
+    while (!isDry && underWay.length < pace.window()) if (!(await readNext())) break;
+    const [head] = underWay;
+    if (head) await settle(head);
+    else if (isDry && !(await rest())) return;
+  }
+
+  /** False where what comes next must wait until all before it has arrived. */
+  async function readNext(): Promise<boolean> {
+    const began = clock.monotonic();
+    const piece = await outbox.read(sent);
+    line.check();
+    if (!piece) {
+      isDry = true;
+      return true;
+    }
+    if (piece.type === "history") {
+      if (underWay.length > 0) return false;
+      await bringPiece(line, piece);
+      sent = line.acked;
+      return true;
+    }
+    pace.read(clock.monotonic() - began);
+    const isAll = piece.frames.length <= pace.limit();
+    const frames = isAll ? piece.frames : piece.frames.slice(0, pace.limit());
+    const last = isAll ? piece.last : frames.at(-1)!.seq;
+    await send(frames, last);
+    return true;
+  }
+
+  async function send(frames: Frame[], last: number): Promise<void> {
+    const digest = frames.at(-1)?.seq === last ? null : ((await outbox.digestAt(last)) ?? null);
+    line.check();
+    if (line.status.state !== "sending") line.change({ state: "sending" });
+    const prev = sent;
+    sent = last;
+    const batch = { ...line.session, prev, last, digest, frames };
+    underWay.push({
+      prev,
+      last,
+      frames,
+      sentAt: clock.monotonic(),
+      isBehind: underWay.length > 0,
+      reply: line.transport.send(line.identity.id, batch, signal).then(
+        (accepted) => ({ accepted }),
+        (error: unknown) => ({ error }),
+      ),
+    });
+  }
+
+  async function settle(head: UnderWay): Promise<void> {
+    const reply = await head.reply;
+    if ("accepted" in reply) {
+      underWay.shift();
+      return await taken(head, reply.accepted);
+    }
+    // What was sent behind it can't have been taken.
+    underWay.length = 0;
+    sent = line.acked;
+    pace.slower();
+    const { error } = reply;
+    if (head.isBehind && error instanceof Refusal && error.type === "sequence-gap") return;
+    await refused(head, error);
+  }
+
+  async function taken({ last, frames, sentAt }: UnderWay, { acked }: Accepted): Promise<void> {
+    if (acked < last || acked > sent)
+      throw new Untrue(
+        `The platform says that it has entry ${acked}, and was sent those from ${line.acked + 1} to ${sent}.`,
+      );
+    line.acked = Math.max(line.acked, acked);
+    line.progress();
+    pace.taken(clock.monotonic() - sentAt, outbox.last() > sent);
+    if (frames.length > 0) introduced.clear();
+    line.change({ acked: line.acked });
+    if (clock.monotonic() - savedAt < SAVE_MS) return;
+    savedAt = clock.monotonic();
+    await line.save();
+  }
+
+  async function refused({ frames }: UnderWay, error: unknown): Promise<void> {
+    const { seq, run } = error instanceof Refusal ? error.details : {};
+    const at = frames.findIndex((frame) => frame.seq === seq);
+    const isOne = frames.length === 1;
+    const isNamed =
+      error instanceof Refusal && (error.type === "unknown-kind" || error.type === "unknown-run");
+    if (isNamed || isInvalid(error) || isTooLarge(error)) {
+      if (frames.length === 0) throw error;
+      // What is before it passes; then it stands alone.
+      if (at > 0) return pace.refused(2 * at);
+      if (!isOne && !(isNamed && at === 0)) return pace.refused(at === 0 ? 2 : frames.length);
+    }
+    if (!(error instanceof Refusal)) throw error;
+    const [frame] = frames;
+    if (error.type === "unknown-run" && frame) {
+      const name = typeof run === "string" ? run : frame.run;
+      if (introduced.get(name) !== frame.seq) return await introduce(name, frame.seq);
+      if (!isOne) return pace.refused(2);
+    } else if (!isInvalid(error) && !isTooLarge(error)) throw error;
+    await line.bury([{ frame: frame!, type: error.type, detail: error.message }]);
+  }
+
+  async function introduce(name: string, seq: number): Promise<void> {
+    introduced.set(name, seq);
+    if (!(await bringParts(line, [name]))) outbox.forget(name);
+    line.change({ history: null });
+  }
+
+  /** Until there is more; false when it is time to greet. */
+  async function rest(): Promise<boolean> {
+    await line.save();
+    line.well();
+    line.change({ state: "idle", error: null });
+    const left = line.heardAt + GREET_MS - clock.monotonic();
+    if (left <= 0) return false;
+    const turn = new AbortController();
+    const end = () => turn.abort();
+    signal.addEventListener("abort", end, { once: true });
+    if (signal.aborted) end();
+    await Promise.race([outbox.wait(sent, turn.signal), clock.sleep(left, turn.signal)]);
+    signal.removeEventListener("abort", end);
+    turn.abort();
+    return clock.monotonic() < line.heardAt + GREET_MS;
+  }
+}

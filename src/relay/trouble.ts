@@ -1,0 +1,77 @@
+import { CollectorError } from "../error.ts";
+import { Refusal } from "./ports.ts";
+
+/** An answer that cannot be true. Nothing in it is believed. */
+export class Untrue extends Error {
+  override readonly name = "Untrue";
+  readonly hint =
+    "Nothing of it is believed, and nothing is lost. Is the address that of a platform, with no cache in between?";
+}
+
+/** Another than the one that was greeted: the session is over. */
+export class Changed extends Error {
+  override readonly name = "Changed";
+}
+
+/** What the platform needs a person for: it stays refused however often it is tried. */
+export function isForPerson(error: unknown): boolean {
+  if (error instanceof Stuck) return true;
+  if (!(error instanceof Refusal)) return false;
+  const { status, type } = error;
+  return (
+    status === 401 ||
+    status === 403 ||
+    status === 415 ||
+    ["circle", "unknown-kind", "unauthorized", "forbidden", "unsupported"].includes(type)
+  );
+}
+
+/** So much was refused for good that something else than the entries is wrong. */
+export class Stuck extends Error {
+  override readonly name = "Stuck";
+  readonly hint =
+    "See `binnacle relay dead-letters` for why. Once it is mended, `binnacle relay retry` goes on at once.";
+}
+
+/** The platform is not where it was thought to be: to be asked before anything else is sent. */
+export const isDoubt = (error: unknown): boolean =>
+  error instanceof Changed ||
+  (error instanceof Refusal && ["sequence-gap", "source-in-use", "epoch"].includes(error.type));
+
+/** The body is too much for it, or for something on the way. */
+export const isTooLarge = (error: unknown): error is Refusal =>
+  error instanceof Refusal && (error.status === 413 || error.type === "too-large");
+
+/** It makes no sense to it, as a whole or for one entry. */
+export const isInvalid = (error: unknown): error is Refusal =>
+  error instanceof Refusal &&
+  (error.type === "invalid" || error.type === "400" || error.type === "422") &&
+  (error.status === 400 || error.status === 422);
+
+export interface Trouble {
+  message: string;
+  hint: string | null;
+  /** ms since the epoch. */
+  at: number;
+}
+
+const HINTS: Partial<Record<string, string>> = {
+  "unknown-kind": "The platform is older than this collector: upgrade it. All data waits here until then.",
+  unauthorized: "Ask who runs the platform for a token: `binnacle source add NAME` there makes one.",
+  forbidden: "This token belongs to another source. Ask who runs the platform: `binnacle source add NAME`.",
+  circle: "Remove one of the relays that make the circle.",
+  unsupported: "The platform reads no body that this collector can write: upgrade the older of the two.",
+  "disk-full": "The platform's disk is full: make room there. All data waits here until then.",
+  "401": "Ask who runs the platform for a token: `binnacle source add NAME` there makes one.",
+  "403": "Ask who runs the platform for a token: `binnacle source add NAME` there makes one.",
+};
+
+export function toTrouble(error: unknown, at: number): Trouble {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof Refusal) {
+    const { hint } = error.details;
+    return { message, hint: HINTS[error.type] ?? (typeof hint === "string" ? hint : null), at };
+  }
+  const hinted = error instanceof CollectorError || error instanceof Untrue || error instanceof Stuck;
+  return { message, hint: hinted ? (error.hint ?? null) : null, at };
+}
