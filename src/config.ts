@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { findDataDir } from "./client/typescript/connection.ts";
 import { CollectorError } from "./error.ts";
+import { sayIssue } from "./issue.ts";
 
 const size = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?$/i;
 const factorByUnit: Record<string, number> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
@@ -88,8 +89,8 @@ export function readConfig(
     keepSamples: flags["keep-samples"],
   });
   if (!parsed.success) {
-    const { path, message } = parsed.error.issues[0]!;
-    throw new CollectorError("invalid", `--${flagOf(String(path[0]))} ${message}.`, {
+    const issue = parsed.error.issues[0]!;
+    throw new CollectorError("invalid", `--${flagOf(String(issue.path[0]))} ${sayIssue(issue)}.`, {
       hint: "See `binnacle start --help`.",
     });
   }

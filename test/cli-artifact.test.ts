@@ -230,7 +230,7 @@ test("what is wrong is said in one line, with its exit code", async () => {
     [["put", "x", "empty"], 2, "no files"],
     [["put", "a/b", "a.txt"], 2, "must not contain slashes"],
     [["put", "..", "a.txt"], 2, "more than dots"],
-    [["put", "x".repeat(1000), "a.txt"], 2, "name can't be used"],
+    [["put", "x".repeat(1000), "a.txt"], 2, "The name must have at most 250 characters."],
     [["put", "x", "a.txt", "-m", "nothing"], 2, "--metadata wants"],
     [["put", "x", "a.txt", "-m", "{]"], 2, "--metadata wants"],
     [["put", "x", "a.txt", "--alias", "latest"], 2, "always the newest"],

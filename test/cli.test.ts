@@ -353,7 +353,7 @@ describe("exit codes", () => {
     { args: ["run", "logs", "-rid", id, "--since", "yesterday"], code: 2, says: "binnacle run logs --help" },
     { args: ["run", "list", "--limit", "0"], code: 2, says: "binnacle run list --help" },
     { args: ["run", "set", "-rid", id, "--name", ""], code: 2, says: "name: must not be empty" },
-    { args: ["launch", "--name", "", "--", "true"], code: 2, says: "--name: must not be empty." },
+    { args: ["launch", "--name", "", "--", "true"], code: 2, says: "--name must not be empty." },
     { args: ["run", "list", "--status", "BUSY"], code: 2, says: "BUSY" },
     { args: ["run", "set", "-rid", id], code: 2, says: "nothing to set" },
     { args: ["run", "list", "--url", "http://127.0.0.1:9"], code: 4, says: "binnacle start" },

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { CollectorError, type ErrorCode } from "../error.ts";
+import { sayIssue } from "../issue.ts";
 
 const statusByCode: Record<ErrorCode, number> = {
   invalid: 400,
@@ -96,7 +97,8 @@ function foresee(error: unknown): CollectorError {
 export function fromZod(error: z.ZodError): CollectorError {
   const issues = error.issues.slice(0, 5).map((issue) => {
     const path = issue.path.map(String).join(".");
-    return path === "" ? issue.message : `${shorten(path)}: ${issue.message}`;
+    const text = sayIssue(issue);
+    return path === "" ? `It ${text}` : `${shorten(path)}: ${text}`;
   });
   return new CollectorError("invalid", issues.join("; "), {
     hint: "See /api/v1/openapi.json for what is accepted.",

@@ -6,6 +6,7 @@ import type { Blobs } from "../blob/blobs.ts";
 import { CHUNK_BYTES, SMALL_BYTES } from "../blob/schema.ts";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import { sayIssue } from "../issue.ts";
 import { requireRoom, write } from "./receive.ts";
 import {
   ArchivedConfig,
@@ -154,7 +155,7 @@ function shaped<T extends z.ZodType>(path: string, schema: T, value: unknown): z
   }
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw damaged(`${quoted(path)}, ${issue!.path.map(String).join(".").slice(0, 200)}: ${issue!.message}`);
+  throw damaged(`${quoted(path)}, ${issue!.path.map(String).join(".").slice(0, 200)}: ${sayIssue(issue!)}`);
 }
 
 /** The bytes of a file; throws at their end where they are not what the manifest says. */

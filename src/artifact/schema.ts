@@ -48,7 +48,7 @@ export const Alias = z
   .string()
   .min(1)
   .max(100)
-  .regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u, "use letters, digits, '.', '_' and '-'")
+  .regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u, "must be letters, digits, '.', '_' and '-', and begin with a letter or a digit")
   .refine((alias) => !/^v\d+$/.test(alias), "must not look like a version number")
   .refine((alias) => alias !== "latest", "is always the newest version");
 

@@ -1,7 +1,9 @@
 import { Alias, type ArtifactKind, type ArtifactVersion } from "../artifact/schema.ts";
 import { findVersion, versionPath } from "../client/typescript/artifacts.ts";
 import { requestJson } from "../client/typescript/http.ts";
+import { quoted } from "../client/typescript/walk.ts";
 import { CollectorError } from "../error.ts";
+import { sayIssue } from "../issue.ts";
 import { findNamed, publicVersion, requireName } from "./artifact-name.ts";
 import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag, sourceFlag } from "./command.ts";
@@ -68,5 +70,5 @@ export const ofKind = (kind: ArtifactKind) =>
 function checkAlias(alias: string): void {
   const parsed = Alias.safeParse(alias);
   if (!parsed.success)
-    throw new UsageError(`'${alias}' can't be an alias: ${parsed.error.issues[0]!.message}.`);
+    throw new UsageError(`The alias ${quoted(alias)} ${sayIssue(parsed.error.issues[0]!)}.`);
 }

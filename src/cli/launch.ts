@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { unpackPython } from "../client/python-files.ts";
+import { sayIssue } from "../issue.ts";
 import { launch, type LaunchPlan } from "../launch/launch.ts";
 import { readJob } from "../launch/job.ts";
 import { Label, RunId } from "../run/schema.ts";
@@ -105,7 +106,7 @@ function label(flag: string, given: string | undefined): string | undefined {
   if (given === undefined) return undefined;
   const parsed = Label.safeParse(given);
   if (parsed.success) return given;
-  throw new UsageError(`${flag}: ${parsed.error.issues[0]!.message}.`, "launch");
+  throw new UsageError(`${flag} ${sayIssue(parsed.error.issues[0]!)}.`, "launch");
 }
 
 /** So that it can be pasted into a shell. */

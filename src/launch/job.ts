@@ -4,6 +4,7 @@ import { basename, dirname, resolve } from "node:path";
 import { isAlias, isMap, isScalar, isSeq, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { CollectorError } from "../error.ts";
+import { sayIssue } from "../issue.ts";
 import { Label, type Config } from "../run/schema.ts";
 
 /** What a job file says, as far as it can be done on this machine. */
@@ -67,7 +68,7 @@ export function readJob(path: string): Job {
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     const where = issue!.path.join(".");
-    throw broken(path, where ? `${where}: ${issue!.message}` : "it is no map of keys");
+    throw broken(path, where ? `${where}: ${sayIssue(issue!)}` : "it is no map of keys");
   }
   const file = parsed.data;
   const script = posix(file.job);

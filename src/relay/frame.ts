@@ -1,6 +1,7 @@
 /** Entries as bytes: u32 length of the head, u32 length of the payload (little-endian), the head as JSON, the payload; again and again. */
 import type { z } from "zod";
 import { CollectorError } from "../error.ts";
+import { sayIssue } from "../issue.ts";
 import { FrameHead, MAX_BODY_BYTES, type Frame } from "./contract.ts";
 
 const PREFIX_BYTES = 8;
@@ -85,8 +86,8 @@ function decodeHead(bytes: Uint8Array, index: number): z.infer<typeof FrameHead>
   }
   const parsed = FrameHead.safeParse(json);
   if (parsed.success) return parsed.data;
-  const { path, message } = parsed.error.issues[0]!;
-  throw broken(index, `its ${path.join(".") || "head"}: ${message}`);
+  const issue = parsed.error.issues[0]!;
+  throw broken(index, `its ${issue.path.join(".") || "head"} ${sayIssue(issue)}`);
 }
 
 const broken = (index: number, why: string) =>

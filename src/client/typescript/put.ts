@@ -1,10 +1,11 @@
 import { LogArtifact, type LoggedArtifact } from "../../artifact/schema.ts";
 import { CollectorError } from "../../error.ts";
+import { sayIssue } from "../../issue.ts";
 import type { Connection } from "./connection.ts";
 import { requestJson } from "./http.ts";
 import { createRetry } from "./retry.ts";
 import { uploadFiles, type UploadProgress } from "./upload.ts";
-import { findFiles, type FoundFile } from "./walk.ts";
+import { findFiles, quoted, type FoundFile } from "./walk.ts";
 
 /** What is said about the files. */
 export type ArtifactHead = Pick<LogArtifact, "kind" | "name" | "type"> &
@@ -91,6 +92,14 @@ const Head = LogArtifact.omit({ files: true });
 export function checkHead(head: ArtifactHead): Omit<LogArtifact, "files"> {
   const parsed = Head.safeParse(head);
   if (parsed.success) return parsed.data;
-  const { path, message } = parsed.error.issues[0]!;
-  throw new CollectorError("invalid", `The ${String(path[0] ?? "call")} can't be used: ${message}.`);
+  const issue = parsed.error.issues[0]!;
+  const [field, place] = issue.path;
+  const what =
+    field === "aliases"
+      ? `alias ${quoted(String(head.aliases?.[Number(place)] ?? ""))}`
+      : [field, ...(place === undefined ? [] : [quoted(String(place))])].map(String).join(" ");
+  throw new CollectorError(
+    "invalid",
+    `The ${what.length > 200 ? `${what.slice(0, 200)}…` : what} ${sayIssue(issue)}.`,
+  );
 }

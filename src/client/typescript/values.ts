@@ -1,3 +1,4 @@
+import { sayIssue } from "../../issue.ts";
 import {
   MAX_KEYS_PER_RECORD,
   MAX_STEP,
@@ -43,7 +44,7 @@ function checkedKey(key: string): string {
   const checked = MetricKey.safeParse(key);
   if (!checked.success)
     throw new RangeError(
-      `metric name ${JSON.stringify(key.slice(0, 80))}: ${checked.error.issues[0]!.message}`,
+      `metric name ${JSON.stringify(key.slice(0, 80))}: ${sayIssue(checked.error.issues[0]!)}`,
     );
   if (knownKeys.size >= CACHED_KEYS) knownKeys.clear();
   knownKeys.add(key);

@@ -2,6 +2,7 @@ import { lstatSync, readdirSync, type Stats } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { ArtifactFile, FilePath } from "../../artifact/schema.ts";
 import { CollectorError } from "../../error.ts";
+import { sayIssue } from "../../issue.ts";
 
 /** A file to be sent. */
 export interface FoundFile {
@@ -152,7 +153,7 @@ function decodeName(folder: string, bytes: Uint8Array): string {
 function checkedPath(path: string, source: string): string {
   const parsed = FilePath.safeParse(path);
   if (parsed.success) return path;
-  throw new CollectorError("invalid", `${quoted(source)}: the name ${parsed.error.issues[0]!.message}.`, {
+  throw new CollectorError("invalid", `${quoted(source)}: the name ${sayIssue(parsed.error.issues[0]!)}.`, {
     hint: "Rename it.",
   });
 }
