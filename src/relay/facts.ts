@@ -1,7 +1,7 @@
 import { and, asc, eq, gt, inArray, lte, notLike, or, sql, type SQL } from "drizzle-orm";
 import { listFiles } from "../artifact/find.ts";
 import type { Collector } from "../collector.ts";
-import { ARTIFACT_STREAM, deviceStream, Encoding } from "../entry.ts";
+import { ARTIFACT_STREAM, deviceOfStream, deviceStream, Encoding } from "../entry.ts";
 import { subjectOfRun, type NewDeviceEvent } from "../sample/schema.ts";
 import {
   artifact as artifactTable,
@@ -34,6 +34,7 @@ const MIN_COMPRESSED = 512;
 export async function* factsHistory(
   collector: Collector,
   bounds: HistoryBounds,
+  single = false,
 ): AsyncGenerator<HistoryPiece, void> {
   let frames: Frame[] = [];
   let bytes = 0;
@@ -42,7 +43,7 @@ export async function* factsHistory(
     frames.push(frame);
     bytes += frameBytes(frame);
     await pause();
-    if (bytes < PIECE_BYTES && frames.length < PIECE_FRAMES) continue;
+    if (!single && bytes < PIECE_BYTES && frames.length < PIECE_FRAMES) continue;
     yield { from: 0, to: 0, frames };
     frames = [];
     bytes = 0;
@@ -68,16 +69,13 @@ async function* factFrames(collector: Collector, bounds: HistoryBounds): AsyncGe
 type DeviceRow = typeof deviceTable.$inferSelect;
 
 function devicesOf({ db }: Collector, { runs }: HistoryBounds): Promise<DeviceRow[]> {
-  const used =
-    runs &&
-    db
-      .select({ id: runDevice.device })
-      .from(runDevice)
-      .where(inArray(runDevice.run, [...runs]));
+  const streams = [...(runs ?? [])];
+  const named = streams.map(deviceOfStream).filter((device) => device !== undefined);
+  const used = db.select({ id: runDevice.device }).from(runDevice).where(inArray(runDevice.run, streams));
   return db
     .select()
     .from(deviceTable)
-    .where(used && inArray(deviceTable.id, used))
+    .where(runs && or(inArray(deviceTable.id, named), inArray(deviceTable.id, used)))
     .orderBy(asc(deviceTable.firstSeen), asc(deviceTable.id));
 }
 

@@ -12,16 +12,16 @@ const PIECE_CHARACTERS = 2 * 1024 * 1024;
 export async function* logsHistory(
   collector: Collector,
   run: string,
-  { from, before }: { from: number; before: number },
+  { from, before, single = false }: { from: number; before: number; single?: boolean },
 ): AsyncGenerator<HistoryPiece, void> {
   const time = collector.now();
   let start = Math.max(1, from);
   let frames: Frame[] = [];
   let characters = 0;
-  for await (const lines of pieces(collector, run, start, before)) {
+  for await (const lines of pieces(collector, run, { from: start, before, single })) {
     frames.push(frameOf(run, lines, time));
     for (const line of lines) characters += sizeOf(line);
-    if (characters < PIECE_CHARACTERS) continue;
+    if (!single && characters < PIECE_CHARACTERS) continue;
     const to = lines.at(-1)!.line + 1;
     yield { from: start, to, frames };
     start = to;
@@ -36,8 +36,7 @@ export async function* logsHistory(
 async function* pieces(
   { logs }: Collector,
   run: string,
-  from: number,
-  before: number,
+  { from, before, single }: { from: number; before: number; single: boolean },
 ): AsyncGenerator<LogLine[], void> {
   let lines: LogLine[] = [];
   let characters = 0;
@@ -48,7 +47,8 @@ async function* pieces(
     for (const line of chunk) {
       if (line.line <= after) continue;
       if (line.line >= before) break;
-      if (lines.length > 0 && (line.line !== lines.at(-1)!.line + 1 || characters >= FRAME_CHARACTERS)) {
+      const isFull = single || characters >= FRAME_CHARACTERS;
+      if (lines.length > 0 && (isFull || line.line !== lines.at(-1)!.line + 1)) {
         yield lines;
         lines = [];
         characters = 0;

@@ -45,7 +45,12 @@ interface RolledPayload {
 export async function* samplesHistory(
   collector: Collector,
   device: string,
-  { from, run, bounds }: { from: number; run?: string | undefined; bounds: HistoryBounds },
+  {
+    from,
+    run,
+    bounds,
+    single = false,
+  }: { from: number; run?: string | undefined; bounds: HistoryBounds; single?: boolean },
 ): AsyncGenerator<HistoryPiece, void> {
   const range =
     run === undefined ? { from: from - BLOCK_MS, to: Infinity } : await rangeOf(collector, device, run);
@@ -62,7 +67,9 @@ export async function* samplesHistory(
     }
     await new Promise((resolve) => setImmediate(resolve));
     const next = places[i + 1];
-    if (next && bytes < PIECE_BYTES && frames.length < PIECE_FRAMES) continue;
+    if (single) {
+      while (frames.length > 1) yield { from: begun, to: begun, frames: [frames.shift()!] };
+    } else if (next && bytes < PIECE_BYTES && frames.length < PIECE_FRAMES) continue;
     const to = Math.max(begun, Math.min(next?.start ?? Infinity, bounds.time));
     if (frames.length > 0 || to > begun) yield { from: begun, to, frames };
     begun = to;

@@ -1,5 +1,7 @@
 import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
+import { deviceOfStream } from "../entry.ts";
+import { isKnownDevice } from "../store/unfinished.ts";
 import { device as deviceTable, runDevice } from "../store/tables.ts";
 import { boundsOf, takeBounds, type HistoryBounds } from "./bounds.ts";
 import type { Part } from "./contract.ts";
@@ -9,15 +11,22 @@ import { metricsHistory } from "./history-metrics.ts";
 import { samplesHistory } from "./history-samples.ts";
 import type { HistoryPiece } from "./piece.ts";
 
+/** Only one rank has a record, so that it is one frame. */
+const ONE_RECORD = { values: 1, characters: 1, cells: 1 };
+
 export type { HistoryBounds } from "./bounds.ts";
 export type { HistoryPiece } from "./piece.ts";
 
-/** What history consists of, as it stands in one tick: facts first, then what grows. No runs named: everything that is kept. */
+/**
+ * What history consists of, as it stands in one tick: facts first, then what grows. No runs named: everything that is kept. In the
+ * place of a run the stream of a device may stand. Nothing, where nothing is kept of those that are named.
+ */
 export async function historyParts(
   collector: Collector,
   runs?: readonly string[],
 ): Promise<{ parts: Part[]; bounds: HistoryBounds }> {
   const bounds = await takeBounds(collector, runs);
+  if (runs && !runs.some((stream) => isKept(collector, bounds, stream))) return { parts: [], bounds };
   const parts: Part[] = [{ of: "facts" }];
   for await (const run of runIds(collector, bounds)) {
     const numbers = boundsOf(collector, bounds, run);
@@ -27,6 +36,13 @@ export async function historyParts(
   }
   parts.push(...(await sampleParts(collector, bounds)));
   return { parts, bounds };
+}
+
+function isKept(collector: Collector, bounds: HistoryBounds, stream: string): boolean {
+  const device = deviceOfStream(stream);
+  return device === undefined
+    ? boundsOf(collector, bounds, stream) !== undefined
+    : isKnownDevice(collector.connection, device);
 }
 
 async function sampleParts({ db }: Collector, { runs }: HistoryBounds): Promise<Part[]> {
@@ -49,7 +65,7 @@ async function sampleParts({ db }: Collector, { runs }: HistoryBounds): Promise<
 }
 
 /**
- * A part from a position on, piece by piece. A run that is deleted or pruned meanwhile just ends: what the journal says of it comes
+ * A part from a position on, piece by piece; `single`: of one frame each, as small as can be. A run that is deleted or pruned meanwhile just ends: what the journal says of it comes
  * after.
  */
 export async function* historyOf(
@@ -57,24 +73,28 @@ export async function* historyOf(
   part: Part,
   from: number,
   bounds: HistoryBounds,
+  { single = false }: { single?: boolean } = {},
 ): AsyncGenerator<HistoryPiece, void> {
-  if (part.of === "facts") return yield* factsHistory(collector, bounds);
+  if (part.of === "facts") return yield* factsHistory(collector, bounds, single);
   if (part.of === "samples")
-    return yield* samplesHistory(collector, part.device, { from, run: part.run, bounds });
+    return yield* samplesHistory(collector, part.device, { from, run: part.run, bounds, single });
   const { run } = part;
-  const isKept = () => boundsOf(collector, bounds, run) !== undefined;
   const numbers = boundsOf(collector, bounds, run);
   if (!numbers) return;
   const pieces =
     part.of === "metrics"
-      ? metricsHistory(collector, run, { from, before: numbers.nextOrdinal })
-      : logsHistory(collector, run, { from, before: numbers.nextLine });
+      ? metricsHistory(collector, run, {
+          from,
+          before: numbers.nextOrdinal,
+          size: single ? ONE_RECORD : undefined,
+        })
+      : logsHistory(collector, run, { from, before: numbers.nextLine, single });
   try {
     for await (const piece of pieces) {
-      if (!isKept()) return;
+      if (!isKept(collector, bounds, run)) return;
       yield piece;
     }
   } catch (error) {
-    if (isKept()) throw error;
+    if (isKept(collector, bounds, run)) throw error;
   }
 }
