@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } from "@zip.js/zip.js";
-import { CHUNK_BYTES, PACK_TYPE } from "../src/blob/schema.ts";
+import { CHUNK_BYTES, MAX_FILE_BYTES, PACK_TYPE } from "../src/blob/schema.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
@@ -154,6 +154,17 @@ describe("bytes come", () => {
     expect(await (await send("/blobs/pack", new Uint8Array(), { type: PACK_TYPE })).json()).toEqual({
       stored: 0,
     });
+  });
+
+  test("of the largest file there may be: the list of its chunks fits into a request", async () => {
+    const digest = sha256(Buffer.from("as large as it gets"));
+    const chunk = sha256(Buffer.from("a chunk"));
+    const count = MAX_FILE_BYTES / CHUNK_BYTES;
+    const chunks = Array.from({ length: count }, () => chunk);
+    // Python's JSON has a space behind each comma.
+    const body = `{"size": ${MAX_FILE_BYTES}, "chunks": ${JSON.stringify(chunks).replaceAll(",", ", ")}}`;
+    const { complete, missing } = await at.json(`/api/v1/blobs/${digest}/upload`, { body });
+    expect([complete, missing.length]).toEqual([false, count]);
   });
 
   describe("wrongly, and are refused", () => {

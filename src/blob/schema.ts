@@ -15,7 +15,7 @@ export const OpenUpload = z
   .object({
     size: z.int().min(0).max(MAX_FILE_BYTES),
     /** Digests of its pieces of CHUNK_BYTES, in order; the last one is shorter. */
-    chunks: z.array(Sha256).max(640_000),
+    chunks: z.array(Sha256).max(MAX_FILE_BYTES / CHUNK_BYTES),
   })
   .refine(({ size, chunks }) => chunks.length === Math.ceil(size / CHUNK_BYTES), {
     message: `must name ceil(size / ${CHUNK_BYTES}) chunks`,

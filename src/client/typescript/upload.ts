@@ -38,7 +38,7 @@ const PACK_BYTES = 2 * 1024 * 1024;
 const PACK_HEADER_BYTES = 36;
 /** 8 MiB at 28 KB/s. */
 const BYTES_TIMEOUT_MS = 300_000;
-/** The collector reads what it has of an upload, or all of it, before it answers: 5 TB take their time. */
+/** The collector reads what it has of an upload, or all of it, before it answers: 4 TB take their time. */
 const CHECK_TIMEOUT_MS = 4 * 3600_000;
 /** A collector that forgets an upload so often between two chunks is not well. */
 const MAX_REOPENED = 100;

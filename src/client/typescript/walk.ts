@@ -60,7 +60,7 @@ function* below(source: string, path: string): Generator<FoundFile | undefined> 
   if (!stats.isDirectory()) {
     requireFile(source, stats);
     if (!ArtifactFile.shape.size.safeParse(stats.size).success)
-      throw new CollectorError("too-large", `${quoted(source)} is larger than a file may be (5 TB).`);
+      throw new CollectorError("too-large", `${quoted(source)} is larger than a file may be (4 TB).`);
     yield { path, source, size: stats.size };
     return;
   }
