@@ -4,7 +4,7 @@ import type { Page } from "playwright-core";
 import { registerDevice } from "../src/device/register.ts";
 import { recordEvents } from "../src/sample/event.ts";
 import { device as deviceTable } from "../src/store/tables.ts";
-import { noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
+import { looks, noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
 import { facts, gpu } from "./helpers/device.ts";
 import { createReadings, eightGpus, seedTraining, type Training } from "./helpers/hardware.ts";
 
@@ -238,27 +238,23 @@ when(
   },
 );
 
-const desk = { width: 1360, height: 850 };
-const phone = { width: 390, height: 844 };
-
 when("pictures, by day, by night and on a phone; nothing sticks out to the side", async () => {
   const stop = startTicks();
-  for (const [size, viewport] of Object.entries({ desk, phone }))
-    for (const colorScheme of ["light", "dark"] as const) {
-      const page = await dashboard.open("/devices", { colorScheme, viewport });
-      for (const [name, path] of [
-        ["devices", "/devices"],
-        ["device", `/devices/${dashboard.server.collector.device}`],
-      ] as const) {
-        await page.goto(dashboard.url + path);
-        await page.waitForSelector(name === "devices" ? ".spark path" : ".plot canvas");
-        await page.waitForTimeout(1200);
-        const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-        expect(width!, `${name} on a ${size}`).toBeLessThanOrEqual(room!);
-        expect(await page.locator("h1").count()).toBe(1);
-        await screenshot(page, `${name}-${size}-${colorScheme}`);
-      }
-      await page.context().close();
+  for (const { size, viewport, colorScheme } of looks) {
+    const page = await dashboard.open("/devices", { colorScheme, viewport });
+    for (const [name, path] of [
+      ["devices", "/devices"],
+      ["device", `/devices/${dashboard.server.collector.device}`],
+    ] as const) {
+      await page.goto(dashboard.url + path);
+      await page.waitForSelector(name === "devices" ? ".spark path" : ".plot canvas");
+      await page.waitForTimeout(1200);
+      const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      expect(width!, `${name} on a ${size}`).toBeLessThanOrEqual(room!);
+      expect(await page.locator("h1").count()).toBe(1);
+      await screenshot(page, `${name}-${size}-${colorScheme}`);
     }
+    await page.context().close();
+  }
   stop();
 });

@@ -2,7 +2,14 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { useArtifact } from "../src/artifact/use.ts";
 import { logFiles, modelFiles } from "./helpers/artifacts.ts";
-import { createWriter, noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
+import {
+  createWriter,
+  looks,
+  noBrowser,
+  openDashboard,
+  screenshot,
+  type Dashboard,
+} from "./helpers/browser.ts";
 
 setDefaultTimeout(240_000);
 
@@ -14,7 +21,6 @@ beforeAll(async () => {
 afterAll(async () => dashboard?.close(), 60_000);
 
 const when = test.skipIf(noBrowser);
-const sizes = { desk: { width: 1360, height: 850 }, phone: { width: 390, height: 844 } };
 const LONG =
   "a-name-that-somebody-generated-from-all-of-their-hyperparameters-lr0.00031-bs4096-wd0.05-seed-1234567-and-then-some";
 
@@ -78,7 +84,7 @@ async function fill(): Promise<Filled> {
 }
 
 when("pictures of every state, by day, by night and on a phone; nothing sticks out to the side", async () => {
-  const empty = await dashboard.open("/models", { viewport: sizes.desk });
+  const empty = await dashboard.open("/models", { viewport: looks[0]!.viewport });
   await empty.waitForSelector('#live[data-state="live"]');
   await screenshot(empty, "models-none");
   await empty.context().close();
@@ -101,29 +107,28 @@ when("pictures of every state, by day, by night and on a phone; nothing sticks o
     "run-artifacts": [`/runs/${run}/artifacts`, "tr[data-row]"],
     "run-models-none": [`/runs/${none}/models`, "#none-yet"],
   };
-  for (const [size, viewport] of Object.entries(sizes))
-    for (const colorScheme of ["light", "dark"] as const) {
-      const page = await dashboard.open("/", { colorScheme, viewport });
-      await page.addInitScript(() => {
-        const page = window as { moved?: number };
-        page.moved = 0;
-        new PerformanceObserver((list) => {
-          for (const entry of list.getEntries()) page.moved! += (entry as unknown as { value: number }).value;
-        }).observe({ type: "layout-shift", buffered: true });
-      });
-      for (const [name, [path, shown]] of Object.entries(paths)) {
-        await page.goto(dashboard.url + path);
-        await page.waitForSelector(shown);
-        await page.waitForSelector('#live[data-state="live"]');
-        await page.waitForTimeout(250);
-        const moved = await page.evaluate(() => (window as { moved?: number }).moved);
-        expect(moved!, `what moves on ${name}, on a ${size}`).toBeLessThan(0.05);
-        const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-        expect(width!, `${name} on a ${size}`).toBeLessThanOrEqual(room!);
-        expect(await page.locator("h1").count(), name).toBe(1);
-        await screenshot(page, `${name}-${size}-${colorScheme}`);
-      }
-      page.complaints = page.complaints.filter((text) => !/status of 415/.test(text));
-      await page.context().close();
+  for (const { size, viewport, colorScheme } of looks) {
+    const page = await dashboard.open("/", { colorScheme, viewport });
+    await page.addInitScript(() => {
+      const page = window as { moved?: number };
+      page.moved = 0;
+      new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) page.moved! += (entry as unknown as { value: number }).value;
+      }).observe({ type: "layout-shift", buffered: true });
+    });
+    for (const [name, [path, shown]] of Object.entries(paths)) {
+      await page.goto(dashboard.url + path);
+      await page.waitForSelector(shown);
+      await page.waitForSelector('#live[data-state="live"]');
+      await page.waitForTimeout(250);
+      const moved = await page.evaluate(() => (window as { moved?: number }).moved);
+      expect(moved!, `what moves on ${name}, on a ${size}`).toBeLessThan(0.05);
+      const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      expect(width!, `${name} on a ${size}`).toBeLessThanOrEqual(room!);
+      expect(await page.locator("h1").count(), name).toBe(1);
+      await screenshot(page, `${name}-${size}-${colorScheme}`);
     }
+    page.complaints = page.complaints.filter((text) => !/status of 415/.test(text));
+    await page.context().close();
+  }
 });

@@ -4,7 +4,7 @@ import { registerDevice } from "../src/device/register.ts";
 import { recordUse } from "../src/device/use.ts";
 import { recordEvents } from "../src/sample/event.ts";
 import type { NewDeviceEvent } from "../src/sample/schema.ts";
-import { noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
+import { looks, noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
 import { facts, gpu } from "./helpers/device.ts";
 import { createReadings, eightGpus, seedTraining, type Training } from "./helpers/hardware.ts";
 import { inkByColumn } from "./helpers/ink.ts";
@@ -542,35 +542,31 @@ when("names from outside stay text", async () => {
   await page.context().close();
 });
 
-const desk = { width: 1360, height: 850 };
-const phone = { width: 390, height: 844 };
-
 when(
   "pictures, by day, by night and on a phone; nothing sticks out to the side, no control is nameless",
   async () => {
-    for (const [size, viewport] of Object.entries({ desk, phone }))
-      for (const colorScheme of ["light", "dark"] as const) {
-        const page = await dashboard.open(path(), { colorScheme, viewport });
-        await drawn(page, "run.cpu");
-        await page.waitForTimeout(400);
-        const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-        expect(width!, `hardware on a ${size}`).toBeLessThanOrEqual(room!);
-        await screenshot(page, `hardware-${size}-${colorScheme}`);
-        await show(page, "gpu.utilization");
-        await page.waitForTimeout(400);
-        await screenshot(page, `hardware-gpus-${size}-${colorScheme}`);
-        expect(await page.locator("h1").count()).toBe(1);
-        const nameless = await page.evaluate(() =>
-          [...document.querySelectorAll("button, input, select, a")]
-            .filter((element) => {
-              const labels = (element as HTMLInputElement).labels;
-              const text = element.textContent?.trim() || element.getAttribute("aria-label") || "";
-              return !text && !(labels && labels.length > 0);
-            })
-            .map((element) => element.outerHTML),
-        );
-        expect(nameless).toEqual([]);
-        await page.context().close();
-      }
+    for (const { size, viewport, colorScheme } of looks) {
+      const page = await dashboard.open(path(), { colorScheme, viewport });
+      await drawn(page, "run.cpu");
+      await page.waitForTimeout(400);
+      const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      expect(width!, `hardware on a ${size}`).toBeLessThanOrEqual(room!);
+      await screenshot(page, `hardware-${size}-${colorScheme}`);
+      await show(page, "gpu.utilization");
+      await page.waitForTimeout(400);
+      await screenshot(page, `hardware-gpus-${size}-${colorScheme}`);
+      expect(await page.locator("h1").count()).toBe(1);
+      const nameless = await page.evaluate(() =>
+        [...document.querySelectorAll("button, input, select, a")]
+          .filter((element) => {
+            const labels = (element as HTMLInputElement).labels;
+            const text = element.textContent?.trim() || element.getAttribute("aria-label") || "";
+            return !text && !(labels && labels.length > 0);
+          })
+          .map((element) => element.outerHTML),
+      );
+      expect(nameless).toEqual([]);
+      await page.context().close();
+    }
   },
 );

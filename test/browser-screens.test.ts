@@ -1,6 +1,13 @@
 /** Pictures of the pages, for people to look at: test/screenshots-out. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { createWriter, noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
+import {
+  createWriter,
+  looks,
+  noBrowser,
+  openDashboard,
+  screenshot,
+  type Dashboard,
+} from "./helpers/browser.ts";
 
 setDefaultTimeout(120_000);
 
@@ -111,14 +118,12 @@ beforeAll(async () => {
 afterAll(async () => dashboard?.close(), 60_000);
 
 const when = test.skipIf(noBrowser);
-const desk = { width: 1360, height: 850 };
-const phone = { width: 390, height: 844 };
 
 when("pictures of every page: empty, full, by day, by night, on a phone", async () => {
-  for (const colorScheme of ["light", "dark"] as const) {
-    const page = await dashboard.open("/", { colorScheme, viewport: desk });
+  for (const { size, viewport, colorScheme } of looks) {
+    const page = await dashboard.open("/", { colorScheme, viewport });
     await page.waitForSelector('#live[data-state="live"]');
-    await screenshot(page, `empty-${colorScheme}`);
+    await screenshot(page, `empty-${size}-${colorScheme}`);
     await page.context().close();
   }
   await fill();
@@ -129,19 +134,18 @@ when("pictures of every page: empty, full, by day, by night, on a phone", async 
     logs: `/runs/${run}/logs`,
   };
   const shown = { list: ".runs", overview: ".latest td", metrics: ".plot canvas", logs: ".log-row.open" };
-  for (const [size, viewport] of Object.entries({ desk, phone }))
-    for (const colorScheme of ["light", "dark"] as const) {
-      const page = await dashboard.open("/", { colorScheme, viewport });
-      for (const [name, path] of Object.entries(paths)) {
-        await page.goto(dashboard.url + path);
-        await page.waitForSelector(shown[name as keyof typeof shown]);
-        await page.waitForSelector('#live[data-state="live"]');
-        await page.waitForTimeout(500);
-        // Nothing sticks out to the side, at any width.
-        const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-        expect(width!, `${name} on a ${size}`).toBeLessThanOrEqual(room!);
-        await screenshot(page, size === "desk" ? `${name}-${colorScheme}` : `${name}-${size}-${colorScheme}`);
-      }
-      await page.context().close();
+  for (const { size, viewport, colorScheme } of looks) {
+    const page = await dashboard.open("/", { colorScheme, viewport });
+    for (const [name, path] of Object.entries(paths)) {
+      await page.goto(dashboard.url + path);
+      await page.waitForSelector(shown[name as keyof typeof shown]);
+      await page.waitForSelector('#live[data-state="live"]');
+      await page.waitForTimeout(500);
+      // Nothing sticks out to the side, at any width.
+      const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      expect(width!, `${name} on a ${size}`).toBeLessThanOrEqual(room!);
+      await screenshot(page, size === "desk" ? `${name}-${colorScheme}` : `${name}-${size}-${colorScheme}`);
     }
+    await page.context().close();
+  }
 });

@@ -25,6 +25,21 @@ const executablePath = findChromium();
 
 export const noBrowser = executablePath === undefined && loudly("no Chromium: the dashboard is not tested");
 
+const desk = { width: 1360, height: 850 };
+const phone = { width: 390, height: 844 };
+
+/** What pictures are taken of. A colour moves nothing, so each size and each colour is seen once; with LONG each with each. */
+export const looks = (
+  [
+    ["desk", desk, "light"],
+    ["phone", phone, "dark"],
+    ["desk", desk, "dark"],
+    ["phone", phone, "light"],
+  ] as const
+)
+  .slice(0, process.env["LONG"] === undefined ? 2 : 4)
+  .map(([size, viewport, colorScheme]) => ({ size, viewport, colorScheme }));
+
 export const screenshots = join(import.meta.dirname, "../screenshots-out");
 
 /** A page that keeps account of everything a browser complains of. */
@@ -64,6 +79,13 @@ export async function openDashboard(): Promise<Dashboard> {
     args: ["--no-sandbox", "--disable-dev-shm-usage", "--force-device-scale-factor=1"],
   });
   const pages: TestPage[] = [];
+  /** The cookie that following the link of `binnacle open` leaves, without the page that it leads to. */
+  async function signedIn() {
+    const link = `${url}/sign-in?code=${server.trust.createCode()}`;
+    const { headers } = await fetch(link, { redirect: "manual" });
+    const [, name, value] = /^([^=]+)=([^;]*)/.exec(headers.get("set-cookie")!)!;
+    return { name: name!, value: value!, url };
+  }
   return {
     url,
     get server() {
@@ -94,7 +116,7 @@ export async function openDashboard(): Promise<Dashboard> {
             console.error(`content security policy: ${violatedDirective} ${blockedURI} ${sourceFile}`),
         );
       });
-      if (signIn) await page.goto(`${url}/sign-in?code=${server.trust.createCode()}`);
+      if (signIn) await context.addCookies([await signedIn()]);
       pages.push(page);
       await page.goto(url + path);
       return page;
