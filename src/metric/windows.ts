@@ -28,7 +28,7 @@ export interface WindowSize {
   cells: number;
 }
 
-const SIZE: WindowSize = { values: 131_072, characters: 1024 * 1024, cells: 524_288 };
+export const WINDOW: WindowSize = { values: 131_072, characters: 1024 * 1024, cells: 524_288 };
 /** Numbers read ahead over all series; above that no whole chunks are held. */
 const AHEAD_VALUES = 1_600_000;
 const MIN_AHEAD = 64;
@@ -53,7 +53,7 @@ export async function* recordWindows(
   table: ChunkTable,
   list: readonly Series[],
   chunkPoints: number,
-  { from, before, size = SIZE }: { from: number; before: number; size?: WindowSize | undefined },
+  { from, before, size = WINDOW }: { from: number; before: number; size?: WindowSize | undefined },
 ): AsyncGenerator<RecordWindow, void> {
   const ranks = new Set(list.map(({ rank }) => rank)).size;
   const span = Math.max(1, Math.floor(size.cells / Math.max(1, ranks)));

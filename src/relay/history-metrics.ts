@@ -3,34 +3,51 @@ import { Encoding } from "../entry.ts";
 import { BATCH_VERSION, packBatch, type MetricBatch } from "../metric/batch.ts";
 import type { TextRow } from "../metric/rows.ts";
 import type { DeclaredSeries } from "../metric/store.ts";
-import type { RecordWindow, SeriesSlice, WindowSize } from "../metric/windows.ts";
+import { WINDOW, type RecordWindow, type SeriesSlice, type WindowSize } from "../metric/windows.ts";
 import { compress } from "../store/zstd.ts";
 import type { Frame } from "./contract.ts";
+import { frameBytes } from "./frame.ts";
 import { blankFrame, type HistoryPiece } from "./piece.ts";
 
 /** Ordinals without a record of the same rank that a frame may span. */
 const MAX_GAP = 1000;
+const PIECE_BYTES = 1024 * 1024;
 
-/** Records of a run, a window at a time, as entries of all its ranks. Ranks take turns, so that the ordinals of entries overlap. */
+/**
+ * Records of a run as entries of all its ranks. Ranks take turns, so that the ordinals of entries overlap. A series that is alone is
+ * read by a chunk at a time: some of these make a piece, as each is a round trip.
+ */
 export async function* metricsHistory(
   collector: Collector,
   run: string,
-  { from, before, size }: { from: number; before: number; size?: WindowSize | undefined },
+  { from, before, size = WINDOW }: { from: number; before: number; size?: WindowSize | undefined },
 ): AsyncGenerator<HistoryPiece, void> {
   const series = collector.series.series(run);
   const time = collector.now();
+  let piece: HistoryPiece = { from, to: from, frames: [] };
+  let values = 0;
+  let bytes = 0;
   for await (const window of collector.series.windows(run, { from, before, size })) {
-    const frames: Frame[] = [];
     let next = window.from;
     for (const batch of batchesOf(window, series)) {
-      frames.push(frameOf(run, batch, time));
+      const frame = frameOf(run, batch, time);
+      piece.frames.push(frame);
+      bytes += frameBytes(frame);
       next = Math.max(next, batch.ordinal + batch.count);
       // Each compresses for a few milliseconds.
-      if (frames.length % 8 === 0) await new Promise((resolve) => setImmediate(resolve));
+      if (piece.frames.length % 8 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
+    piece.to = window.to;
+    for (const { value } of window.columns) values += value.length;
+    values += window.texts.length;
+    const isLast = window.to === before;
+    if (!isLast && values < size.values / 2 && bytes < PIECE_BYTES && values > 0) continue;
     // Records without a value: their numbers are taken all the same.
-    if (next < window.to) frames.push(frameOf(run, emptyBatch(window.to - 1), time));
-    yield { from: window.from, to: window.to, frames };
+    if (next < window.to) piece.frames.push(frameOf(run, emptyBatch(window.to - 1), time));
+    yield piece;
+    piece = { from: window.to, to: window.to, frames: [] };
+    values = 0;
+    bytes = 0;
   }
 }
 
