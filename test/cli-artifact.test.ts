@@ -136,6 +136,13 @@ describe.each(["model", "artifact"])("%s", (kind) => {
       "digits:v1 is now größe, paper.\n",
     );
     expect(await json(kind, "get", "digits:größe", "-o", "größe")).toMatchObject({ version: "v1" });
+    expect(await json(kind, "alias", "digits:größe", "最佳")).toMatchObject({
+      aliases: ["größe", "paper", "最佳"],
+    });
+    expect(await json(kind, "alias", "digits:最佳", "größe", "--remove")).toMatchObject({
+      aliases: ["paper", "最佳"],
+    });
+    expect(await json(kind, "alias", "digits", "最佳", "--remove")).toMatchObject({ aliases: ["paper"] });
 
     expect(await cli([kind, "rm", "digits:v1"])).toMatchObject({ code: 5 });
     expect(await json(kind, "rm", "digits:v1", "--force")).toEqual({ kind, name: "digits", version: "v1" });
@@ -175,7 +182,7 @@ describe.each(["model", "artifact"])("%s", (kind) => {
 test("in a launched program the run's own token keeps and fetches, for that run", async () => {
   folder.write("a.txt", "launched");
   const script = `const { spawnSync } = require("node:child_process");
-    for (const args of [["put", "own", "a.txt"], ["get", "own", "-o", "back"]])
+    for (const args of [["put", "own", "a.txt", "-a", "最佳"], ["get", "own:最佳", "-o", "back"]])
       console.log(spawnSync(process.execPath, [${JSON.stringify(main)}, "model", ...args], { encoding: "utf8" }).stdout);`;
   const { code, stderr, stdout } = await cli(["launch", "--", process.execPath, "-e", script]);
   expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });

@@ -178,9 +178,9 @@ assert mlops.log_artifact is fedml.log_artifact and mlops.Artifact is fedml.Arti
     const out = await run(
       `
 binnacle.init(run_id="maker-${version}")
-binnacle.log_artifact("used ${version}", "in", aliases=["best"]).wait(60)
+binnacle.log_artifact("used ${version}", "in", aliases=["最佳"]).wait(60)
 binnacle.init(run_id="user-${version}")
-first = binnacle.use_artifact("used ${version}", "best")
+first = binnacle.use_artifact("used ${version}", "最佳")
 os.unlink(first + "/a")
 open(first + "/b/c.bin", "r+b").write(b"damaged")
 assert binnacle.use_artifact("used ${version}", to=first) == first
