@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { getFile, getFiles, listFiles } from "../artifact/find.ts";
+import { markPending } from "../artifact/pending.ts";
 import { previewFile } from "../artifact/preview.ts";
 import { FilePage, QueryFile, QueryFiles, QueryPack } from "../artifact/schema.ts";
 import { exportVersion } from "../archive/export-version.ts";
@@ -33,7 +34,7 @@ export function artifactFileRoutes({ collector }: Edge): App {
       const { limit, after } = readQuery(c, QueryFiles);
       const found = await listFiles(collector, id, number, { limit: limit + 1, ...(after && { after }) });
       const { page, last } = pageOf(found, limit);
-      return c.json({ files: page, next: last?.path ?? null });
+      return c.json({ files: markPending(collector, page), next: last?.path ?? null });
     },
   );
 

@@ -48,7 +48,10 @@ export const Alias = z
   .string()
   .min(1)
   .max(100)
-  .regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u, "must be letters, digits, '.', '_' and '-', and begin with a letter or a digit")
+  .regex(
+    /^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u,
+    "must be letters, digits, '.', '_' and '-', and begin with a letter or a digit",
+  )
   .refine((alias) => !/^v\d+$/.test(alias), "must not look like a version number")
   .refine((alias) => alias !== "latest", "is always the newest version");
 
@@ -214,7 +217,15 @@ export const QueryFiles = z.object({
 export const FilePage = z
   .object({
     /** By path. */
-    files: z.array(z.object({ path: z.string(), size: z.number(), sha256: z.string() })),
+    files: z.array(
+      z.object({
+        path: z.string(),
+        size: z.number(),
+        sha256: z.string(),
+        /** Its bytes are still on their way from the source that relayed the version. */
+        pending: z.literal(true).optional(),
+      }),
+    ),
     /** Pass as `after` to go on; null on the last page. */
     next: z.string().nullable(),
   })

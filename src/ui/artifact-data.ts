@@ -1,6 +1,7 @@
 import { countArtifacts, countRunArtifacts } from "../artifact/count.ts";
 import { getArtifact, getVersion, listFiles, resolveVersion } from "../artifact/find.ts";
 import { listArtifacts, listRunArtifacts, listVersions } from "../artifact/list.ts";
+import { countPending, markPending } from "../artifact/pending.ts";
 import type { Artifact, ArtifactKind, ArtifactVersion } from "../artifact/schema.ts";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
@@ -115,7 +116,11 @@ export async function versionState(collector: Collector, id: number, word: strin
   return {
     artifact,
     version,
-    files: { files: files.slice(0, FILES), next: files.length > FILES ? files[FILES - 1]!.path : null },
+    pending: artifact.source === null ? 0 : countPending(collector, id, number),
+    files: {
+      files: markPending(collector, files.slice(0, FILES)),
+      next: files.length > FILES ? files[FILES - 1]!.path : null,
+    },
     runs,
     metrics:
       maker === undefined ? undefined : (await listMetrics(collector, maker)).metrics.slice(0, MAX_METRICS),

@@ -47,6 +47,8 @@ export interface VersionState {
   runs: RunLabels;
   /** Of the run that made it first. */
   metrics: MetricSummary[] | undefined;
+  /** Files whose bytes are still on their way from the source. */
+  pending: number;
   now: number;
 }
 

@@ -1,5 +1,7 @@
 /** The files of a version as a tree. They come by path, a page at a time, and are put in as they come. Pure. */
-import type { ArtifactFile } from "../artifact/schema.ts";
+import type { FilePage } from "../artifact/schema.ts";
+
+type ListedFile = FilePage["files"][number];
 
 /** So many rows are drawn at first, and with each wish for more. */
 export const FILE_ROWS = 300;
@@ -11,6 +13,7 @@ export interface FileRow {
   depth: number;
   size: number;
   sha256: string;
+  pending?: true | undefined;
 }
 
 export interface FolderRow {
@@ -31,17 +34,17 @@ interface Folder {
   name: string;
   files: number;
   size: number;
-  children: (Folder | ArtifactFile)[];
+  children: (Folder | ListedFile)[];
 }
 
 export type FileTree = Folder;
 
-const isFolder = (node: Folder | ArtifactFile): node is Folder => "children" in node;
+const isFolder = (node: Folder | ListedFile): node is Folder => "children" in node;
 
 const newFolder = (path: string, name: string): Folder => ({ path, name, files: 0, size: 0, children: [] });
 
 /** Files of a folder follow one another, so the one that is open for more is always the last. */
-export function buildTree(files: readonly ArtifactFile[]): FileTree {
+export function buildTree(files: readonly ListedFile[]): FileTree {
   const root = newFolder("", "");
   for (const file of files) {
     const parts = file.path.split("/");
@@ -63,7 +66,7 @@ export function buildTree(files: readonly ArtifactFile[]): FileTree {
   return root;
 }
 
-function count(folder: Folder, { size }: ArtifactFile): void {
+function count(folder: Folder, { size }: ListedFile): void {
   folder.files++;
   folder.size += size;
 }
@@ -84,8 +87,8 @@ export function treeRows(
         return;
       }
       if (!isFolder(node)) {
-        const { path, size, sha256 } = node;
-        rows.push({ kind: "file", path, name: path.slice(path.lastIndexOf("/") + 1), depth, size, sha256 });
+        const name = node.path.slice(node.path.lastIndexOf("/") + 1);
+        rows.push({ kind: "file", ...node, name, depth });
         continue;
       }
       const isPartial = isLast && hasMore && index === folder.children.length - 1;

@@ -162,15 +162,14 @@ export function relayBanner(
   const lost = drops.find(({ at }) => now - Date.parse(at) < RECENT_MS);
   const parts: string[] = [];
   const [first] = stuck;
-  if (stuck.length === 1) parts.push(`The relay to ${first!.name} is paused${reason(first!.error?.message)}`);
-  else if (stuck.length > 1)
-    parts.push(`The relays to ${stuck.map(({ name }) => name).join(", ")} are paused.`);
-  if (lost)
-    parts.push(
-      `Records on their way to ${lost.destination ?? "every destination"} are being dropped${reason(lost.reason)}`,
-    );
-  return parts.length === 0 ? null : { text: parts.join(" "), tone: "bad" };
+  if (stuck.length > 1) parts.push(`Relays to ${stuck.map(({ name }) => name).join(", ")} are paused.`);
+  else if (first) parts.push(`The relay to ${first.name} is paused.`, sentence(first.error?.message));
+  if (lost) {
+    const to = lost.destination === null ? "" : ` for ${lost.destination}`;
+    parts.push(`Records${to} are being dropped.`, sentence(lost.reason));
+  }
+  const text = parts.filter((part) => part !== "").join(" ");
+  return text === "" ? null : { text, tone: "bad" };
 }
 
-const reason = (text: string | undefined) =>
-  text === undefined || text === "" ? "." : `: ${/[.!?]$/.test(text) ? text : `${text}.`}`;
+const sentence = (text = "") => (text === "" || /[.!?]$/.test(text) ? text : `${text}.`);

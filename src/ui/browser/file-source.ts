@@ -70,6 +70,14 @@ export class FileSource {
     }
   }
 
+  /** Files never change, but the bytes of some may have come since. */
+  renew(files: FilePage["files"]): void {
+    const { page } = this.state;
+    const fresh = new Map(files.map((file) => [file.path, file]));
+    const renewed = page.files.map((file) => fresh.get(file.path) ?? file);
+    this.update({ page: { ...page, files: renewed } });
+  }
+
   toggle(folder: string): void {
     const open = new Set(this.state.open);
     if (!open.delete(folder)) open.add(folder);

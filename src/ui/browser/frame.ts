@@ -1,4 +1,5 @@
 /** What every page has: theme, copy buttons, keyboard shortcuts and the help that lists them. */
+import "./banner.ts";
 import { nextTheme, parseTheme, THEME_COOKIE, type Theme } from "../theme.ts";
 
 const root = document.documentElement;

@@ -41,6 +41,7 @@ async function load(): Promise<void> {
   try {
     const fetched = await request<VersionState>(`/ui${versionHref(id, word)}`);
     setServerTime(fetched.now);
+    if (state.pending > 0) source.renew(fetched.files.files);
     update(fetched);
   } catch (error) {
     if (error instanceof Refusal && error.status === 404) update({ problem: "This version was deleted." });
@@ -136,6 +137,12 @@ shortcut(["Escape"], "Close the preview", () => {
 shortcut(["u"], "Up to all versions", () => {
   location.href = artifactHref(id);
 });
+
+/** Nothing says that bytes have come: while some are on their way it is asked for. */
+const PENDING_EVERY_MS = 3000;
+setInterval(() => {
+  if (!document.hidden && state.pending > 0) refresh();
+}, PENDING_EVERY_MS);
 
 openLive(
   {},

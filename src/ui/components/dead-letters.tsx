@@ -45,7 +45,7 @@ export const DeadLetters = ({ relay, page, busy, onToggle, onMore, onSettle }: D
     {page && (
       <>
         <div class="table-wrap">
-          <table class="small-table" role="table">
+          <table class="small-table stacked" role="table">
             <caption class="unseen">What {relay.name} refused, the oldest first</caption>
             <thead role="rowgroup">
               <tr role="row">
@@ -100,7 +100,14 @@ const LetterRow = ({ letter, busy, onSettle }: LetterProps) => {
         {formatTime(Date.parse(letter.at))}
       </td>
       <td class="num" role="cell">
-        {letter.seq === 0 ? <span class="soft">of the history</span> : formatCount(letter.seq)}
+        {letter.seq === 0 ? (
+          <span class="soft nowrap">of the history</span>
+        ) : (
+          <>
+            <span class="only-phone">entry </span>
+            {formatCount(letter.seq)}
+          </>
+        )}
       </td>
       <td role="cell">
         {kindWords(letter.kind)} <StreamLink stream={letter.stream} />

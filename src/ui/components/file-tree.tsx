@@ -128,7 +128,11 @@ interface FileProps extends Pick<FileTreeProps, "id" | "version" | "onSelect"> {
 }
 
 const isSameFile = (a: FileProps, b: FileProps) =>
-  a.row.path === b.row.path && a.isSelected === b.isSelected && a.id === b.id && a.version === b.version;
+  a.row.path === b.row.path &&
+  a.row.pending === b.row.pending &&
+  a.isSelected === b.isSelected &&
+  a.id === b.id &&
+  a.version === b.version;
 
 const FileLine = memo(
   ({ row, id, version, isSelected, onSelect }: FileProps) => (
@@ -148,6 +152,7 @@ const FileLine = memo(
           <Icon name="file" size={14} />
           <bdi>{row.name}</bdi>
         </a>
+        {row.pending && <span class="pending">content on its way</span>}
       </td>
       <td class="right soft" role="cell">
         <Size bytes={row.size} />
@@ -156,15 +161,17 @@ const FileLine = memo(
         <Digest digest={row.sha256} />
       </td>
       <td class="file-get" role="cell">
-        <a
-          class="icon-button quiet"
-          href={downloadHref(id, version, row.path)}
-          download
-          aria-label={`Download ${row.name}`}
-          title="Download"
-        >
-          <Icon name="download" size={14} />
-        </a>
+        {!row.pending && (
+          <a
+            class="icon-button quiet"
+            href={downloadHref(id, version, row.path)}
+            download
+            aria-label={`Download ${row.name}`}
+            title="Download"
+          >
+            <Icon name="download" size={14} />
+          </a>
+        )}
       </td>
     </tr>
   ),

@@ -152,7 +152,7 @@ const Destination = (props: RelayListProps & { relay: Relay }) => {
           )}
         </Figure>
         <Figure label="Gets">
-          {relay.from === "history" ? "everything kept" : "what is new"},{" "}
+          {relay.from === "history" ? "everything" : "what is new"},{" "}
           {relay.kind === "platform" ? "exactly once" : "at least once"}
         </Figure>
         {relay.dropped.records > 0 && (
@@ -189,11 +189,9 @@ const Drops = ({ drops }: { drops: readonly RelayDrop[] }) => (
     <h2 id="drops">
       Dropped <span class="faint num">{formatCount(drops.length)}</span>
     </h2>
-    <p class="soft">
-      What will never arrive, why, and which it was. It is counted once for each time and place.
-    </p>
+    <p class="soft">What will never arrive: which, how much, and why.</p>
     <div class="table-wrap">
-      <table class="small-table" role="table">
+      <table class="small-table stacked" role="table">
         <caption class="unseen">What was dropped, the newest first</caption>
         <thead role="rowgroup">
           <tr role="row">

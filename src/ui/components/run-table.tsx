@@ -44,7 +44,7 @@ function SortHeader({ label, sort, view }: { label: string; sort: Sort; view: Li
 const subtitle = (run: Run) => (
   <span class="run-sub">
     <SourceBadge source={run.source} />
-    {run.deleted_at_source !== null && <span class="faint">deleted there </span>}
+    {run.deleted_at_source !== null && <span>deleted there · </span>}
     {run.reason !== null && run.status !== "FINISHED" ? (
       <span class={run.status === "FAILED" ? "bad" : ""} title={run.reason}>
         {run.reason}

@@ -95,13 +95,16 @@ const Row = ({ source, now }: { source: Source; now: number }) => {
         </span>
         {skew !== null && <span class="run-sub relay-warn">{skew}</span>}
       </td>
-      <td class="num cell-behind" role="cell">
+      <td class="num cell-behind" role="cell" data-quiet={source.behind ? undefined : "true"}>
         {source.behind === null ? (
           <span class="faint">—</span>
         ) : source.behind === 0 ? (
           <span class="soft">nothing</span>
         ) : (
-          plural(source.behind, "entry", "entries")
+          <>
+            {plural(source.behind, "entry", "entries")}
+            <span class="only-phone"> behind</span>
+          </>
         )}
       </td>
       <td class="num cell-received" role="cell">
@@ -110,22 +113,23 @@ const Row = ({ source, now }: { source: Source; now: number }) => {
       </td>
       <td class="num cell-runs" role="cell">
         <a href={listHref({ ...noView, source: label })}>
-          <span class="only-phone">Runs </span>
           {formatCount(source.runs)}
+          <span class="only-phone">{source.runs === 1 ? " run" : " runs"}</span>
         </a>
       </td>
       <td class="num cell-devices" role="cell">
         <a href={`/devices?${new URLSearchParams({ source: label })}`}>
-          <span class="only-phone">Devices </span>
           {formatCount(source.devices)}
+          <span class="only-phone">{source.devices === 1 ? " device" : " devices"}</span>
         </a>
       </td>
-      <td class="num cell-pending" role="cell">
+      <td class="num cell-pending" role="cell" data-quiet={pending.files === 0 ? "true" : undefined}>
         {pending.files === 0 ? (
           <span class="soft">none</span>
         ) : (
           <>
             {plural(pending.files, "file")}
+            <span class="only-phone"> on their way</span>
             <span class="run-sub">{formatReading("B", pending.bytes)}</span>
           </>
         )}
@@ -140,7 +144,7 @@ const Tokens = ({ tokens, now }: { tokens: readonly SourceToken[]; now: number }
       Tokens <span class="faint num">{formatCount(tokens.length)}</span>
     </h2>
     <div class="table-wrap">
-      <table class="small-table" role="table">
+      <table class="small-table stacked" role="table">
         <caption class="unseen">Tokens that were given out</caption>
         <thead role="rowgroup">
           <tr role="row">
@@ -163,12 +167,23 @@ const Tokens = ({ tokens, now }: { tokens: readonly SourceToken[]; now: number }
                   {tokenWords[state]}
                 </td>
                 <td role="cell" class="num nowrap">
+                  <span class="only-phone">given out </span>
                   {formatTime(Date.parse(token.created))}
                 </td>
                 <td role="cell" class="num nowrap">
-                  <Ago time={token.used} now={now} />
+                  {token.used === null ? (
+                    <span class="soft">
+                      <span class="only-phone">used </span>never
+                    </span>
+                  ) : (
+                    <>
+                      <span class="only-phone">used </span>
+                      <Ago time={token.used} now={now} />
+                    </>
+                  )}
                 </td>
                 <td role="cell" class="num nowrap">
+                  <span class="only-phone">expires </span>
                   {token.expires === null ? (
                     <span class="soft">never</span>
                   ) : (

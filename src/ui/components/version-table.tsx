@@ -6,6 +6,7 @@ import { formatCount, formatNumber, plural, toNumber } from "../format.ts";
 import { Aliases, type OnSetVersion } from "./aliases.tsx";
 import { MadeBy, Size } from "./artifact-bits.tsx";
 import { Icon } from "./icon.tsx";
+import { SourceBadge } from "./place-filters.tsx";
 import { Ago } from "./time.tsx";
 
 export interface ModelVersionsProps extends ModelState {
@@ -37,6 +38,7 @@ export function ModelVersions(props: ModelVersionsProps) {
             <bdi>{name}</bdi>
           </h1>
           {type !== "model" && <span class="type-word">{type}</span>}
+          <SourceBadge source={artifact.source} />
           <span class="soft num">{plural(artifact.versions, "version")}</span>
           <span class="faint">
             first logged <Ago time={artifact.created} now={props.now} />

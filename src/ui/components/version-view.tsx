@@ -8,6 +8,7 @@ import { Digest, RunLink, Size } from "./artifact-bits.tsx";
 import { Icon } from "./icon.tsx";
 import { LatestMetrics } from "./latest-metrics.tsx";
 import { Lineage } from "./lineage.tsx";
+import { SourceBadge } from "./place-filters.tsx";
 import { ConfigTable, Fact, Moment, Notes } from "./run-facts.tsx";
 import { Snippet } from "./snippet.tsx";
 
@@ -44,6 +45,7 @@ export const VersionView = (props: VersionViewProps) => {
             <bdi>{name}</bdi> <span class="version-word">{version.version}</span>
           </h1>
           {version.type !== "model" && <span class="type-word">{version.type}</span>}
+          <SourceBadge source={artifact.source} />
           <Aliases version={version} onSet={props.onSet} />
         </div>
         <div class="run-actions">
@@ -74,6 +76,19 @@ export const VersionView = (props: VersionViewProps) => {
           {props.problem}
         </p>
       )}
+      {props.pending > 0 && (
+        <p class="notice" role="status">
+          <span>
+            Content on its way: <bdi>{artifact.source}</bdi> still has to send{" "}
+            {props.pending === version.files
+              ? version.files === 1
+                ? "its file"
+                : "its files"
+              : `${formatCount(props.pending)} of its ${plural(version.files, "file")}`}
+            .
+          </span>
+        </p>
+      )}
       <div class="overview version">
         <div class="overview-main">
           <section class="card panel" aria-labelledby="files">
@@ -84,7 +99,7 @@ export const VersionView = (props: VersionViewProps) => {
           </section>
           <section class="card panel" aria-labelledby="get">
             <h2 id="get">Get it</h2>
-            <Snippet code={getCommand(version)} />
+            <Snippet code={getCommand(version, artifact.source)} />
           </section>
         </div>
         <div class="overview-side">
