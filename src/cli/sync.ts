@@ -7,6 +7,15 @@ import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
 import { ANSWER_WITHIN_MS, connect } from "./connect.ts";
 import { print, printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
+import {
+  describeArchive,
+  isArchive,
+  listArchives,
+  sendArchive,
+  summarizeArchives,
+  type ArchiveResult,
+} from "./sync-archive.ts";
+import { terminalText } from "./terminal.ts";
 import { bytes } from "./units.ts";
 
 /** So long a collector may be away in the middle of an upload. */
@@ -16,25 +25,51 @@ export const command = defineCommand({
   name: "sync",
   usage: "[PATH]",
   maxPositionals: 1,
-  summary: "Send what clients kept on disk while no collector answered.",
+  summary: "Send what clients kept on disk while no collector answered, and runs that others exported.",
   description:
     "PATH is a spool folder or one of its files; without it, the usual folder ($BINNACLE_SPOOL, else DATA/spool).\n" +
     "Files of clients that still run are left to them. What was sent is deleted; what the collector refuses for good\n" +
     "is moved to FILE.refused. Models and artifacts that were not sent are read from where they lay when they were\n" +
     "logged, if they are still what they were; what the collector has of them is not sent again.\n" +
+    "PATH may also be a run's export (FILE.zip), or a folder with several: each is brought in under its id, and stays\n" +
+    "where it is. One whose id is taken is refused.\n" +
     "Exits with 1 if anything stayed.",
-  flags: { ...jsonFlag, ...connectionFlags },
+  flags: {
+    "new-id": {
+      type: "boolean",
+      aliases: ["new_id"],
+      help: "bring exports in under new ids, as where their own are taken",
+    },
+    ...jsonFlag,
+    ...connectionFlags,
+  },
   examples: [
     ["sync", "send everything in the usual spool folder"],
     ["sync /mnt/job-17/spool", "send what a job on another machine wrote"],
+    ["sync exports/", "bring in all runs that another collector exported into this folder"],
   ],
   async run({ values, positionals: [path], program }) {
     const connection = connect(values);
     const files = spoolFiles(path ?? connection.spoolDir, path !== undefined);
     if (files.length > 0) await requestJson(connection, "/healthz", { timeout: ANSWER_WITHIN_MS });
 
-    const results: (ReplayResult | OrderResult)[] = [];
+    const results: (ReplayResult | OrderResult | ArchiveResult)[] = [];
+    const archives: ArchiveResult[] = [];
     for (const file of files) {
+      if (isArchive(file)) {
+        const progress = createProgress({ stream: process.stderr, program });
+        const result = await sendArchive(file, {
+          connection,
+          newId: values["new-id"] === true,
+          onProgress: (done, total) =>
+            values.json ? undefined : progress.show({ verb: "Sending", done, total: total ?? done }),
+        });
+        progress.close();
+        results.push(result);
+        archives.push(result);
+        if (!values.json) await print(`${terminalText(describeArchive(result))}\n`);
+        continue;
+      }
       if (isOrder(file)) {
         const progress = createProgress({ stream: process.stderr, program });
         const result = await sendOrder(file, {
@@ -60,6 +95,10 @@ export const command = defineCommand({
 
     if (values.json) await printJson(results);
     else if (results.length === 0) await print("Nothing to send.\n");
+    else {
+      const summary = summarizeArchives(archives);
+      if (summary) await print(`${summary}\n`);
+    }
     return results.every(({ outcome }) => outcome === "sent") ? 0 : 1;
   },
 });
@@ -69,10 +108,10 @@ function spoolFiles(path: string, named: boolean): string[] {
   if (stat?.isFile()) return [path];
   if (!stat && named)
     throw new CollectorError("not-found", `There is no ${path}.`, {
-      hint: "Name a spool folder or one of its .ndjson and .upload files.",
+      hint: "Name a spool folder, one of its .ndjson and .upload files, or a run's export.",
     });
   // The runs first: what is uploaded is logged as theirs.
-  return [...listSpool(path), ...listOrders(path)];
+  return [...listSpool(path), ...listOrders(path), ...(named ? listArchives(path) : [])];
 }
 
 let shownAt = 0;
