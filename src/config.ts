@@ -38,6 +38,10 @@ export const Config = z
     gpu: z.enum(["auto", "off"], "wants auto or off").default("auto"),
     cores: z.boolean(),
     keepSamples: z.coerce.number("wants a number of days").positive().optional(),
+    /** Platforms that get everything. */
+    relay: z.array(z.string().min(1, "must not be empty")),
+    relayToken: z.string().optional(),
+    role: z.enum(["collector", "platform"], "wants collector or platform").default("collector"),
   })
   .superRefine(({ tlsCert, tlsKey }, context) => {
     if ((tlsCert === undefined) !== (tlsKey === undefined))
@@ -65,6 +69,8 @@ export interface ConfigFlags {
   gpu?: string | undefined;
   cores?: boolean | undefined;
   "keep-samples"?: string | undefined;
+  relay?: string[] | undefined;
+  role?: string | undefined;
 }
 
 /** Flags and environment, checked in one pass. */
@@ -87,6 +93,9 @@ export function readConfig(
     gpu: flags.gpu,
     cores: flags.cores ?? false,
     keepSamples: flags["keep-samples"],
+    relay: flags.relay ?? [],
+    relayToken: env["BINNACLE_RELAY_TOKEN"] || undefined,
+    role: flags.role,
   });
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;

@@ -173,6 +173,9 @@ export function needOf(method: string, path: string): Need {
   const match = /^\/api\/v1\/runs\/([^/]+)(?:\/([^/]+))?$/.exec(path);
   if (!match) {
     if (method === "POST" && path === "/api/v1/runs") return { scope: "write", isLookedAt: true };
+    // A new destination or token wants more than a browser's cookie.
+    if (method === "POST" && /^\/api\/v1\/relays\/[^/]+\/(retry|dead-letters)$/.test(path))
+      return { scope: "manage" };
     const need = needOfFiles(method, isRead, path);
     if (need) return need;
     return { scope: isRead ? "read" : "admin" };

@@ -2,6 +2,7 @@ import { Hono, type Context, type Handler } from "hono";
 import { z } from "zod";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import type { Relays } from "../relay/relay.ts";
 import type { Access } from "../token.ts";
 import { RunId } from "../run/schema.ts";
 import type { Trust } from "./auth.ts";
@@ -27,6 +28,8 @@ export interface Edge {
   command: string[] | undefined;
   /** Hears of an error that nobody waits for. */
   onUnforeseen: (error: unknown) => void;
+  /** Where what is recorded goes on to. */
+  relays: Relays | undefined;
 }
 
 // A type alias: an interface has no index signature, which Hono wants of its Bindings.

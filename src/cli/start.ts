@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, accessSync, constants, chmodSync } from "node:fs";
+import { mkdirSync, rmSync, accessSync, constants, chmodSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { createApp } from "../app.ts";
@@ -15,14 +15,16 @@ import { selfCommand } from "../launch/collector.ts";
 import { superviseGpus } from "../machine/gpu/supervisor.ts";
 import { createMachine } from "../machine/machine.ts";
 import { createSampler, type Sampler } from "../machine/sampler.ts";
+import { checkAddress } from "../relay/address.ts";
+import { createRelays, type Relays } from "../relay/relay.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";
 import { restoreRuns, watchRuns } from "../run/watch.ts";
-import { serve, type Server } from "../runtime.ts";
 import { keepWithin } from "../store/sample-retain.ts";
 import { loadToken, writePrivateFile } from "../token.ts";
 import { VERSION } from "../version.ts";
 import { defineCommand } from "./command.ts";
+import { listen, nameOfBind, urlOf } from "./listen.ts";
 
 /** Open streams are told to end; a request under way gets so long. */
 const DRAIN_MS = 5000;
@@ -49,7 +51,7 @@ export const command = defineCommand({
     },
     "tls-cert": { type: "string", value: "FILE", help: "certificate chain, PEM" },
     "tls-key": { type: "string", value: "FILE", help: "its key, PEM" },
-    "insecure-http": { type: "boolean", help: "listen beyond loopback without TLS" },
+    "insecure-http": { type: "boolean", help: "listen, or relay, beyond loopback without TLS" },
     "keep-days": { type: "string", value: "DAYS", help: "delete ended runs after so long (default: never)" },
     "keep-bytes": {
       type: "string",
@@ -67,6 +69,13 @@ export const command = defineCommand({
       value: "DAYS",
       help: "keep readings of the hardware for so long at the most (default: 5 years, ever coarser)",
     },
+    relay: {
+      type: "string",
+      multiple: true,
+      value: "URL",
+      help: "a platform that gets everything, with the token in $BINNACLE_RELAY_TOKEN; may be repeated",
+    },
+    role: { type: "string", value: "ROLE", help: "platform: others may relay here (default collector)" },
     "no-hardware": { type: "boolean", help: "record neither the machine nor its GPUs" },
     "allow-network-fs": { type: "boolean", help: "accept a data folder on NFS, SMB and the like" },
   },
@@ -76,6 +85,10 @@ export const command = defineCommand({
     [
       "start --host 0.0.0.0 --allow-host gpu1 --tls-cert c.pem --tls-key k.pem",
       "reachable as https://gpu1:7070",
+    ],
+    [
+      "start --relay https://platform.example.org:7070",
+      "send everything there, too, with the token in $BINNACLE_RELAY_TOKEN",
     ],
   ],
   async run({ values }) {
@@ -95,6 +108,7 @@ export interface Running {
   dataDir: string;
   app: App;
   collector: Collector;
+  relays: Relays;
   /** Ends it in order; `ended` tells when. */
   stop(): void;
   /** Resolves with the exit code. */
@@ -105,6 +119,7 @@ export interface Running {
 export async function start(config: Config): Promise<Running> {
   process.umask(0o077);
   warnOfRoot();
+  for (const url of config.relay) checkAddress(url, { insecureHttp: config.insecureHttp });
   const dataDir = prepareDataDir(config);
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const ending = new AbortController();
@@ -122,16 +137,22 @@ export async function start(config: Config): Promise<Running> {
     secure: config.tlsCert !== undefined,
   });
   const hardware = config.hardware ? readHardware(collector, config) : undefined;
+  const relays = createRelays(collector, {
+    onDiagnostic: diagnose,
+    onFailed: (error) => diagnose(stackOf(error)),
+  });
   const app = createApp(collector, {
     trust,
+    relays,
     sampler: hardware?.sampler,
     onUnforeseen: (error) => diagnose(stackOf(error)),
     ending: ending.signal,
     onShutdown: () => stop(),
     command: selfCommand(),
   });
-  const server = await listen(config, app).catch(async (error: unknown) => {
+  const server = await listen(config, app.fetch).catch(async (error: unknown) => {
     await hardware?.close();
+    await relays.close();
     await collector.close();
     throw error;
   });
@@ -144,6 +165,13 @@ export async function start(config: Config): Promise<Running> {
     onError: (error) => diagnose(stackOf(error)),
   });
   const endCollection = watchBlobs(collector.blobs, (error) => diagnose(stackOf(error)));
+  for (const url of config.relay)
+    await relays.addAddress({
+      url,
+      from: "history",
+      token: config.relayToken,
+      insecure_http: config.insecureHttp,
+    });
   hardware?.sampler.start();
   const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
 
@@ -163,6 +191,7 @@ export async function start(config: Config): Promise<Running> {
       await server.stop(DRAIN_MS);
       await synced;
       await hardware?.close();
+      await relays.close();
       await collector.tidy(TIDY_MS);
       await collector.close();
       removeCollectorFile(dataDir);
@@ -173,7 +202,16 @@ export async function start(config: Config): Promise<Running> {
     }
   }
 
-  return { url, link: `${url}/sign-in?code=${trust.createCode()}`, dataDir, app, collector, stop, ended };
+  return {
+    url,
+    link: `${url}/sign-in?code=${trust.createCode()}`,
+    dataDir,
+    app,
+    collector,
+    relays,
+    stop,
+    ended,
+  };
 }
 
 interface Hardware {
@@ -297,59 +335,6 @@ function inUse(dataDir: string, file: CollectorFile | undefined): CollectorError
   return new CollectorError("conflict", `${who} the data folder ${dataDir} open.`, {
     hint: "Use that collector, end it with `binnacle stop`, or name another folder with --data DIR.",
   });
-}
-
-async function listen(config: Config, app: App): Promise<Server> {
-  const { host, port, tlsCert, tlsKey } = config;
-  const tls =
-    tlsCert !== undefined && tlsKey !== undefined
-      ? { cert: readPem(tlsCert, "--tls-cert"), key: readPem(tlsKey, "--tls-key") }
-      : undefined;
-  try {
-    return serve({
-      hostname: host.replace(/^\[|\]$/g, ""),
-      port,
-      tls,
-      fetch: (request, connection) => app.fetch(request, connection),
-    });
-  } catch (cause) {
-    const code = (cause as { code?: string }).code;
-    if (code === "EADDRINUSE" || code === "AddrInUse" || /in use/i.test(messageOf(cause)))
-      throw new CollectorError("conflict", `Port ${port} on ${host} is taken.`, {
-        hint: "Choose another with --port, or --port 0 for any free one.",
-        cause,
-      });
-    throw new CollectorError("invalid", `Can't listen on ${host}, port ${port}: ${messageOf(cause)}.`, {
-      hint: "Check --host, --port and the TLS files.",
-      cause,
-    });
-  }
-}
-
-function readPem(path: string, flag: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new CollectorError(
-      "invalid",
-      `The file of ${flag}, ${path}, ${code === "ENOENT" ? "does not exist" : `can't be read (${code ?? messageOf(cause)})`}.`,
-      { hint: `Give ${flag} the path of a PEM file that this user may read.`, cause },
-    );
-  }
-}
-
-const isAnyAddress = (host: string) => host === "0.0.0.0" || host === "::" || host === "[::]";
-
-/** The name of the address we listen on, as a Host header gives it. "Any" is no name: a browser takes 0.0.0.0 for this machine. */
-function nameOfBind(host: string): string[] {
-  if (isAnyAddress(host)) return [];
-  return [host.includes(":") && !host.startsWith("[") ? `[${host}]` : host];
-}
-
-function urlOf({ host, tlsCert }: Config, port: number): string {
-  const name = isAnyAddress(host) ? "127.0.0.1" : nameOfBind(host)[0]!;
-  return `${tlsCert === undefined ? "http" : "https"}://${name}:${port}`;
 }
 
 /** Where clients of this machine find us. */

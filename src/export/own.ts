@@ -3,6 +3,7 @@ import { splitKey, type ReadingName } from "../sample/reading.ts";
 import { isReading, type GpuReader } from "../device/schema.ts";
 import type { Cgroup, MachineReading } from "../machine/reading.ts";
 import type { KernelTables } from "../machine/tables.ts";
+import { RelayState, type Relay } from "../relay/schema.ts";
 import type { RunCount } from "../run/count.ts";
 import { RunStatus } from "../run/schema.ts";
 import type { QuotaStatus } from "../store/quota.ts";
@@ -26,6 +27,53 @@ export function exportCollector(to: Exposition, runs: readonly RunCount[], quota
   to.family("binnacle_store_refusing", "gauge", "1 while records and logs are refused for want of room.").add(
     quota.refusing === null ? 0 : 1,
   );
+}
+
+/** How far each destination is behind, and why. */
+export function exportRelays(
+  to: Exposition,
+  relays: readonly Relay[],
+  totalsOf: (name: string) => { entries: number; errors: number },
+  now: number,
+): void {
+  if (relays.length === 0) return;
+  const gauge = (name: string, help: string) => to.family(`binnacle_relay_${name}`, "gauge", help);
+  const counter = (name: string, help: string) => to.family(`binnacle_relay_${name}`, "counter", help);
+  const entries = gauge("backlog_entries", "Entries of the journal that have not arrived.");
+  const bytes = gauge("backlog_bytes", "Their bytes, as stored.");
+  const oldest = gauge("oldest_seconds", "Age of the oldest of them; 0 where all has arrived.");
+  const state = gauge("state", "How the destination fares: 1 for the state it is in.");
+  const entryRate = gauge("entries_per_second", "Entries that arrive, over the last seconds.");
+  const byteRate = gauge("bytes_per_second", "Their bytes, as stored.");
+  const acked = counter("acked_entries_total", "Entries that have arrived since the start.");
+  const errors = counter("errors_total", "Attempts that failed since the start.");
+  const letters = gauge("dead_letters", "Entries that the destination refused for good, and that are kept.");
+  const dropped = counter("dropped_records_total", "Records that will never arrive.");
+  const files = gauge("content_files", "Files that are still to be sent.");
+  for (const relay of relays) {
+    const { name, backlog, rate, content } = relay;
+    const labels = { destination: name };
+    const totals = totalsOf(name);
+    entries.add(backlog.entries, labels);
+    bytes.add(backlog.bytes ?? undefined, labels);
+    oldest.add(
+      backlog.oldest !== null
+        ? Math.max(0, now - Date.parse(backlog.oldest)) / 1000
+        : backlog.entries === 0
+          ? 0
+          : undefined,
+      labels,
+    );
+    for (const one of RelayState.options)
+      state.add(one === relay.state ? 1 : 0, { destination: name, state: one });
+    entryRate.add(rate?.entries ?? 0, labels);
+    byteRate.add(rate?.bytes ?? 0, labels);
+    acked.add(totals.entries, labels);
+    errors.add(totals.errors, labels);
+    letters.add(relay.dead_letters, labels);
+    dropped.add(relay.dropped.records, labels);
+    files.add(content?.files, labels);
+  }
 }
 
 /** What a source of samples has to say of itself. */

@@ -5,6 +5,7 @@ import type { GpuSource } from "../machine/gpu/message.ts";
 import type { MachineReading } from "../machine/reading.ts";
 import type { KernelTables } from "../machine/tables.ts";
 import { countRuns, type RunCount } from "../run/count.ts";
+import type { Relays } from "../relay/relay.ts";
 import { runOfSubject } from "../sample/schema.ts";
 import { exportGpus, type GpuState } from "./dcgm.ts";
 import { exportTables } from "./kernel-tables.ts";
@@ -14,6 +15,7 @@ import {
   exportCollector,
   exportCollectors,
   exportGpuReader,
+  exportRelays,
   exportRuns,
   exportSources,
   type Source,
@@ -38,14 +40,18 @@ const STALE_MS = 30_000;
  * For Prometheus. A scrape reads no file and asks no driver: however often and however many scrape, the machine is read once
  * a second, and a driver that hangs hangs nobody here.
  */
-export function exportRoutes(collector: Collector, sampled: Sampled | undefined): Hono {
-  const serve = createExport(collector, sampled);
+export function exportRoutes(collector: Collector, sampled: Sampled | undefined, relays?: Relays): Hono {
+  const serve = createExport(collector, sampled, relays);
   const app = new Hono();
   app.get("/metrics", async (c) => c.body(await serve(), 200, { "content-type": TEXT_FORMAT }));
   return app;
 }
 
-function createExport(collector: Collector, sampled: Sampled | undefined): () => Promise<string> {
+function createExport(
+  collector: Collector,
+  sampled: Sampled | undefined,
+  relays: Relays | undefined,
+): () => Promise<string> {
   const { now } = collector;
   const gpus = sampled && watchGpus(sampled.gpus);
   const present = sampled && createPresent(collector.latest, sampled.device, now);
@@ -54,6 +60,7 @@ function createExport(collector: Collector, sampled: Sampled | undefined): () =>
   return async () => {
     const to = createExposition();
     exportCollector(to, await runs(), collector.quota.status());
+    if (relays) exportRelays(to, relays.status().relays, relays.totals, now());
     if (!sampled || !gpus || !present) return to.toString();
 
     const sources: Source[] = [];

@@ -54,6 +54,7 @@ export function createLetterBox({ connection, now }: Collector, destination: str
   const selectSize = connection
     .prepare("SELECT count(*), coalesce(sum(length(frame)), 0) FROM dead_letter WHERE destination = ?")
     .raw(true);
+  const selectCount = connection.prepare("SELECT count(*) FROM dead_letter WHERE destination = ?").raw(true);
   const selectSeqs = connection
     .prepare("SELECT seq FROM dead_letter WHERE destination = ? AND seq BETWEEN ? AND ?")
     .raw(true);
@@ -126,7 +127,7 @@ export function createLetterBox({ connection, now }: Collector, destination: str
     },
     seqs: (first, last) =>
       new Set((selectSeqs.all(destination, first, last) as [number][]).map(([seq]) => seq)),
-    count: () => (selectSize.get(destination) as [number])[0],
+    count: () => (selectCount.get(destination) as [number])[0],
     list: (limit, after = 0) =>
       rows(limit, after).map(({ run, time: _, at, ...row }) => ({
         ...row,

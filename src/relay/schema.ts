@@ -24,6 +24,8 @@ export const RelayState = z.enum([
 ]);
 export type RelayState = z.infer<typeof RelayState>;
 
+const Trouble = z.object({ message: z.string(), hint: z.string().nullable(), at: z.string() });
+
 /** A destination and how it fares. Times are RFC 3339 UTC with ms; what nobody knows is null. */
 export const Relay = z
   .object({
@@ -35,7 +37,9 @@ export const Relay = z
     created: z.string(),
     state: RelayState,
     /** What is wrong; null while nothing is. */
-    error: z.object({ message: z.string(), hint: z.string().nullable(), at: z.string() }).nullable(),
+    error: Trouble.nullable(),
+    /** What a person should know though nothing is wrong any more. */
+    notice: Trouble.nullable(),
     /** Attempts that failed since the last one that did not. */
     attempts: z.number(),
     next_try_at: z.string().nullable(),
@@ -59,6 +63,32 @@ export const Relay = z
   })
   .meta({ id: "Relay" });
 export type Relay = z.infer<typeof Relay>;
+
+/** POST /api/v1/relays */
+export const AddRelay = z
+  .strictObject({
+    name: RelayName,
+    url: z.string().min(1, "must not be empty").max(2000),
+    /** "now": nothing of what is here already. */
+    from: z.enum(["history", "now"], "wants history or now").default("history"),
+    /** The source's token; kept beside the database, and never shown again. */
+    token: z
+      .string()
+      .min(8, "is too short for a token")
+      .max(4096)
+      .regex(/^[\x21-\x7e]+$/, "wants a token without spaces")
+      .optional(),
+    /** PEM: trusted in the place of the system's authorities. */
+    ca: z
+      .string()
+      .max(1024 * 1024)
+      .regex(/-----BEGIN CERTIFICATE-----/, "wants certificates in PEM")
+      .optional(),
+    /** Beyond loopback without TLS. */
+    insecure_http: z.boolean().default(false),
+  })
+  .meta({ id: "AddRelay" });
+export type AddRelay = z.infer<typeof AddRelay>;
 
 /** What never reached a destination, with its range and why. */
 export const RelayDrop = z
@@ -118,7 +148,7 @@ export type DeadLetter = z.infer<typeof DeadLetter>;
 export const QueryDeadLetters = z.object({
   limit: z.coerce.number().int().min(1).max(1000).default(100),
   /** `next` of the page before. */
-  after: z.string().max(40).optional(),
+  after: z.coerce.number().int().min(0).optional(),
 });
 
 export const DeadLetterPage = z

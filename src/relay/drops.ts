@@ -1,0 +1,57 @@
+import type { Connection } from "../store/open.ts";
+import type { Destination } from "./destinations.ts";
+import type { RelayDrop } from "./schema.ts";
+
+const MAX_SHOWN = 100;
+
+/** What will never arrive at a destination. */
+export function countDropped(
+  connection: Connection,
+  destination: string,
+): { records: number; bytes: number } {
+  return connection
+    .prepare(
+      `SELECT coalesce(sum(records), 0) AS records, coalesce(sum(bytes), 0) AS bytes FROM relay_drop
+       WHERE destination IN (?, '')`,
+    )
+    .get(destination) as { records: number; bytes: number };
+}
+
+/** The newest first. */
+export function listDrops(connection: Connection): RelayDrop[] {
+  const rows = connection
+    .prepare(`SELECT * FROM relay_drop ORDER BY id DESC LIMIT ${MAX_SHOWN}`)
+    .all() as DropRow[];
+  return rows.map(({ destination, first_time, last_time, at, ...row }) => ({
+    ...row,
+    destination: destination === "" ? null : destination,
+    first_time: time(first_time),
+    last_time: time(last_time),
+    at: time(at)!,
+  }));
+}
+
+type DropRow = Omit<RelayDrop, "destination" | "first_time" | "last_time" | "at"> & {
+  destination: string;
+  first_time: number | null;
+  last_time: number | null;
+  at: number;
+};
+
+const time = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
+
+/** What waited for a destination that is removed, by stream and kind. */
+export function putDropOfDestination(
+  connection: Connection,
+  { name, acked, skip }: Pick<Destination, "name" | "acked" | "skip">,
+  at: number,
+): void {
+  connection
+    .prepare(
+      `INSERT INTO relay_drop (destination, stream, kind, first_seq, last_seq, first_time, last_time, records, bytes, reason, at)
+       SELECT ?, run, kind, min(seq), max(seq), min(time), max(time), sum(count), sum(length(payload)),
+         'the destination was removed before it had them', ?
+       FROM journal WHERE seq > ? GROUP BY run, kind`,
+    )
+    .run(name, at, Math.max(acked, skip));
+}

@@ -1,0 +1,241 @@
+import { hostname } from "node:os";
+import { isDeepStrictEqual } from "node:util";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import { VERSION } from "../version.ts";
+import { checkAddress } from "./address.ts";
+import type { DeliveryStatus } from "./deliver.ts";
+import { createDestinations, holderOf, type Destination } from "./destinations.ts";
+import { countDropped, listDrops, putDropOfDestination } from "./drops.ts";
+import { startPlatformLane, type Lane } from "./lane.ts";
+import { createLetterBox } from "./letters.ts";
+import type { AddRelay, DeadLetterPage, Relay, RelayList, SettleDeadLetters } from "./schema.ts";
+
+/** Where what is recorded here goes on to. */
+export interface Relays {
+  status(): RelayList;
+  /** A destination that is there under this address gets the new token. */
+  add(relay: AddRelay): Promise<{ created: boolean; relay: Relay }>;
+  /** The same for one that is known by its address alone. */
+  addAddress(relay: Omit<AddRelay, "name">): Promise<Relay>;
+  /** Refuses while something has not arrived, unless it may be given up. */
+  remove(name: string, options: { discard: boolean }): Promise<void>;
+  retry(name: string): Relay;
+  deadLetters(name: string, query: { limit: number; after?: number | undefined }): DeadLetterPage;
+  settle(name: string, input: SettleDeadLetters): Promise<number>;
+  /** What the destinations' counters stand at. */
+  totals(name: string): { entries: number; errors: number };
+  close(): Promise<void>;
+}
+
+export interface RelaysOptions {
+  /** A line for whoever runs the collector: when a destination gets into trouble, and when it is out of it. */
+  onDiagnostic: (text: string) => void;
+  onFailed: (error: unknown) => void;
+}
+
+const MAX_DESTINATIONS = 32;
+
+export function createRelays(collector: Collector, { onDiagnostic, onFailed }: RelaysOptions): Relays {
+  const { connection, dataDir, installation, now } = collector;
+  const destinations = createDestinations(connection, dataDir);
+  const selectPaths = connection.prepare("SELECT path FROM source ORDER BY last_seen DESC").raw(true);
+  const laneByName = new Map<string, Lane>();
+  const toldByName = new Map<string, string>();
+  let closing = false;
+
+  for (const destination of destinations.list()) startLane(destination);
+
+  function startLane(destination: Destination): void {
+    const { name } = destination;
+    laneByName.set(
+      name,
+      startPlatformLane({
+        collector,
+        destination,
+        destinations,
+        path,
+        facts: { host: hostname().slice(0, 255), version: VERSION },
+        onChange: (status) => tell(name, status),
+        onFailed,
+      }),
+    );
+  }
+
+  /** Ours first, then those that relay here, and theirs. */
+  function path(): string[] {
+    const sources = (selectPaths.all() as [string][]).flatMap(([json]) => JSON.parse(json) as string[]);
+    return [...new Set([installation.id, ...sources])];
+  }
+
+  /** Once for each trouble, not for each try. */
+  function tell(name: string, { state, error, notice, nextTryAt }: DeliveryStatus): void {
+    if (notice !== null && toldByName.get(`${name} notice`) !== notice.message) {
+      toldByName.set(`${name} notice`, notice.message);
+      onDiagnostic(`relay ${name}: ${notice.message}`);
+    }
+    const isWell = error === null && state !== "starting";
+    // Between two tries it is neither well nor in another trouble.
+    if (!isWell && nextTryAt === null) return;
+    const word = isWell ? "well" : state;
+    const before = toldByName.get(name);
+    if (word === before) return;
+    toldByName.set(name, word);
+    if (!isWell)
+      onDiagnostic(`relay ${name}: ${error!.message}${error!.hint === null ? "" : ` ${error!.hint}`}`);
+    else if (before !== undefined) onDiagnostic(`relay ${name}: goes on.`);
+  }
+
+  function get(name: string): { destination: Destination; lane: Lane } {
+    const destination = destinations.get(name);
+    const lane = laneByName.get(name);
+    if (!destination || !lane)
+      throw new CollectorError("not-found", `There is no destination ${name}.`, {
+        hint: "See `binnacle relay status` for those there are.",
+      });
+    return { destination, lane };
+  }
+
+  function toRelay({ name, kind, url, from, created, acked, epoch }: Destination): Relay {
+    const lane = laneByName.get(name)!;
+    const { state, error, notice, attempts, nextTryAt, history } = lane.status();
+    const { entries, bytes, oldest } = lane.backlog();
+    const trouble = (of: DeliveryStatus["error"]) => of && { ...of, at: time(of.at)! };
+    return {
+      name,
+      kind,
+      url,
+      from,
+      created: time(created)!,
+      state,
+      error: trouble(error),
+      notice: trouble(notice),
+      attempts,
+      next_try_at: time(nextTryAt),
+      epoch,
+      acked,
+      acked_at: time(lane.ackedAt()),
+      backlog: { entries, bytes, oldest: time(oldest) },
+      rate: lane.rate() ?? null,
+      history,
+      content: lane.content() ?? null,
+      dead_letters: createLetterBox(collector, name).count(),
+      dropped: countDropped(connection, name),
+    };
+  }
+
+  async function add({ name, url: given, from, token, ca, insecure_http }: AddRelay) {
+    const url = checkAddress(given, { insecureHttp: insecure_http });
+    const known = destinations.get(name);
+    const before = known ? destinations.secretsOf(name) : {};
+    const secrets = { ...before, ...(token !== undefined && { token }), ...(ca !== undefined && { ca }) };
+    if (known && known.url !== url)
+      throw new CollectorError("conflict", `There is a destination ${name} already, at ${known.url}.`, {
+        hint: "Choose another name, or remove that one first.",
+      });
+    if (!known && laneByName.size >= MAX_DESTINATIONS)
+      throw new CollectorError("conflict", `There are ${MAX_DESTINATIONS} destinations already.`, {
+        hint: "Remove one that is not needed any more.",
+      });
+    // The token first: a row without one would be refused, and say so.
+    if (!isDeepStrictEqual(secrets, before)) destinations.setSecrets(name, secrets);
+    else if (known) return { created: false, relay: toRelay(known) };
+    if (!known) {
+      const skip = from === "now" ? collector.journal.position().seq : 0;
+      destinations.add({ name, kind: "platform", url, from, created: now(), skip });
+    }
+    await laneByName.get(name)?.close();
+    if (!closing) startLane(destinations.get(name)!);
+    return { created: !known, relay: toRelay(destinations.get(name)!) };
+  }
+
+  async function addAddress(relay: Omit<AddRelay, "name">): Promise<Relay> {
+    const url = checkAddress(relay.url, { insecureHttp: relay.insecure_http });
+    const all = destinations.list();
+    const known = all.find((destination) => destination.url === url);
+    const name = known?.name ?? nameOf(url, new Set(all.map(({ name }) => name)));
+    return (await add({ ...relay, name })).relay;
+  }
+
+  async function remove(name: string, { discard }: { discard: boolean }): Promise<void> {
+    const { destination, lane } = get(name);
+    const { entries, bytes } = lane.backlog();
+    const dead = createLetterBox(collector, name);
+    const letters = dead.count();
+    const content = lane.content();
+    if (!discard && (entries > 0 || letters > 0 || (content?.files ?? 0) > 0))
+      throw new CollectorError("conflict", `${name} has not got everything yet: ${waiting()}.`, {
+        hint: "Wait for it, or give that up with --discard (?discard=true).",
+        details: { entries, bytes, dead_letters: letters, files: content?.files ?? null },
+      });
+    laneByName.delete(name);
+    await lane.close();
+    dead.discard();
+    destinations.remove(name, () => putDropOfDestination(connection, destination, now()));
+    destinations.setSecrets(name, undefined);
+    collector.journal.hold(holderOf(name), undefined);
+    toldByName.delete(name);
+
+    function waiting(): string {
+      const parts = [
+        entries > 0 && `${entries} entries (${bytes} bytes) wait`,
+        letters > 0 && `${letters} dead letters are kept`,
+        content && content.files > 0 && `${content.files} files (${content.bytes} bytes) are to be sent`,
+      ];
+      return parts.filter((part) => part !== false && part !== undefined).join(", ");
+    }
+  }
+
+  return {
+    status: () => ({
+      installation: { id: installation.id, epoch: installation.epoch },
+      relays: destinations
+        .list()
+        .filter(({ name }) => laneByName.has(name))
+        .map(toRelay),
+      drops: listDrops(connection),
+    }),
+    add,
+    addAddress,
+    remove,
+    retry(name) {
+      const { destination, lane } = get(name);
+      lane.retry();
+      return toRelay(destination);
+    },
+    deadLetters(name, { limit, after }) {
+      get(name);
+      const page = createLetterBox(collector, name).list(limit + 1, after);
+      const shown = page.slice(0, limit);
+      return { dead_letters: shown, next: page.length > limit ? String(shown.at(-1)!.id) : null };
+    },
+    async settle(name, { action, letters }) {
+      const { lane } = get(name);
+      return action === "requeue" ? lane.requeue(letters) : createLetterBox(collector, name).discard(letters);
+    },
+    totals: (name) => get(name).lane.totals(),
+    async close() {
+      closing = true;
+      await Promise.all([...laneByName.values()].map((lane) => lane.close()));
+    },
+  };
+}
+
+/** "platform.example.org", with the port where that name is another's. */
+function nameOf(address: string, taken: ReadonlySet<string>): string {
+  const { hostname, port } = new URL(address);
+  const host =
+    hostname
+      .replaceAll(/[^A-Za-z0-9._-]+/g, "-")
+      .replace(/^[^A-Za-z0-9]+/, "")
+      .slice(0, 50) || "platform";
+  const names = [host, ...(port === "" ? [] : [`${host}-${port}`])];
+  for (let count = 2; ; count++) {
+    const free = names.find((name) => !taken.has(name));
+    if (free !== undefined) return free;
+    names.push(`${host}-${count}`);
+  }
+}
+
+const time = (ms: number | null | undefined): string | null =>
+  ms === null || ms === undefined ? null : new Date(ms).toISOString();
