@@ -1,5 +1,5 @@
 /**
- * `npm test`: set-up, checks, then every test file in a process of its own, three at a time. One process for all
+ * `npm test`: set-up, checks, then every test file in a process of its own, some at a time. One process for all
  * would end in libSQL's finalizers (oven-sh/bun #41655), and a crash must cost its own file only.
  * A file that says `// runs alone` measures time, so nothing runs beside it.
  * `--long` asks for the full counts of kills and seeds, `--offline` leaves out what needs a network; other words
@@ -7,7 +7,7 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { ensureTools } from "./tools.mjs";
 import { ensureBinary, root, say, setup, SetupError } from "./setup.mjs";
@@ -15,6 +15,26 @@ import { ensureBinary, root, say, setup, SetupError } from "./setup.mjs";
 const words = process.argv.slice(2).filter((word) => !word.startsWith("-"));
 const long = process.argv.includes("--long");
 const offline = process.argv.includes("--offline");
+/** Half of what a test file does is wait, so two keep a processor busy. No more than four: a container may see more processors than it has. */
+const LANES = Math.min(4, 2 * availableParallelism());
+/**
+ * They take longest, so they begin first: at the end all others would wait for them. Those that wait stand between
+ * those that compute.
+ */
+const longest = [
+  "kill",
+  "run-network",
+  "browser-hardware",
+  "python-offline",
+  "kill-files",
+  "api-server",
+  "archive-large",
+  "gpu-reader",
+  "python-artifact-transfer",
+  "browser-devices",
+  "launch-collector",
+  "dist-build",
+].map((name) => `${name}.test.ts`);
 const count = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
 const took = [];
@@ -109,11 +129,13 @@ function counts(file) {
   return { passed, failed, skipped: skippedNames.length, skippedNames };
 }
 
+const rank = (name) => (longest.includes(name) ? longest.indexOf(name) : longest.length);
+
 async function testFile(bun, name, env, folder) {
   const outfile = join(folder, `${name}.xml`);
   // A folder of its own for temporary files, removed with what the test forgot there.
   const temporary = mkdtempSync(join(folder, "tmp-"));
-  // Bun's five seconds a test are few where two files share two cores with whatever else this machine does.
+  // Bun's five seconds a test are few where files share the cores with whatever else this machine does.
   const args = [
     "test",
     `./test/${name}`,
@@ -129,24 +151,28 @@ async function testFile(bun, name, env, folder) {
   rmSync(temporary, { recursive: true, force: true });
 }
 
+/** What needs no network, while the tools are downloaded. */
+async function checkAndBuild(bun, env) {
+  spawnSync(bun, ["run", "generate"], { cwd: root, env, stdio: "inherit" });
+  if (words.length === 0)
+    for (const script of ["format:check", "lint", "typecheck"]) await check(bun, script, env);
+  // Without a binary the tests that need none still have something to say.
+  await ensureBinary(bun).catch((error) => fail("build", error));
+}
+
 async function main() {
   const bun = await setup();
-  const chromium = await ensureTools({ install: !offline });
   const env = {
     ...process.env,
     PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH ?? ""}`,
-    ...(chromium === undefined ? {} : { CHROMIUM: chromium }),
     ...(long ? { LONG: "1", KILLS: "1000", RUNS: "1000" } : {}),
     ...(offline ? { OFFLINE: "1" } : {}),
   };
   // Whoever runs the tests may be using binnacle: their collector must not receive ours.
   for (const name of Object.keys(env)) if (name.startsWith("BINNACLE_")) delete env[name];
 
-  spawnSync(bun, ["run", "generate"], { cwd: root, env, stdio: "inherit" });
-  if (words.length === 0)
-    for (const script of ["format:check", "lint", "typecheck"]) await check(bun, script, env);
-  // Without a binary the tests that need none still have something to say.
-  await ensureBinary(bun).catch((error) => fail("build", error));
+  const [chromium] = await Promise.all([ensureTools({ install: !offline }), checkAndBuild(bun, env)]);
+  if (chromium !== undefined) env.CHROMIUM = chromium;
 
   const folder = mkdtempSync(join(tmpdir(), "binnacle-test-"));
   const files = readdirSync(join(root, "test"))
@@ -159,13 +185,12 @@ async function main() {
   const alone = files.filter((name) =>
     /^\/\/ runs alone/m.test(readFileSync(join(root, "test", name), "utf8")),
   );
-  const queue = files.filter((name) => !alone.includes(name));
+  const queue = files.filter((name) => !alone.includes(name)).sort((a, b) => rank(a) - rank(b));
   const work = async () => {
     for (let name = queue.shift(); name !== undefined; name = queue.shift())
       await testFile(bun, name, env, folder);
   };
-  // Half of what they do is wait: three keep two processors busy.
-  await Promise.all([work(), work(), work()]);
+  await Promise.all(Array.from({ length: LANES }, work));
   for (const name of alone) await testFile(bun, name, env, folder);
   rmSync(folder, { recursive: true, force: true });
 }

@@ -1,4 +1,3 @@
-// runs alone
 /**
  * A run of a million points and a file of 512 MiB goes from one collector to another over HTTP, each a process of its own, so
  * that its memory can be measured; and kill -9 at moments of the import.
