@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
+import { encodeBatch, type MetricBatch } from "../src/metric/batch.ts";
 import { decodeBatch } from "../src/metric/decode.ts";
 import type { WindowSize } from "../src/metric/windows.ts";
 import type { Frame } from "../src/relay/contract.ts";
@@ -153,4 +154,19 @@ describe("metrics", () => {
     const bytes = frames.reduce((sum, { payload }) => sum + payload.length, 0);
     expect(bytes).toBeLessThan(1280 * 30);
   }, 30_000);
+});
+
+test("a small batch whose records are partly in other batches is read back with its gaps", () => {
+  const batch: MetricBatch = {
+    ordinal: 10,
+    rank: 0,
+    count: 4,
+    step: Float64Array.of(1, NaN, NaN, 4),
+    time: Float64Array.of(1e12, 0, 0, 1e12),
+    numbers: [{ key: "loss", index: Uint32Array.of(0, 3), values: Float64Array.of(0.5, 0.25) }],
+    texts: [],
+    axes: [],
+  };
+  const { ordinal, count, numbers } = decodeBatch({ ...encodeBatch(batch), ordinal: 10 } as never);
+  expect({ ordinal, count, numbers }).toEqual({ ordinal: 10, count: 4, numbers: batch.numbers });
 });

@@ -63,7 +63,8 @@ export const pointsOf = (batch: MetricBatch): number =>
 
 /** The journal's payload for a batch. */
 export function encodeBatch(batch: MetricBatch): { encoding: Encoding; payload: Uint8Array } {
-  if (pointsOf(batch) >= MIN_PACKED_POINTS)
+  // As items, records that are in other batches would close up.
+  if (pointsOf(batch) >= MIN_PACKED_POINTS || batch.step.some(Number.isNaN))
     return { encoding: Encoding.columnsZstd, payload: compress(packBatch(batch)) };
   const { rank } = batch;
   const items = toRecords(batch).map(({ ordinal: _, ...record }) => record);
