@@ -117,6 +117,22 @@ const Destination = (props: RelayListProps & { relay: Relay }) => {
           </span>
         </p>
       )}
+      {relay.notice !== null && (
+        <p class="notice">
+          <span>
+            <bdi>{relay.notice.message}</bdi>
+            {relay.notice.hint !== null && (
+              <>
+                {" "}
+                <bdi>{relay.notice.hint}</bdi>
+              </>
+            )}{" "}
+            <span class="faint">
+              <Ago time={relay.notice.at} now={now} />
+            </span>
+          </span>
+        </p>
+      )}
       {history !== null && (
         <p class="relay-history">
           <span class="soft num">{history.text}</span>
