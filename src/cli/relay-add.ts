@@ -1,0 +1,82 @@
+import { readFileSync } from "node:fs";
+import { requestJson } from "../client/typescript/http.ts";
+import { CollectorError } from "../error.ts";
+import type { Relay } from "../relay/schema.ts";
+import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connect } from "./connect.ts";
+import { UsageError } from "./error.ts";
+import { printJson, printText } from "./output.ts";
+import { notesOf, settledRelay, stateOf } from "./relay-state.ts";
+
+export const command = defineCommand({
+  name: "relay add",
+  usage: "NAME URL",
+  maxPositionals: 2,
+  summary: "Send everything to a platform, too.",
+  description:
+    "What is kept here already goes first. Again with the same address it takes a new token. The token is that which\n" +
+    "`binnacle source add NAME` prints on the platform: from --token-file, else from $BINNACLE_RELAY_TOKEN.",
+  flags: {
+    "token-file": { type: "string", value: "FILE", help: "file with the token; -: standard input" },
+    from: { type: "string", value: "now", help: "now: leave out what is here already" },
+    "ca-file": { type: "string", value: "FILE", help: "trust these certificates, PEM, and no others" },
+    "insecure-http": { type: "boolean", help: "beyond loopback without TLS" },
+    ...jsonFlag,
+    ...connectionFlags,
+  },
+  examples: [
+    [
+      "relay add main https://platform.example.org:7070 --token-file token",
+      "send everything there, from the first run on",
+    ],
+    ["relay add main https://platform.example.org:7070 --from now", "only what comes from now on"],
+  ],
+  async run({ values, positionals: [name, url] }) {
+    if (name === undefined || url === undefined)
+      throw new UsageError("Give a name and the platform's address.", "relay add");
+    if (values.from !== undefined && values.from !== "now" && values.from !== "history")
+      throw new UsageError(`--from wants now or history, not '${values.from}'.`, "relay add");
+    const connection = connect(values);
+    const ca = values["ca-file"];
+    await requestJson<Relay>(connection, "/api/v1/relays", {
+      body: {
+        name,
+        url,
+        from: values.from,
+        token: tokenOf(values["token-file"]),
+        ca: ca === undefined ? undefined : readText(ca, "--ca-file"),
+        insecure_http: values["insecure-http"],
+      },
+    });
+    const relay = await settledRelay(connection, name);
+    if (values.json) await printJson(relay);
+    else {
+      const lines = [`${name} is ${stateOf(relay)}: ${relay.url}`, ...notesOf(relay)];
+      await printText(`${lines.join("\n")}\n`);
+    }
+    return 0;
+  },
+});
+
+function tokenOf(file: string | undefined): string | undefined {
+  if (file === undefined) return process.env["BINNACLE_RELAY_TOKEN"]?.trim() || undefined;
+  const token = readText(file === "-" ? 0 : file, "--token-file").trim();
+  if (token === "")
+    throw new CollectorError("invalid", "There is no token in what --token-file names.", {
+      hint: "Write into it what `binnacle source add NAME` prints on the platform.",
+    });
+  return token;
+}
+
+function readText(file: string | number, flag: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    const { code = "" } = cause as NodeJS.ErrnoException;
+    throw new CollectorError(
+      code === "ENOENT" ? "not-found" : "invalid",
+      `What ${flag} names can't be read${code === "" ? "" : ` (${code})`}.`,
+      { hint: "Name a file that you may read.", cause },
+    );
+  }
+}
