@@ -296,6 +296,33 @@ describe("logging over HTTP", () => {
     expect(await problem(at.request(`/api/v1/artifacts/${id}/versions/worst`))).toStartWith("404");
   });
 
+  test("who logs the same files again adds what is known of them, and takes nothing away", async () => {
+    const files = { "a.bin": "the same" };
+    await log("known", files, { metadata: { loss: 0.5, epoch: 3 }, description: "first" });
+    expect(await log("known", files)).toMatchObject({
+      is_new: false,
+      description: "first",
+      metadata: { loss: 0.5, epoch: 3 },
+    });
+    expect(
+      await log("known", files, { run: "1", metadata: { loss: 0.4, f1: 0.9 }, description: "second" }),
+    ).toMatchObject({
+      version: "v1",
+      is_new: false,
+      description: "second",
+      metadata: { loss: 0.4, epoch: 3, f1: 0.9 },
+    });
+    const { connection } = at.collector;
+    const { payload } = connection
+      .prepare("SELECT payload FROM journal WHERE kind = 'artifact.logged' ORDER BY seq DESC LIMIT 1")
+      .get() as { payload: Uint8Array };
+    // A copy elsewhere is made from this.
+    expect(JSON.parse(Buffer.from(payload).toString())).toMatchObject({
+      description: "second",
+      metadata: { loss: 0.4, epoch: 3, f1: 0.9 },
+    });
+  });
+
   test("pages give what follows, once", async () => {
     for (let i = 0; i < 5; i++) await log("paged", { [`f${i}`]: `${i}`, g: "g", h: `${i}h` });
     const { id } = await log("paged-2", { a: "1" });

@@ -212,6 +212,19 @@ test("a long name is cut in the middle on a terminal, and whole where a program 
   for (const name of [long, "最佳模型"]) await json("artifact", "rm", name);
 });
 
+test("a name that begins with a dash stands behind --", async () => {
+  folder.write("a.txt", "dash");
+  expect(await cli(["model", "put", "--json", "--", "-x", "a.txt"])).toMatchObject({ code: 0 });
+  // As the dashboard has it.
+  expect(await cli(["model", "get", "--", "-x:v1"])).toMatchObject({ code: 0, stdout: "./-x-v1\n" });
+  expect(await cli(["model", "get", "-x:v1"])).toMatchObject({ code: 2 });
+  expect(await cli(["model", "rm", "--", "-x", "-y"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("Unexpected argument '-y'"),
+  });
+  expect(await cli(["model", "rm", "--", "-x"])).toMatchObject({ code: 0 });
+});
+
 test("names may have colons; the likelier reading comes first", async () => {
   folder.write("a.txt", "colons");
   await json("artifact", "put", "data:raw", "a.txt", "--alias", "x");
@@ -250,6 +263,14 @@ test("what is wrong is said in one line, with its exit code", async () => {
     [["rm", "nope"], 3, "no model called nope"],
     [["list", "nope"], 3, "no model called nope"],
     [["list", "a", "--search", "b"], 2, "one of them"],
+    [["list", ""], 2, "by its name"],
+    [["get", "x".repeat(1000)], 3, `no model called "${"x".repeat(100)}…"`],
+    [["get", "two\nlines"], 3, 'no model called "two\\nlines".'],
+    [["get", ".."], 3, 'no model called "..".'],
+    [["get", "nope", "-o", ""], 2, "-o wants a folder"],
+    [["put", "x", "f".repeat(300)], 2, "too long"],
+    [["put", "x", "a.txt", "--alias", "a b"], 2, 'The alias "a b" must be letters'],
+    [["put", "x", "a.txt", "-t", "t".repeat(101)], 2, "The type must have at most 100 characters."],
   ];
   for (const [args, code, says] of cases) {
     const result = await cli(["model", ...args]);

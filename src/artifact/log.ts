@@ -31,12 +31,13 @@ export function logArtifact(
       .where(and(eq(artifactTable.kind, input.kind), eq(artifactTable.name, input.name)));
     const id = known?.id ?? nextId(collector);
     const newest = known && (await versionWith(collector, id, digest, known.nextVersion - 1));
-    const version = newest ?? known?.nextVersion ?? 1;
+    const version = newest?.version ?? known?.nextVersion ?? 1;
+    const about = aboutOf(input, newest);
     const writes: Write[] = [];
     if (newest === undefined) {
       writes.push(...writesOfArtifact(collector, known !== undefined, id, input, time, version));
       writes.push(...writesOfVersion(collector, id, version, digest, input, time));
-    }
+    } else if (!isSame(about, newest)) writes.push(writeOfAbout(collector, id, version, about));
     for (const alias of input.aliases) writes.push(setAlias(collector, id, alias, version));
     if (run !== null)
       writes.push(
@@ -47,7 +48,14 @@ export function logArtifact(
           .toSQL(),
       );
     if (writes.length > 0)
-      await appendArtifactEntry(collector, "artifact.logged", run, { ...input, version, time }, writes);
+      await appendArtifactEntry(
+        collector,
+        "artifact.logged",
+        run,
+        // As it is now, for whoever keeps a copy.
+        { ...input, description: about.description ?? undefined, metadata: about.metadata, version, time },
+        writes,
+      );
     return { ...(await getVersion(collector, id, version)), is_new: newest === undefined };
   });
 }
@@ -82,15 +90,34 @@ export function nextId({ connection }: Collector): number {
   return (row?.seq ?? 0) + 1;
 }
 
+type About = Pick<typeof artifactVersion.$inferSelect, "description" | "metadata">;
+
+/** Who logs the same files again may know more of them: what they say is added to what is known. */
+const aboutOf = ({ description, metadata }: LogArtifact, known: About | undefined): About => ({
+  description: description ?? known?.description ?? null,
+  metadata: { ...known?.metadata, ...metadata },
+});
+
+const isSame = (a: About, b: About) =>
+  a.description === b.description && JSON.stringify(a.metadata) === JSON.stringify(b.metadata);
+
+const writeOfAbout = ({ db }: Collector, id: number, version: number, about: About): Write =>
+  db
+    .update(artifactVersion)
+    .set(about)
+    .where(and(eq(artifactVersion.artifact, id), eq(artifactVersion.version, version)))
+    .toSQL();
+
 /** The newest version if these are its files. */
 async function versionWith(
   { db }: Collector,
   id: number,
   digest: string,
   version: number,
-): Promise<number | undefined> {
+): Promise<(About & { version: number }) | undefined> {
+  const { description, metadata } = artifactVersion;
   const [row] = await db
-    .select({ version: artifactVersion.version })
+    .select({ version: artifactVersion.version, description, metadata })
     .from(artifactVersion)
     .where(
       and(
@@ -99,7 +126,7 @@ async function versionWith(
         eq(artifactVersion.digest, digest),
       ),
     );
-  return row?.version;
+  return row;
 }
 
 function writesOfArtifact(

@@ -7,6 +7,7 @@ import { CollectorError } from "../error.ts";
 import { findNamedVersion, readingsOf, requireName } from "./artifact-name.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag, sourceFlag } from "./command.ts";
 import { connect, currentRun, findRun, runPath } from "./connect.ts";
+import { UsageError } from "./error.ts";
 import { interruptible } from "./interrupt.ts";
 import { print, printJson } from "./output.ts";
 import { createProgress, took } from "./progress.ts";
@@ -42,6 +43,7 @@ export const ofKind = (kind: ArtifactKind) =>
     ],
     async run({ values, positionals, program }) {
       const text = requireName(positionals[0], `${kind} get`);
+      if (values.output === "") throw new UsageError("-o wants a folder.");
       const connection = connect(values);
       const id = values["run-id"] ?? currentRun();
       const version = await (id === undefined

@@ -7,7 +7,7 @@ import type {
 } from "../artifact/schema.ts";
 import { listArtifacts, listVersions } from "../client/typescript/artifacts.ts";
 import { requestJson } from "../client/typescript/http.ts";
-import { findNamed, publicVersion } from "./artifact-name.ts";
+import { findNamed, publicVersion, requireName } from "./artifact-name.ts";
 import { cutMiddle, oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag, sourceFlag } from "./command.ts";
 import { ANSWER_WITHIN_MS, connect, findRun, runPath } from "./connect.ts";
@@ -49,7 +49,12 @@ export const ofKind = (kind: ArtifactKind) =>
         if (values.json) await printJson(rows.map(publicRunArtifact));
         else await printText(rows.length === 0 ? `This run has no ${kind}s.\n` : runTable(rows));
       } else if (name !== undefined) {
-        const { artifact } = await findNamed(connection, kind, name, values.source);
+        const { artifact } = await findNamed(
+          connection,
+          kind,
+          requireName(name, `${kind} list`),
+          values.source,
+        );
         const versions = await collect(listVersions(connection, artifact.id));
         if (values.json) await printJson(versions.map(publicVersion));
         else await printText(versionTable(versions));

@@ -1,5 +1,5 @@
 import type { Artifact, ArtifactKind, ArtifactVersion } from "../artifact/schema.ts";
-import { findArtifact, findVersion } from "../client/typescript/artifacts.ts";
+import { findArtifact, findVersion, shown } from "../client/typescript/artifacts.ts";
 import type { Connection } from "../client/typescript/connection.ts";
 import { CollectorError } from "../error.ts";
 import { ANSWER_WITHIN_MS } from "./connect.ts";
@@ -37,7 +37,7 @@ export async function findNamed(
     const artifact = await findArtifact(connection, kind, name, { source, timeout: ANSWER_WITHIN_MS });
     if (artifact) return { artifact, version };
   }
-  throw new CollectorError("not-found", `There is no ${kind} called ${readingsOf(text)[0]!.name}.`, {
+  throw new CollectorError("not-found", `There is no ${kind} called ${shown(readingsOf(text)[0]!.name)}.`, {
     hint: `See \`binnacle ${kind} list\` for those there are.`,
   });
 }

@@ -125,12 +125,11 @@ export function parseInvocation(
   }
 
   if (parsed.values["help"] === true) return { help: true };
-  checkArity(command, parsed.positionals, rest);
+  // What begins with a dash, such as a name, stands behind '--'; other programs' words do, too, where they are taken.
+  const positionals = command.takesRest ? parsed.positionals : [...parsed.positionals, ...(rest ?? [])];
+  checkArity(command, positionals);
   const values = valuesOf(command.flags, parsed.values);
-  return {
-    help: false,
-    invocation: { values, positionals: parsed.positionals, rest, program, loadCommands } as never,
-  };
+  return { help: false, invocation: { values, positionals, rest, program, loadCommands } as never };
 }
 
 function valuesOf(flags: Flags, parsed: Record<string, unknown>): Record<string, unknown> {
@@ -145,12 +144,10 @@ function valuesOf(flags: Flags, parsed: Record<string, unknown>): Record<string,
   return values;
 }
 
-function checkArity(command: AnyCommand, positionals: string[], rest: string[] | undefined): void {
+function checkArity(command: AnyCommand, positionals: string[]): void {
   const max = command.maxPositionals ?? 0;
   if (positionals.length > max)
     throw new UsageError(`Unexpected argument '${positionals[max]}'.`, command.name);
-  if (rest !== undefined && !command.takesRest)
-    throw new UsageError("This command takes nothing behind '--'.", command.name);
 }
 
 function spellings(flags: Flags): Map<string, string> {

@@ -10,6 +10,17 @@ import type {
 import { CollectorError } from "../../error.ts";
 import type { Connection } from "./connection.ts";
 import { requestJson } from "./http.ts";
+import { quoted } from "./walk.ts";
+
+/** As much as a name, and a version's word, may have. */
+const MAX_NAME = 250;
+const MAX_WORD = 100;
+
+/** What somebody typed, in a sentence: in one line, and told from the sentence's end. */
+export function shown(text: string): string {
+  const short = text.length > MAX_WORD ? `${text.slice(0, MAX_WORD)}…` : text;
+  return /[.!?:]$/.test(short) ? JSON.stringify(short) : quoted(short);
+}
 
 type At = Pick<Connection, "url" | "token">;
 
@@ -43,6 +54,8 @@ export async function findArtifact(
   name: string,
   { source, timeout }: { source?: string | undefined; timeout?: number } = {},
 ): Promise<Artifact | undefined> {
+  // Nothing is called so, and the collector would say that it is no name.
+  if (name === "" || name.length > MAX_NAME) return undefined;
   const found: Artifact[] = [];
   for await (const artifact of listArtifacts(connection, { kind, name, source }, timeout)) {
     if (artifact.source === null) return artifact;
@@ -51,7 +64,7 @@ export async function findArtifact(
   if (found.length > 1)
     throw new CollectorError(
       "conflict",
-      `More than one source has ${kind === "model" ? "a model" : "an artifact"} called ${name}.`,
+      `More than one source has ${kind === "model" ? "a model" : "an artifact"} called ${shown(name)}.`,
       {
         hint: `Say which with --source: ${found.map((artifact) => artifact.source).join(", ")}.`,
       },
@@ -77,6 +90,12 @@ export async function findVersion(
   { id, kind, name }: Pick<Artifact, "id" | "kind" | "name">,
   word: string,
 ): Promise<ArtifactVersion> {
+  const none = (cause?: unknown) =>
+    new CollectorError("not-found", `The ${kind} ${shown(name)} has no version ${shown(word)}.`, {
+      hint: "Versions are v1, v2, …, an alias, or latest.",
+      cause,
+    });
+  if (word.length > MAX_WORD) throw none();
   try {
     // An alias may hold letters that no path of the collector's may.
     if (/^(v\d{1,9}|latest)$/.test(word))
@@ -87,10 +106,7 @@ export async function findVersion(
     return page.versions[0]!;
   } catch (error) {
     if (!(error instanceof CollectorError) || error.code !== "not-found") throw error;
-    throw new CollectorError("not-found", `The ${kind} ${name} has no version ${word}.`, {
-      hint: "Versions are v1, v2, …, an alias, or latest.",
-      cause: error,
-    });
+    throw none(error);
   }
 }
 

@@ -123,6 +123,10 @@ export function fileError(path: string, error: unknown): unknown {
         cause: error,
       },
     );
+  if (code === "ENAMETOOLONG")
+    return new CollectorError("invalid", `${quoted(path.slice(0, 100))}… is too long for a path here.`, {
+      cause: error,
+    });
   if (code === "ENOSPC" || code === "EDQUOT")
     return new CollectorError("disk-full", `There is no room for ${quoted(path)}.`, {
       hint: "Make room and call again: what is here already is not sent again.",
