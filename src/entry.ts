@@ -53,6 +53,9 @@ export interface Entry extends NewEntry {
 /** In the place of a run's id in entries of artifacts that no run logged or that are changed later. */
 export const ARTIFACT_STREAM = "artifact:";
 
+/** In the place of a source's label: what was recorded here. A label begins with a letter or a digit. */
+export const OWN = ".";
+
 /** In the place of a run's id in entries of a device: no run's id holds a colon. */
 export const deviceStream = (device: string): string => `device:${device}`;
 

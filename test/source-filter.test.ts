@@ -39,6 +39,7 @@ beforeAll(async () => {
   for (const [source, type] of [
     ["", "own"],
     [IDS.gpu7, "seven"],
+    [`${IDS.gpu7}/${"9".repeat(32)}`, "of another"],
   ] as const) {
     const { lastInsertRowid: id } = connection
       .prepare(
@@ -104,9 +105,11 @@ describe("models", () => {
     );
 
   test("of a source; a name may stand once in each", async () => {
-    expect((await types("&name=net")).sort()).toEqual(["own null", "seven gpu7"]);
+    const theirs = ["of another gpu7/99999999", "seven gpu7"];
+    expect((await types("&name=net")).sort()).toEqual([theirs[0]!, "own null", theirs[1]!]);
     expect(await types("&source=.")).toEqual(["own null"]);
-    expect(await types("&source=gpu7")).toEqual(["seven gpu7"]);
+    expect((await types("&source=gpu7")).sort()).toEqual(theirs);
+    expect(await types("&source=gpu7/9999")).toEqual([theirs[0]!]);
     expect(await types("&source=gpu8")).toEqual([]);
   });
 
@@ -115,5 +118,6 @@ describe("models", () => {
       server.json("/api/v1/runs/a-own/inputs", { body: { kind: "model", name: "net", source } });
     expect(await use()).toMatchObject({ type: "own" });
     expect(await use("gpu7")).toMatchObject({ type: "seven" });
+    expect(await use("gpu7/99999999")).toMatchObject({ type: "of another" });
   });
 });

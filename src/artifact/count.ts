@@ -1,5 +1,7 @@
+import { and, countDistinct, eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
-import { OWN } from "../store/source-label.ts";
+import { isOfSource } from "../store/source-label.ts";
+import { artifact as artifactTable, artifactVersion } from "../store/tables.ts";
 import type { ArtifactKind } from "./schema.ts";
 
 export type ArtifactCounts = Record<ArtifactKind, number>;
@@ -11,22 +13,15 @@ const countsOf = (rows: unknown[]): ArtifactCounts => ({
 });
 
 /** Names that have versions; of all, or of one source by its label (OWN: ours). */
-export function countArtifacts({ connection }: Collector, source?: string): ArtifactCounts {
-  const isOf =
-    source === undefined
-      ? ""
-      : source === OWN
-        ? " AND source = ''"
-        : " AND source = (SELECT id FROM source WHERE label = ?)";
-  return countsOf(
-    connection
-      .prepare(
-        `SELECT kind, count(*) AS n FROM artifact
-          WHERE EXISTS (SELECT 1 FROM artifact_version WHERE artifact = artifact.id)${isOf} GROUP BY kind`,
-      )
-      .all(...(isOf.includes("?") ? [source] : [])),
+export const countArtifacts = async ({ db }: Collector, source?: string): Promise<ArtifactCounts> =>
+  countsOf(
+    await db
+      .select({ kind: artifactTable.kind, n: countDistinct(artifactTable.id) })
+      .from(artifactTable)
+      .innerJoin(artifactVersion, eq(artifactVersion.artifact, artifactTable.id))
+      .where(and(isOfSource(source)))
+      .groupBy(artifactTable.kind),
   );
-}
 
 /** Versions that a run logged or used. */
 export const countRunArtifacts = ({ connection }: Collector, run: string): ArtifactCounts =>

@@ -1,27 +1,18 @@
-import { and, asc, desc, eq, inArray, sql, type SQL } from "drizzle-orm";
+import { and, asc, desc, eq, inArray } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
-import { OWN, sourceLabel } from "../store/source-label.ts";
+import { isOfSource, sourceLabel } from "../store/source-label.ts";
 import {
   artifact as artifactTable,
   artifactAlias,
   artifactFile,
   artifactVersion,
   runArtifact,
-  source as sourceTable,
 } from "../store/tables.ts";
 import type { ArtifactFile, ArtifactKind, ArtifactVersion } from "./schema.ts";
 
 type ArtifactRow = typeof artifactTable.$inferSelect;
 type VersionRow = typeof artifactVersion.$inferSelect;
-
-/** Own names stand under an empty source. */
-export const isOfSource = (source: string | undefined): SQL | undefined =>
-  source === undefined
-    ? undefined
-    : source === OWN
-      ? eq(artifactTable.source, "")
-      : sql`${artifactTable.source} = (SELECT ${sourceTable.id} FROM ${sourceTable} WHERE ${sourceTable.label} = ${source})`;
 
 /** The artifact of this name, or the error its caller should see. Sources have names of their own; ours comes first. */
 export async function getArtifactByName(
@@ -36,7 +27,9 @@ export async function getArtifactByName(
     .where(and(eq(artifactTable.kind, kind), eq(artifactTable.name, name), isOfSource(source)))
     .orderBy(asc(artifactTable.source));
   const [row] = rows;
-  if (row && (row.source === "" || rows.length === 1)) return row;
+  // What a source logged itself comes before what it relays of others.
+  const isMeant = source === undefined ? row?.source === "" : row !== undefined && !row.source.includes("/");
+  if (row && (isMeant || rows.length === 1)) return row;
   if (row)
     throw new CollectorError("conflict", `More than one source has a ${kind} called ${name}.`, {
       hint: `Say whose: ${rows.map((each) => sourceLabel(connection, each.source)).join(", ")}.`,

@@ -1,8 +1,8 @@
 import { and, count, desc, eq, sql } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
-import { sourceLabel } from "../store/source-label.ts";
+import { isOfSource, sourceLabel } from "../store/source-label.ts";
 import { artifact as artifactTable, artifactVersion, runArtifact } from "../store/tables.ts";
-import { describeVersions, isOfSource } from "./find.ts";
+import { describeVersions } from "./find.ts";
 import type { Artifact, ArtifactKind, ArtifactVersion, LogArtifact } from "./schema.ts";
 
 export interface ListArtifacts {

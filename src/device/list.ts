@@ -1,7 +1,8 @@
 import { and, asc, eq, isNull } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { isLive } from "../run/schema.ts";
-import { OWN, sourceLabel } from "../store/source-label.ts";
+import { OWN } from "../entry.ts";
+import { sourceLabel } from "../store/source-label.ts";
 import { device as deviceTable, run as runTable, runDevice } from "../store/tables.ts";
 import { findDevice, type DeviceRow } from "./find.ts";
 import { freshMs } from "./fresh.ts";

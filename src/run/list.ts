@@ -1,7 +1,7 @@
 import { and, eq, inArray, isNull, sql, type SQL } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
-import { OWN } from "../store/source-label.ts";
+import { OWN } from "../entry.ts";
 import { device as deviceTable, run as runTable, runDevice, source as sourceTable } from "../store/tables.ts";
 import { toRun } from "./change.ts";
 import { RunStatus, type ListRuns, type RunPage } from "./schema.ts";

@@ -1,16 +1,30 @@
+import { eq, sql, type SQL } from "drizzle-orm";
+import { OWN } from "../entry.ts";
 import type { Connection } from "./open.ts";
+import { prepared } from "./prepared.ts";
+import { artifact as artifactTable, source as sourceTable } from "./tables.ts";
 
-const selects = new WeakMap<Connection, ReturnType<Connection["prepare"]>>();
+/** So much of an installation's id tells it from others. */
+const SHORT = 8;
 
-/** What a source is called here; null for what is our own. */
-export function sourceLabel(connection: Connection, id: string | null): string | null {
-  if (id === null || id === "") return null;
-  let select = selects.get(connection);
-  if (!select)
-    selects.set(connection, (select = connection.prepare("SELECT label FROM source WHERE id = ?")));
-  const row = select.get(id) as { label: string } | undefined;
-  return row?.label ?? id;
+/** What a source is called here; null for what is our own. What it relays of others stands under its label and their id. */
+export function sourceLabel(connection: Connection, source: string | null): string | null {
+  if (source === null || source === "") return null;
+  const [id = "", ...from] = source.split("/");
+  const row = prepared(connection, "SELECT label FROM source WHERE id = ?").get(id) as
+    | { label: string }
+    | undefined;
+  const label = row?.label ?? id;
+  return from.length === 0 ? label : `${label}/${from.join("/").slice(0, SHORT)}`;
 }
 
-/** In a filter: what no source relayed. A label begins with a letter or a digit. */
-export const OWN = ".";
+/** Artifacts of a source by its label, with those that it relays of others unless one of these is meant; OWN: ours. */
+export function isOfSource(source: string | undefined): SQL | undefined {
+  if (source === undefined) return undefined;
+  if (source === OWN) return eq(artifactTable.source, "");
+  const [label = "", ...from] = source.split("/");
+  const id = sql`(SELECT ${sourceTable.id} FROM ${sourceTable} WHERE ${sourceTable.label} = ${label})`;
+  const begins = (text: SQL) => sql`substr(${artifactTable.source}, 1, length(${text})) = ${text}`;
+  if (from.length > 0) return begins(sql`(${id} || '/' || ${from.join("/")})`);
+  return sql`(${artifactTable.source} = ${id} OR ${begins(sql`(${id} || '/')`)})`;
+}

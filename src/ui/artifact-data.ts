@@ -46,7 +46,7 @@ export async function modelsState(
     view,
     artifacts,
     next: found.length > PAGE ? artifacts.at(-1)!.id : null,
-    counts: countArtifacts(collector, source),
+    counts: await countArtifacts(collector, source),
     sources: await sourceLabels(collector),
     runs: await runLabels(collector, linkedRuns(artifacts.map(({ latest }) => latest))),
     now: collector.now(),

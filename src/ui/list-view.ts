@@ -1,5 +1,5 @@
 import type { RunCount } from "../run/count.ts";
-import { OWN } from "../store/source-label.ts";
+import { OWN } from "../entry.ts";
 import type { ListRuns, Run, RunStatus } from "../run/schema.ts";
 
 /** What the URL of the runs list says. */

@@ -2,7 +2,7 @@
 import { render, useState } from "hono/jsx/dom";
 import { freshMs } from "../../device/fresh.ts";
 import type { Device } from "../../device/schema.ts";
-import { OWN } from "../../store/source-label.ts";
+import { OWN } from "../../entry.ts";
 import type { LiveSamples } from "../../sample/latest.ts";
 import { MACHINE } from "../../sample/subject.ts";
 import { DeviceTiles, sparkKey, type DeviceListState } from "../components/device-tiles.tsx";

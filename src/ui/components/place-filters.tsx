@@ -1,5 +1,5 @@
 /** @jsxImportSource hono/jsx */
-import { OWN } from "../../store/source-label.ts";
+import { OWN } from "../../entry.ts";
 
 /** Where things may come from, for filters. */
 export interface Places {
