@@ -148,5 +148,17 @@ ALTER TABLE artifact ADD COLUMN source TEXT NOT NULL DEFAULT '';
 DROP INDEX artifact_name;
 CREATE UNIQUE INDEX artifact_name ON artifact (source, kind, name);
 
+-- The source's number for it, where that one was taken by another life of the source; NULL: its own.
+ALTER TABLE artifact_version ADD COLUMN source_version INTEGER;
+
+-- Dead letters that were sent again: each is taken once.
+CREATE TABLE source_requeued (
+  source TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (source, epoch, seq)
+) WITHOUT ROWID;
+
 -- 1: known by its digest, and its bytes are still to come.
 ALTER TABLE blob ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX blob_pending ON blob (sha256) WHERE pending = 1;

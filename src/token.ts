@@ -3,7 +3,11 @@ import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } f
 import { join } from "node:path";
 
 /** What its holder may do. `run`: write, and read, that run alone; `dashboard`: read, and steer runs. */
-export type Access = { scope: "admin" | "write" | "read" | "dashboard" } | { scope: "run"; run: string };
+export type Access =
+  | { scope: "admin" | "write" | "read" | "dashboard" }
+  | { scope: "run"; run: string }
+  /** An installation that relays here: it may say what happens there, and see nothing. `name`: of its token. */
+  | { scope: "source"; name: string };
 
 /** The tokens of one collector. All but the admin's are derived from it, so nothing else is stored and one rotation revokes all. */
 export interface Tokens {

@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { CollectorError } from "../error.ts";
+import { RELAY_PATH } from "../relay/contract.ts";
+import { SOURCE_TOKEN } from "../source/tokens.ts";
 import { createTokens, isEqual, type Access, type Tokens } from "../token.ts";
 
 const CODE_LIFETIME = 10 * 60 * 1000;
@@ -14,6 +16,8 @@ export interface Trust {
   rotate(admin: string): void;
   /** Throws unless the request comes from where it should and its caller may do it. */
   admit(request: Request): Access | undefined;
+  /** Who else may come in by a token: those that were given out to sources. */
+  acceptSources(verify: (token: string) => Access | undefined): void;
   /** A code for one sign-in within 10 minutes. */
   createCode(): string;
   /** The cookie that a code is exchanged for, as a Set-Cookie header; undefined where the code is used up or too old. */
@@ -33,12 +37,14 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
   let tokens = createTokens(admin);
   const names = new Set([...LOOPBACK_HOSTS, ...hosts.map((host) => host.toLowerCase())]);
   const expiryByCode = new Map<string, number>();
+  let verifySource: (token: string) => Access | undefined = () => undefined;
 
   function accessOf(request: Request): Access | undefined {
     const authorization = request.headers.get("authorization");
     if (authorization !== null) {
       const token = /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization)?.[1];
-      return token === undefined ? undefined : tokens.verify(token);
+      if (token === undefined) return undefined;
+      return token.startsWith(SOURCE_TOKEN) ? verifySource(token) : tokens.verify(token);
     }
     const cookie = cookieOf(request);
     return cookie !== undefined && isCookieValid(cookie) && isFromPage(request)
@@ -68,6 +74,10 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
       const need = needOf(request.method, url.path);
       const access = accessOf(request);
       if (need.scope === "none") return access;
+      if (!access && need.scope === "source")
+        throw new CollectorError("unauthorized", "The token is none of this platform's, or no longer.", {
+          hint: "Ask for a new one: the platform's admin makes it with `binnacle source add NAME`.",
+        });
       if (!access)
         throw new CollectorError("unauthorized", "This needs a valid token.", {
           hint: "Send Authorization: Bearer <token> (`binnacle token` prints it), or sign in with `binnacle open`.",
@@ -77,6 +87,9 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
           hint: "Use a token that reaches further; `binnacle token` prints the admin's.",
         });
       return access;
+    },
+    acceptSources(verify) {
+      verifySource = verify;
     },
     createCode() {
       const code = randomBytes(24).toString("base64url");
@@ -145,7 +158,7 @@ function splitUrl(url: string): { host: string; path: string } | undefined {
   return match ? { host: match[1]!, path: match[2] || "/" } : undefined;
 }
 
-type Scope = "none" | "read" | "write" | "edit" | "manage" | "admin";
+type Scope = "none" | "read" | "write" | "edit" | "manage" | "admin" | "source";
 
 /** What a request needs; `run`: for that run. */
 export interface Need {
@@ -162,11 +175,14 @@ const allowedByScope: Record<Exclude<Scope, "none">, Access["scope"][]> = {
   edit: ["write", "run", "dashboard", "admin"],
   manage: ["dashboard", "admin"],
   admin: ["admin"],
+  // Nobody else may say what a source has: not even an admin.
+  source: ["source"],
 };
 
 /** What a request needs. Whatever is not named here needs the most: a forgotten route stays shut. */
 export function needOf(method: string, path: string): Need {
   const isRead = method === "GET" || method === "HEAD";
+  if (path === RELAY_PATH || path.startsWith(`${RELAY_PATH}/`)) return { scope: "source" };
   if (isRead && isOpen(path)) return { scope: "none" };
   // No run's id: a run's own token reaches no other run, and an archive may hold any.
   if (method === "POST" && path === "/api/v1/runs/import") return { scope: "write" };

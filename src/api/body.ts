@@ -96,6 +96,8 @@ async function readText(request: Request): Promise<string> {
 interface BytesOptions {
   type: string;
   max: number;
+  /** Content-Encodings that are taken; what they hold is unpacked by `use`. Absent: none. */
+  encodings?: readonly string[];
 }
 
 /** Bytes as they are, for as long as `use` takes; they count as being read until then, and are gone after it. */
@@ -218,17 +220,20 @@ async function soon<T>(read: Promise<T>): Promise<T> {
   }
 }
 
+export const encodingOf = (headers: Headers): string =>
+  (headers.get("content-encoding") ?? "identity").trim().toLowerCase();
+
 /** What the headers say, if they say what may come. */
-function lengthOf({ headers }: Request, { type, max }: BytesOptions): number | undefined {
+function lengthOf({ headers }: Request, { type, max, encodings = [] }: BytesOptions): number | undefined {
   const given = headers.get("content-type");
   if (given === null || given.split(";")[0]!.trim().toLowerCase() !== type)
     throw new CollectorError("unsupported", `Content-Type ${given ?? "is missing"}; ${type} is taken here.`, {
       hint: `Send Content-Type: ${type}.`,
     });
-  const encoding = headers.get("content-encoding") ?? "identity";
-  if (encoding.trim().toLowerCase() !== "identity")
+  const encoding = encodingOf(headers);
+  if (encoding !== "identity" && !encodings.includes(encoding))
     throw new CollectorError("unsupported", `Content-Encoding ${encoding} is not taken here.`, {
-      hint: "Send the bytes as they are.",
+      hint: encodings.length > 0 ? `Use ${encodings.join(", ")} or none.` : "Send the bytes as they are.",
     });
   const length = headers.get("content-length");
   if (Number(length ?? 0) > max) throw tooLarge(max);
@@ -243,7 +248,8 @@ const cutShort = (error: unknown): never => {
   throw new CollectorError("invalid", "The body ended early.", { hint: "Send it again.", cause: error });
 };
 
-async function withinMemory<T>(bytes: number, work: () => Promise<T>): Promise<T> {
+/** For as long as large bodies are held, whatever they came as. */
+export async function withinMemory<T>(bytes: number, work: () => Promise<T>): Promise<T> {
   if (bytes <= LARGE_BODY_BYTES) return work();
   const forget = claimMemory(bytes);
   try {

@@ -38,7 +38,9 @@ export async function planVersions(
     const [row] = await db
       .select()
       .from(artifactTable)
-      .where(and(eq(artifactTable.kind, kind), eq(artifactTable.name, name)));
+      .where(
+        and(eq(artifactTable.kind, kind), eq(artifactTable.name, name), eq(artifactTable.source, "")),
+      );
     const known: Known = {
       id: row?.id ?? freeId++,
       nextVersion: row?.nextVersion ?? 1,

@@ -28,7 +28,13 @@ export function logArtifact(
     const [known] = await db
       .select()
       .from(artifactTable)
-      .where(and(eq(artifactTable.kind, input.kind), eq(artifactTable.name, input.name)));
+      .where(
+        and(
+          eq(artifactTable.kind, input.kind),
+          eq(artifactTable.name, input.name),
+          eq(artifactTable.source, ""),
+        ),
+      );
     const id = known?.id ?? nextId(collector);
     const newest = known && (await versionWith(collector, id, digest, known.nextVersion - 1));
     const version = newest?.version ?? known?.nextVersion ?? 1;

@@ -22,6 +22,18 @@ export function deleteRun(collector: Collector, id: string, force: boolean): Pro
   });
 }
 
+/** What is left of a row. */
+export const TOMBSTONE = {
+  name: "",
+  config: {},
+  tags: [],
+  notes: null,
+  command: null,
+  reason: null,
+  presumed: false,
+  deleted: true,
+} satisfies Partial<RunRow>;
+
 /** Only its row stays, emptied, by which late writes hear that it is gone; its data goes when the entry is announced. */
 export async function buryRun(
   collector: Collector,
@@ -30,19 +42,8 @@ export async function buryRun(
 ): Promise<void> {
   const { id } = row;
   const status = isLive(row.status) ? "KILLED" : row.status;
-  const tombstone: Partial<RunRow> = {
-    status,
-    name: "",
-    config: {},
-    tags: [],
-    notes: null,
-    command: null,
-    reason: null,
-    presumed: false,
-    deleted: true,
-  };
   await appendRunEntry(collector, kind, { ...row, status }, { id }, [
-    collector.db.update(runTable).set(tombstone).where(eq(runTable.id, id)).toSQL(),
+    collector.db.update(runTable).set({ status, ...TOMBSTONE }).where(eq(runTable.id, id)).toSQL(),
     ...writesOfBurial(id),
   ]);
   collector.presence.end(id, false);

@@ -126,7 +126,7 @@ function isOutOfOrder({ kind, subject, detail }: EventRow): boolean {
   return kind === "gpu.lost" || kind === "throttle.began";
 }
 
-const toEvent = ({ id, device, subject, time, kind, text, detail }: EventRow): DeviceEvent => ({
+export const toEvent = ({ id, device, subject, time, kind, text, detail }: EventRow): DeviceEvent => ({
   id,
   device,
   subject,

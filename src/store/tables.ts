@@ -127,6 +127,8 @@ export const artifactVersion = sqliteTable(
     description: text("description"),
     metadata: text("metadata", { mode: "json" }).$type<ArtifactVersion["metadata"]>().notNull().default({}),
     created: real("created").notNull(),
+    /** Its source's number for it, where that one was taken here; null: the same. */
+    sourceVersion: integer("source_version"),
   },
   (table) => [primaryKey({ columns: [table.artifact, table.version] })],
 );

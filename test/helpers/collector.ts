@@ -35,6 +35,8 @@ export interface TestCollectorOptions {
   dataDir?: string;
   now?: () => number;
   admin?: string;
+  /** Others may relay here. */
+  platform?: boolean;
 }
 
 const ADMIN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
@@ -44,12 +46,13 @@ export function createTestCollector({
   dataDir = mkdtempSync(join(tmpdir(), "binnacle-test-")),
   now = Date.now,
   admin = ADMIN,
+  platform = false,
 }: TestCollectorOptions = {}): TestCollector {
   const unforeseen: unknown[] = [];
   const note = (error: unknown) => void unforeseen.push(error);
   const collector = openCollector({ dataDir, now, onFatal: note, onListenerError: note });
   const trust = createTrust({ admin, now });
-  const app = createApp(collector, { trust, onUnforeseen: note });
+  const app = createApp(collector, { trust, onUnforeseen: note, platform });
 
   async function request(
     path: string,
@@ -90,7 +93,7 @@ export function createTestCollector({
     },
     async restart() {
       await closeOnly();
-      return createTestCollector({ dataDir, now, admin });
+      return createTestCollector({ dataDir, now, admin, platform });
     },
   };
 }
