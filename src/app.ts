@@ -14,14 +14,21 @@ import { metricRoutes, takeRecords } from "./api/metrics.ts";
 import { toResponse } from "./api/error.ts";
 import { overlayRoutes } from "./api/overlay.ts";
 import { pythonRoutes } from "./api/python.ts";
+import { receivingRoutes } from "./api/relay.ts";
+import { relayRoutes } from "./api/relays.ts";
 import { createRoutes, type App } from "./api/route.ts";
 import { runRoutes } from "./api/runs.ts";
 import { shutdownRoutes } from "./api/shutdown.ts";
+import { sourceRoutes } from "./api/sources.ts";
 import { signInRoutes, tokenRoutes } from "./api/sign-in.ts";
 import { unserved } from "./api/unserved.ts";
 import type { Trust } from "./api/auth.ts";
 import type { Collector } from "./collector.ts";
 import { exportRoutes, type Sampled } from "./export/prometheus.ts";
+import type { Relays } from "./relay/relay.ts";
+import { RELAY_PATH } from "./relay/contract.ts";
+import { listSources } from "./source/list.ts";
+import { verifySourceToken } from "./source/tokens.ts";
 import { presentProblem } from "./ui/present.tsx";
 import { uiRoutes } from "./ui/routes.tsx";
 
@@ -37,6 +44,10 @@ export interface AppOptions {
   command?: string[];
   /** What reads this machine; without it /metrics has nothing of the hardware. */
   sampler?: Sampled | undefined;
+  /** Where what is recorded goes on to; absent: nowhere. */
+  relays?: Relays | undefined;
+  /** Others may relay here. */
+  platform?: boolean;
 }
 
 /** The whole HTTP surface, on one page. Never listens. */
@@ -47,8 +58,9 @@ export function createApp(collector: Collector, options: AppOptions): App {
     ending = new AbortController().signal,
     onShutdown = () => {},
     command,
+    platform = false,
   } = options;
-  const edge = { collector, trust, ending, onShutdown, command, onUnforeseen };
+  const edge = { collector, trust, ending, onShutdown, command, onUnforeseen, relays: options.relays };
   const app = createRoutes();
   const refuse = async (error: unknown, request: Request) => {
     const response = toResponse(error, onUnforeseen);
@@ -75,12 +87,25 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", artifactRoutes(edge));
   app.route("/api/v1", artifactFileRoutes(edge));
   app.route("/api/v1", archiveRoutes(edge));
+  app.route("/api/v1", relayRoutes(edge));
   app.route("/api/v1", doctorRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
 
-  app.route("/", exportRoutes(collector, options.sampler));
-  app.route("/", uiRoutes(collector));
+  if (platform) {
+    trust.acceptSources((token) => verifySourceToken(collector, token));
+    app.route(RELAY_PATH, receivingRoutes(edge));
+    app.route("/api/v1", sourceRoutes(edge));
+  }
+
+  app.route("/", exportRoutes(collector, options.sampler, options.relays));
+  app.route(
+    "/",
+    uiRoutes(collector, {
+      relays: options.relays,
+      sources: platform ? () => listSources(collector) : undefined,
+    }),
+  );
 
   app.route("/", documentRoutes(app));
 
