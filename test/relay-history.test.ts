@@ -156,17 +156,53 @@ describe("metrics", () => {
   }, 30_000);
 });
 
-test("a small batch whose records are partly in other batches is read back with its gaps", () => {
-  const batch: MetricBatch = {
-    ordinal: 10,
-    rank: 0,
-    count: 4,
-    step: Float64Array.of(1, NaN, NaN, 4),
-    time: Float64Array.of(1e12, 0, 0, 1e12),
-    numbers: [{ key: "loss", index: Uint32Array.of(0, 3), values: Float64Array.of(0.5, 0.25) }],
-    texts: [],
-    axes: [],
+/** Typed arrays with a NaN are never equal. */
+const plain = ({ step, time, numbers, texts, ...rest }: MetricBatch) => ({
+  ...rest,
+  step: [...step],
+  time: [...time],
+  numbers: numbers.map(({ key, index, values }) => ({
+    key,
+    index: index && [...index],
+    values: [...values],
+  })),
+  texts: texts.map(({ key, index, json }) => ({ key, index: [...index], json })),
+});
+
+describe("a small batch is read back as it was", () => {
+  const base = { ordinal: 10, rank: 0, texts: [], axes: [] };
+  const batches: Record<string, MetricBatch> = {
+    "where records are in other batches": {
+      ...base,
+      count: 4,
+      step: Float64Array.of(1, NaN, NaN, 4),
+      time: Float64Array.of(1e12, 0, 0, 1e12),
+      numbers: [{ key: "loss", index: Uint32Array.of(0, 3), values: Float64Array.of(0.5, 0.25) }],
+    },
+    "with its negative zeros": {
+      ...base,
+      count: 2,
+      step: Float64Array.of(-0, 1),
+      time: Float64Array.of(1e12, 1e12),
+      numbers: [{ key: "loss", index: null, values: Float64Array.of(0, -0) }],
+    },
+    "with its metrics in their order": {
+      ...base,
+      count: 2,
+      step: Float64Array.of(0, 1),
+      time: Float64Array.of(1e12, 1e12),
+      numbers: [
+        { key: "note", index: Uint32Array.of(1), values: Float64Array.of(3) },
+        { key: "loss", index: Uint32Array.of(0), values: Float64Array.of(1) },
+      ],
+      texts: [{ key: "note", index: Uint32Array.of(0), json: ['"text"'] }],
+    },
   };
-  const { ordinal, count, numbers } = decodeBatch({ ...encodeBatch(batch), ordinal: 10 } as never);
-  expect({ ordinal, count, numbers }).toEqual({ ordinal: 10, count: 4, numbers: batch.numbers });
+  for (const [name, batch] of Object.entries(batches))
+    test(name, () => {
+      const back = decodeBatch({ ...encodeBatch(batch), ordinal: 10 } as never);
+      expect(plain(back)).toEqual(plain(batch));
+      for (const [i, value] of batch.numbers[0]!.values.entries())
+        expect(Object.is(back.numbers[0]!.values[i], value)).toBe(true);
+    });
 });

@@ -63,12 +63,23 @@ export const pointsOf = (batch: MetricBatch): number =>
 
 /** The journal's payload for a batch. */
 export function encodeBatch(batch: MetricBatch): { encoding: Encoding; payload: Uint8Array } {
-  // As items, records that are in other batches would close up.
-  if (pointsOf(batch) >= MIN_PACKED_POINTS || batch.step.some(Number.isNaN))
+  if (pointsOf(batch) >= MIN_PACKED_POINTS || !isSameAsItems(batch))
     return { encoding: Encoding.columnsZstd, payload: compress(packBatch(batch)) };
   const { rank } = batch;
   const items = toRecords(batch).map(({ ordinal: _, ...record }) => record);
   return { encoding: Encoding.json, payload: new TextEncoder().encode(JSON.stringify({ rank, items })) };
+}
+
+/**
+ * Whether it is the same when it was items meanwhile. Records that are in other batches would close up, JSON.stringify knows no
+ * negative zero, and a metric that has texts and numbers may have come before another one by its texts.
+ */
+function isSameAsItems({ step, numbers, texts }: MetricBatch): boolean {
+  const isPlain = (value: number) => !Object.is(value, -0);
+  return (
+    step.every((value) => isPlain(value) && !Number.isNaN(value)) &&
+    numbers.every(({ key, values }) => values.every(isPlain) && texts.every((text) => text.key !== key))
+  );
 }
 
 /**
