@@ -4,7 +4,12 @@ import { join } from "node:path";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
 import { serve } from "../../src/runtime.ts";
 import { loudly } from "./binary.ts";
-import { createTestCollector, type TestCollector, type TestRequest } from "./collector.ts";
+import {
+  createTestCollector,
+  type TestCollector,
+  type TestCollectorOptions,
+  type TestRequest,
+} from "./collector.ts";
 
 const candidates = [
   process.env["CHROMIUM"],
@@ -63,8 +68,8 @@ export interface Dashboard {
 }
 
 /** A real collector on a real port, and a real Chromium. */
-export async function openDashboard(): Promise<Dashboard> {
-  let server = createTestCollector();
+export async function openDashboard(options: TestCollectorOptions = {}): Promise<Dashboard> {
+  let server = createTestCollector(options);
   const listen = (port: number) =>
     serve({
       hostname: "127.0.0.1",

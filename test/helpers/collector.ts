@@ -5,6 +5,7 @@ import { createApp } from "../../src/app.ts";
 import { createTrust, type Trust } from "../../src/api/auth.ts";
 import type { App } from "../../src/api/route.ts";
 import { openCollector, type Collector } from "../../src/collector.ts";
+import { createRelays } from "../../src/relay/relay.ts";
 
 export interface TestCollector {
   dataDir: string;
@@ -37,6 +38,8 @@ export interface TestCollectorOptions {
   admin?: string;
   /** Others may relay here. */
   platform?: boolean;
+  /** It can relay to others. */
+  relays?: boolean;
 }
 
 const ADMIN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
@@ -47,12 +50,14 @@ export function createTestCollector({
   now = Date.now,
   admin = ADMIN,
   platform = false,
+  relays: canRelay = false,
 }: TestCollectorOptions = {}): TestCollector {
   const unforeseen: unknown[] = [];
   const note = (error: unknown) => void unforeseen.push(error);
   const collector = openCollector({ dataDir, now, onFatal: note, onListenerError: note });
   const trust = createTrust({ admin, now });
-  const app = createApp(collector, { trust, onUnforeseen: note, platform });
+  const relays = canRelay ? createRelays(collector, { onDiagnostic: () => {}, onFailed: note }) : undefined;
+  const app = createApp(collector, { trust, onUnforeseen: note, platform, relays });
 
   async function request(
     path: string,
@@ -70,6 +75,7 @@ export function createTestCollector({
   }
 
   async function closeOnly(): Promise<void> {
+    await relays?.close();
     await collector.close();
     if (unforeseen.length > 0) throw unforeseen[0];
   }
@@ -93,7 +99,7 @@ export function createTestCollector({
     },
     async restart() {
       await closeOnly();
-      return createTestCollector({ dataDir, now, admin, platform });
+      return createTestCollector({ dataDir, now, admin, platform, relays: canRelay });
     },
   };
 }
