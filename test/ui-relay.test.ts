@@ -3,6 +3,7 @@ import { jsx } from "hono/jsx";
 import { RelayDestinations } from "../src/ui/components/relay-list.tsx";
 import { SourceTable } from "../src/ui/components/source-table.tsx";
 import { Layout, pageIn } from "../src/ui/pages/layout.tsx";
+import { GIVEN_UP, REMOVED } from "../src/relay/reasons.ts";
 import type { Relay, RelayDrop } from "../src/relay/schema.ts";
 import type { Source, SourceToken } from "../src/source/schema.ts";
 import {
@@ -159,6 +160,7 @@ describe("the line on every page", () => {
       "Records are being dropped. No room.",
     );
     expect(banner([], [drop({ at: ago(3_600_000) })])).toBeUndefined();
+    for (const reason of [GIVEN_UP, REMOVED]) expect(banner([], [drop({ reason })])).toBeUndefined();
   });
 });
 

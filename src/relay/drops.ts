@@ -1,5 +1,6 @@
 import type { Connection } from "../store/open.ts";
 import type { Destination } from "./destinations.ts";
+import { REMOVED } from "./reasons.ts";
 import type { RelayDrop } from "./schema.ts";
 
 const MAX_SHOWN = 100;
@@ -9,12 +10,14 @@ export function countDropped(
   connection: Connection,
   destination: string,
 ): { records: number; bytes: number } {
-  return connection
+  // libSQL puts words of its own into a row.
+  const { records, bytes } = connection
     .prepare(
       `SELECT coalesce(sum(records), 0) AS records, coalesce(sum(bytes), 0) AS bytes FROM relay_drop
        WHERE destination IN (?, '')`,
     )
     .get(destination) as { records: number; bytes: number };
+  return { records, bytes };
 }
 
 /** The newest first. */
@@ -50,8 +53,8 @@ export function putDropOfDestination(
     .prepare(
       `INSERT INTO relay_drop (destination, stream, kind, first_seq, last_seq, first_time, last_time, records, bytes, reason, at)
        SELECT ?, run, kind, min(seq), max(seq), min(time), max(time), sum(count), sum(length(payload)),
-         'the destination was removed before it had them', ?
+         ?, ?
        FROM journal WHERE seq > ? GROUP BY run, kind`,
     )
-    .run(name, at, Math.max(acked, skip));
+    .run(name, REMOVED, at, Math.max(acked, skip));
 }

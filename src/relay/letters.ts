@@ -3,6 +3,7 @@ import { bytesOf } from "../store/chunk-table.ts";
 import type { Frame } from "./contract.ts";
 import { decodeFrames, encodeFrames } from "./frame.ts";
 import type { DeadLetter } from "./ports.ts";
+import { GIVEN_UP } from "./reasons.ts";
 import type { DeadLetter as ShownLetter } from "./schema.ts";
 
 /** What a destination refused for good, kept whole until a person looks. */
@@ -149,7 +150,7 @@ export function createLetterBox({ connection, now }: Collector, destination: str
         if (page.length === 0) return discarded;
         inTransaction(() => {
           for (const row of page) {
-            putDrop(row, "refused by the destination, and given up");
+            putDrop(row, GIVEN_UP);
             remove.run(row.id, destination);
           }
         });

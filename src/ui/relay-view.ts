@@ -1,5 +1,6 @@
 /** How destinations fare, in words. Pure. */
 import { deviceOfStream, isRunStream } from "../entry.ts";
+import { isWanted } from "../relay/reasons.ts";
 import type { Relay, RelayDrop, RelayList } from "../relay/schema.ts";
 import { formatCount, formatDuration, formatTime, plural } from "./format.ts";
 import { formatReading } from "./units.ts";
@@ -159,7 +160,7 @@ export function relayBanner(
   now: number,
 ): Banner | null {
   const stuck = relays.filter(({ state }) => state === "paused" || state === "in-use");
-  const lost = drops.find(({ at }) => now - Date.parse(at) < RECENT_MS);
+  const lost = drops.find(({ at, reason }) => now - Date.parse(at) < RECENT_MS && !isWanted(reason));
   const parts: string[] = [];
   const [first] = stuck;
   if (stuck.length > 1) parts.push(`Relays to ${stuck.map(({ name }) => name).join(", ")} are paused.`);
