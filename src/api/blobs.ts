@@ -15,24 +15,37 @@ import { CollectorError } from "../error.ts";
 import { readBody, withBytes, withPieces } from "./body.ts";
 import { createRoutes, json, route, type App, type AppContext, type Edge } from "./route.ts";
 
-const tags = ["blobs"];
 const BLOB_TYPE = "application/octet-stream";
-const BlobParams = z.object({ sha256: Sha256 });
-const ChunkParams = BlobParams.extend({ index: z.coerce.number().int().min(0) });
+const ofBlob = { sha256: Sha256 };
+const ofChunk = { ...ofBlob, index: z.coerce.number().int().min(0) };
 const Committed = z.object({ sha256: z.string(), size: z.number() });
 
-/** Bytes on their way in. What makes them files of something is logged afterwards (artifacts.ts). */
-export function blobRoutes({ collector }: Edge): App {
+/** Where bytes come in, and what in their addresses is not theirs. */
+export interface BlobPlace {
+  /** Of many at once. */
+  all: string;
+  one: string;
+  params: z.ZodRawShape;
+  tags: string[];
+}
+
+const OWN: BlobPlace = { all: "/blobs", one: "/blobs", params: {}, tags: ["blobs"] };
+
+/** Bytes on their way in. What makes them files of something is logged afterwards (artifacts.ts), or came before (relay.ts). */
+export function blobRoutes({ collector }: Pick<Edge, "collector">, place = OWN): App {
   const app = createRoutes();
   const { blobs } = collector;
+  const { tags } = place;
+  const params = (more: z.ZodRawShape = {}) => z.object({ ...place.params, ...more });
 
   route(
     app,
     {
       method: "post",
-      path: "/blobs/missing",
+      path: `${place.all}/missing`,
       summary: "Which of these bytes are not here; the others stay for a day at least",
       tags,
+      params: params(),
       body: QueryMissing,
       responses: { 200: json(Missing, "Digests whose bytes are to be sent") },
     },
@@ -46,9 +59,10 @@ export function blobRoutes({ collector }: Edge): App {
     app,
     {
       method: "post",
-      path: "/blobs/pack",
+      path: `${place.all}/pack`,
       summary: `Keep small files, all or none: each as digest (32 bytes), length (32 bits, little endian), bytes`,
       tags,
+      params: params(),
       binary: PACK_TYPE,
       responses: { 200: json(Stored, "They are durable") },
     },
@@ -64,10 +78,10 @@ export function blobRoutes({ collector }: Edge): App {
     app,
     {
       method: "post",
-      path: "/blobs/{sha256}/upload",
+      path: `${place.one}/{sha256}/upload`,
       summary: "Begin to send a file in chunks, or take it up where it broke off",
       tags,
-      params: BlobParams,
+      params: params(ofBlob),
       body: OpenUpload,
       responses: {
         200: json(Upload, "The chunks to send: neither this nor any other file has brought them"),
@@ -86,10 +100,10 @@ export function blobRoutes({ collector }: Edge): App {
     app,
     {
       method: "put",
-      path: "/blobs/{sha256}/chunks/{index}",
+      path: `${place.one}/{sha256}/chunks/{index}`,
       summary: `Send a chunk of ${CHUNK_BYTES} bytes (the last one is shorter): in any order, several at once, as often as needed`,
       tags,
-      params: ChunkParams,
+      params: params(ofChunk),
       binary: BLOB_TYPE,
       responses: { 204: { description: "It is what its digest says, and written" } },
     },
@@ -111,10 +125,10 @@ export function blobRoutes({ collector }: Edge): App {
     app,
     {
       method: "post",
-      path: "/blobs/{sha256}/commit",
+      path: `${place.one}/{sha256}/commit`,
       summary: "All chunks were sent: check the whole and keep it",
       tags,
-      params: BlobParams,
+      params: params(ofBlob),
       responses: {
         200: json(Committed, "It was here already"),
         201: json(Committed, "It is durable"),

@@ -1,5 +1,5 @@
 import type { ArtifactFile } from "../artifact/schema.ts";
-import type { Blobs } from "../blob/blobs.ts";
+import { onTheirWay, type Blobs } from "../blob/blobs.ts";
 import { MAX_PACK_BYTES, PACK_HEADER_BYTES, PACK_TYPE, SMALL_BYTES } from "../blob/schema.ts";
 import { CollectorError } from "../error.ts";
 
@@ -38,6 +38,7 @@ export function download(request: Request, blobs: Blobs, { path, size, sha256 }:
 }
 
 function requireBytes(blobs: Blobs, sha256: string): void {
+  if (blobs.isPending(sha256)) throw onTheirWay();
   if (blobs.size(sha256) === undefined)
     throw new CollectorError("internal", `The bytes of ${sha256} are not here, though a version has them.`);
 }

@@ -19,10 +19,11 @@ import {
   type Session,
 } from "../relay/contract.ts";
 import { decodeFrames } from "../relay/frame.ts";
-import { getCursor, greetSource } from "../source/greet.ts";
+import { findOwnSource, getCursor, greetSource } from "../source/greet.ts";
 import { positionsOf, receiveAgain, receiveBatch, receiveHistory, type Sender } from "../source/receive.ts";
 import { decompressWithin } from "../store/zstd.ts";
 import { encodingOf, readBody, withBytes, withinMemory } from "./body.ts";
+import { blobRoutes } from "./blobs.ts";
 import { fromZod } from "./error.ts";
 import { createRoutes, json, route, type App, type AppContext, type Edge } from "./route.ts";
 
@@ -204,6 +205,19 @@ export function receivingRoutes({ collector }: Pick<Edge, "collector">): App {
         c.json(await receiveAgain(collector, withClock(sender, headers), { ...sessionOf(headers), frames })),
       );
     },
+  );
+
+  // What artifact.logged names, beside the entries and by its digest: each file once, whoever else has it.
+  app.use("/sources/:source/content/*", async (c, next) => {
+    const { id, name } = senderOf(c);
+    if (!findOwnSource(collector, name, id))
+      throw new CollectorError("not-found", "This source is not known here.", { hint: "Greet first." });
+    await next();
+  });
+  const content = "/sources/{source}/content";
+  app.route(
+    "/",
+    blobRoutes({ collector }, { all: content, one: `${content}/blobs`, params: SourceParams.shape, tags }),
   );
 
   return app;

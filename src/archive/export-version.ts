@@ -1,5 +1,6 @@
 import { listFiles } from "../artifact/find.ts";
 import type { ArtifactVersion } from "../artifact/schema.ts";
+import { onTheirWay } from "../blob/blobs.ts";
 import type { Collector } from "../collector.ts";
 import { createArchiveWriter, type ArchiveWriter } from "./zip-write.ts";
 
@@ -7,6 +8,7 @@ const PAGE = 1000;
 
 /** The files of a version as one zip, in a folder of its name, made while it is read. */
 export function exportVersion(collector: Collector, version: ArtifactVersion): ReadableStream<Uint8Array> {
+  requireBytes(collector, version);
   const aborted = new AbortController();
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>(
     {},
@@ -20,6 +22,17 @@ export function exportVersion(collector: Collector, version: ArtifactVersion): R
     await writable.abort(error).catch(() => {});
   });
   return readable;
+}
+
+/** Before the answer begins: a zip that lacks files would be none. */
+function requireBytes({ connection }: Collector, { id, version }: ArtifactVersion): void {
+  const found = connection
+    .prepare(
+      `SELECT 1 FROM artifact_file AS f JOIN blob ON blob.sha256 = f.sha256
+         WHERE f.artifact = ? AND f.version = ? AND blob.pending = 1 LIMIT 1`,
+    )
+    .get(id, Number(version.slice(1)));
+  if (found !== undefined) throw onTheirWay();
 }
 
 async function writeFiles(

@@ -42,6 +42,7 @@ const EVENTS_PAGE = 1000;
 /** Everything of a run as one zip, made while it is read. What comes later than this call is not in it. */
 export async function exportRun(collector: Collector, id: string): Promise<ReadableStream<Uint8Array>> {
   const row = await getRow(collector, id);
+  requireBytes(collector, id);
   // What was numbered is durable, or never will be.
   await collector.journal.settled();
   const aborted = new AbortController();
@@ -56,6 +57,25 @@ export async function exportRun(collector: Collector, id: string): Promise<Reada
     await writable.abort(error).catch(() => {});
   });
   return readable;
+}
+
+/** Before the answer begins: an archive that lacks files would be none. */
+function requireBytes({ connection }: Collector, run: string): void {
+  const { files } = connection
+    .prepare(
+      `SELECT count(DISTINCT blob.sha256) AS files FROM run_artifact AS r
+         JOIN artifact_file AS f ON f.artifact = r.artifact AND f.version = r.version
+         JOIN blob ON blob.sha256 = f.sha256 WHERE r.run = ? AND blob.pending = 1`,
+    )
+    .get(run) as { files: number };
+  if (files > 0)
+    throw new CollectorError(
+      "conflict",
+      `The bytes of ${files} files of this run are still on their way here.`,
+      {
+        hint: "Their source sends them beside all else: try again in a while.",
+      },
+    );
 }
 
 async function writeRun(collector: Collector, row: RunRow, out: ArchiveWriter): Promise<void> {

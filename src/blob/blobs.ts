@@ -22,6 +22,8 @@ export interface Blobs {
   size(sha256: string): number | undefined;
   /** Those of these that are not here. The others stay for a day at least. */
   missing(sha256: readonly string[]): string[];
+  /** A source that relays here has named it, and its bytes have not come. */
+  isPending(sha256: string): boolean;
   /** Keeps small files, all or none: one commit for them all. */
   putSmall(files: readonly { sha256: string; bytes: Uint8Array }[]): void;
   /** Begins an upload, or takes it up where it broke off; chunks that any blob has are taken from there. */
@@ -68,6 +70,12 @@ export interface BlobsOptions {
   onWorkerLost: (error: unknown) => void;
 }
 
+/** A source has named a file, and brings its bytes beside. */
+export const onTheirWay = () =>
+  new CollectorError("conflict", "Those bytes are still on their way here.", {
+    hint: "Their source sends them beside all else: try again in a while.",
+  });
+
 export function createBlobs(
   connection: Connection,
   dataDir: string,
@@ -80,12 +88,17 @@ export function createBlobs(
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
   const rollback = connection.prepare("ROLLBACK");
-  const selectSize = connection.prepare("SELECT size FROM blob WHERE sha256 = ?").raw(true);
-  const selectData = connection.prepare("SELECT data, size FROM blob WHERE sha256 = ?").raw(true);
-  const touch = connection.prepare("UPDATE blob SET touched = max(touched, ?) WHERE sha256 = ?");
-  const insert = connection.prepare(
-    "INSERT INTO blob (sha256, size, touched, data) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET touched = excluded.touched",
+  const selectSize = connection.prepare("SELECT size FROM blob WHERE sha256 = ? AND pending = 0").raw(true);
+  const selectData = connection.prepare("SELECT data, size, pending FROM blob WHERE sha256 = ?").raw(true);
+  const touch = connection.prepare(
+    "UPDATE blob SET touched = max(touched, ?) WHERE sha256 = ? AND pending = 0",
   );
+  const insert = connection.prepare(
+    `INSERT INTO blob (sha256, size, touched, data) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET
+       touched = excluded.touched, size = iif(pending, excluded.size, size), data = iif(pending, excluded.data, data), pending = 0`,
+  );
+  // A source said so before the bytes were here.
+  const mendSizes = connection.prepare("UPDATE artifact_file SET size = ?1 WHERE sha256 = ?2 AND size <> ?1");
   const insertChunk = connection.prepare(
     "INSERT OR IGNORE INTO blob_chunk (sha256, blob, position) VALUES (?, ?, ?)",
   );
@@ -100,10 +113,12 @@ export function createBlobs(
        SELECT coalesce(sum(CASE
          WHEN sha256 NOT IN stays AND EXISTS (SELECT 1 FROM artifact_file AS f WHERE f.sha256 = blob.sha256)
            THEN iif(data IS NULL, size, 0)
-         ELSE iif(data IS NULL, 0, -size) END), 0) FROM blob`,
+         ELSE iif(data IS NULL, 0, -size) END), 0) FROM blob WHERE pending = 0`,
     )
     .raw(true);
-  const sumFiles = connection.prepare("SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL").raw(true);
+  const sumFiles = connection
+    .prepare("SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL AND pending = 0")
+    .raw(true);
   let fileBytes = (sumFiles.get() as [number])[0];
 
   function transaction(write: () => void): void {
@@ -147,6 +162,7 @@ export function createBlobs(
       const time = now();
       for (const { sha256, bytes } of files) {
         insert.run(sha256, bytes.length, time, bytes);
+        mendSizes.run(bytes.length, sha256);
         if (damage.has(sha256)) setData.run(bytes, bytes.length, sha256);
       }
     });
@@ -171,6 +187,7 @@ export function createBlobs(
       const isNew = sizeOf(sha256) === undefined;
       transaction(() => {
         insert.run(sha256, size, now(), null);
+        mendSizes.run(size, sha256);
         if (damage.has(sha256)) setData.run(null, size, sha256);
         if (chunks.length > 1) chunks.forEach((chunk, position) => insertChunk.run(chunk, sha256, position));
       });
@@ -181,7 +198,8 @@ export function createBlobs(
 
   /** Its row, and whether its bytes can be what they should be: of a file only its length, as nobody reads all of it for that. */
   function look(sha256: string): { data: Uint8Array | undefined; isRight: boolean } {
-    const row = selectData.get(sha256) as [Uint8Array | ArrayBuffer | null, number] | undefined;
+    const row = selectData.get(sha256) as [Uint8Array | ArrayBuffer | null, number, number] | undefined;
+    if (row?.[2] === 1) throw onTheirWay();
     if (!row)
       throw new CollectorError("not-found", "Those bytes are not here.", { hint: "They were deleted." });
     const data = row[0] === null ? undefined : bytesOf(row[0]);
@@ -254,6 +272,7 @@ export function createBlobs(
 
   return {
     has,
+    isPending: (sha256) => (selectData.get(sha256) as [unknown, number, number] | undefined)?.[2] === 1,
     size: sizeOf,
     missing,
     putSmall,

@@ -21,11 +21,15 @@ export interface VerifierOfBlobs {
 
 /** Compares every blob with its digest; resolves with those that are not what they should be, or are not there. */
 export function createVerify({ connection, folder, damage, isHere, onWorkerLost }: VerifierOfBlobs) {
-  const selectFiles = connection.prepare("SELECT sha256, size FROM blob WHERE data IS NULL").raw(true);
+  const selectFiles = connection
+    .prepare("SELECT sha256, size FROM blob WHERE data IS NULL AND pending = 0")
+    .raw(true);
   const selectSmall = connection
     .prepare("SELECT sha256, data FROM blob WHERE data IS NOT NULL AND sha256 > ? ORDER BY sha256 LIMIT 100")
     .raw(true);
-  const countAll = connection.prepare("SELECT count(*), coalesce(sum(size), 0) FROM blob").raw(true);
+  const countAll = connection
+    .prepare("SELECT count(*), coalesce(sum(size), 0) FROM blob WHERE pending = 0")
+    .raw(true);
 
   /** Of a file, in steps. */
   async function isSound(
