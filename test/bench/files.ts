@@ -81,7 +81,14 @@ export async function smallFiles({ million }: Options): Promise<Figures> {
     const took = await put(server, "artifact", "many", join(work, "many"));
     const { peak } = memoryMiB(server.pid);
     const again = await put(server, "artifact", "again", join(work, "many"));
-    return { rate: count / took.seconds, again: count / again.seconds, peak };
+    execFileSync("sync");
+    const fetched = await binnacle(server, ["artifact", "get", "many", "-o", join(work, "fetched")]);
+    return {
+      rate: count / took.seconds,
+      again: count / again.seconds,
+      fetched: count / fetched.seconds,
+      peak,
+    };
   } finally {
     await server.stop();
     rmSync(work, { recursive: true, force: true });
@@ -130,15 +137,15 @@ export async function measureFilePeers(options: Options): Promise<Record<string,
   }
 }
 
-async function put(
-  { port, token, dataDir }: Pick<Server, "port" | "token" | "dataDir">,
-  kind: "model" | "artifact",
-  name: string,
-  path: string,
-): Promise<{ seconds: number }> {
+type Where = Pick<Server, "port" | "token" | "dataDir">;
+
+const put = (server: Where, kind: "model" | "artifact", name: string, path: string) =>
+  binnacle(server, [kind, "put", name, path]);
+
+async function binnacle({ port, token, dataDir }: Where, args: string[]): Promise<{ seconds: number }> {
   const begun = performance.now();
   // Not synchronously: the proxy that counts is in this process.
-  const child = spawn(binary, [kind, "put", name, path], {
+  const child = spawn(binary, args, {
     stdio: ["ignore", "ignore", "inherit"],
     env: {
       ...process.env,
@@ -148,7 +155,7 @@ async function put(
     },
   });
   const code = await new Promise((resolve) => child.once("exit", resolve));
-  if (code !== 0) throw new Error(`binnacle ${kind} put ended with ${code}`);
+  if (code !== 0) throw new Error(`binnacle ${args.join(" ")} ended with ${code}`);
   return { seconds: (performance.now() - begun) / 1000 };
 }
 

@@ -243,6 +243,7 @@ function print(): void {
     reach: "≥ 1,000",
   });
   row("smallFiles", "  a second time", "files/s", { figure: "again" });
+  row("smallFiles", "  fetched again, command line over loopback", "files/s", { figure: "fetched" });
   row("smallFiles", "  collector's memory, peak", "MiB", { figure: "peak", reach: "≤ 143" });
 
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
