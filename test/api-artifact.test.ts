@@ -554,6 +554,7 @@ describe("a download", () => {
     test("has every file in a folder of its name, as an attachment", async () => {
       const contents = { "a/1": "one", "a/2": "", "最 b": "x".repeat(300_000) };
       await upload(Buffer.from(contents["最 b"]));
+      await send("/blobs/pack", pack(Buffer.from("one"), Buffer.from("")), { type: PACK_TYPE });
       const { id } = await at.json("/api/v1/artifacts", {
         body: {
           kind: "model",
@@ -599,6 +600,14 @@ describe("a download", () => {
       expect(await problem(at.request(zip.replace("v1/zip", "v7/zip")))).toStartWith("404");
       expect((await at.request(zip, { method: "HEAD" })).status).toBe(200);
     });
+
+    test("ends early where it is deleted meanwhile", async () => {
+      const contents = Object.fromEntries(Array.from({ length: 1100 }, (_, n) => [`f${n}`, "small"]));
+      const { id } = await log("deleted meanwhile", contents);
+      const response = await at.request(`/api/v1/artifacts/${id}/versions/v1/zip`);
+      await at.json(`/api/v1/artifacts/${id}`, { method: "DELETE" });
+      expect(await response.arrayBuffer().catch((error: unknown) => error)).toBeInstanceOf(Error);
+    }, 30_000);
 
     test("ends early where bytes are damaged, rather than pass for whole", async () => {
       const { id } = await log("damaged", { a: "sound", b: "to be damaged" });

@@ -2,6 +2,7 @@ import { listFiles } from "../artifact/find.ts";
 import type { ArtifactVersion } from "../artifact/schema.ts";
 import { onTheirWay } from "../blob/blobs.ts";
 import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
 import { createArchiveWriter, type ArchiveWriter } from "./zip-write.ts";
 
 const PAGE = 1000;
@@ -37,15 +38,20 @@ function requireBytes({ connection }: Collector, { id, version }: ArtifactVersio
 
 async function writeFiles(
   collector: Collector,
-  { id, name, version }: ArtifactVersion,
+  { id, name, version, files: total }: ArtifactVersion,
   out: ArchiveWriter,
 ): Promise<void> {
+  let count = 0;
   for (let after = ""; ;) {
     const files = await listFiles(collector, id, Number(version.slice(1)), { after, limit: PAGE });
     for (const { path, sha256 } of files)
       await out.add(`${name}-${version}/${path}`, collector.blobs.read(sha256), { sha256 });
+    count += files.length;
     if (files.length < PAGE) break;
     after = files.at(-1)!.path;
   }
+  // Deleted in the middle it has no more files, and what came would pass for all of it.
+  if (count !== total)
+    throw new CollectorError("gone", `${version} of ${name} was deleted while it was downloaded.`);
   await out.close();
 }
