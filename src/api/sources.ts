@@ -4,7 +4,7 @@ import { SourceList, SourceToken } from "../source/schema.ts";
 import { addSourceToken, revokeSourceTokens, SourceName } from "../source/tokens.ts";
 import { CollectorError } from "../error.ts";
 import { readBody } from "./body.ts";
-import { createRoutes, json, route, type App, type Edge } from "./route.ts";
+import { createRoutes, json, readQuery, route, type App, type Edge } from "./route.ts";
 
 const tags = ["sources"];
 const MAX_TIME = 253_402_300_799_999;
@@ -21,6 +21,10 @@ const AddedSource = SourceToken.extend({
   token: z.string(),
 }).meta({ id: "AddedSource" });
 const SourceParams = z.object({ name: SourceName });
+const RevokeSource = z.object({
+  /** All but the newest one. */
+  others: z.enum(["true", "false"]).default("false"),
+});
 const Revoked = z.object({ name: z.string(), revoked: z.number() });
 
 /** Who may relay here, and who does. */
@@ -68,11 +72,13 @@ export function sourceRoutes({ collector }: Edge): App {
       summary: "Revoke all tokens of a name; what came with them stays",
       tags,
       params: SourceParams,
+      query: RevokeSource,
       responses: { 200: json(Revoked, "They are worth nothing from now on") },
     },
     (c) => {
       const name = c.req.param("name")!;
-      return c.json({ name, revoked: revokeSourceTokens(collector, name) });
+      const others = readQuery(c, RevokeSource).others === "true";
+      return c.json({ name, revoked: revokeSourceTokens(collector, name, { others }) });
     },
   );
 

@@ -144,6 +144,7 @@ export async function start(config: Config): Promise<Running> {
   const app = createApp(collector, {
     trust,
     relays,
+    platform: config.role === "platform",
     sampler: hardware?.sampler,
     onUnforeseen: (error) => diagnose(stackOf(error)),
     ending: ending.signal,

@@ -62,13 +62,18 @@ export const listSourceTokens = ({ connection }: Collector): SourceToken[] =>
     toToken,
   );
 
-/** All of a name, at once and for good; returns how many were still good. */
-export function revokeSourceTokens({ connection, now }: Collector, name: string): number {
+/** All of a name, or all but its newest, at once and for good; returns how many were still good. */
+export function revokeSourceTokens(
+  { connection, now }: Collector,
+  name: string,
+  { others = false }: { others?: boolean } = {},
+): number {
   const { changes } = prepared(
     connection,
-    "UPDATE source_token SET revoked = ?1 WHERE name = ?2 AND revoked IS NULL AND coalesce(expires, ?1 + 1) > ?1",
-  ).run(now(), name);
-  if (changes > 0) return changes;
+    `UPDATE source_token SET revoked = ?1 WHERE name = ?2 AND revoked IS NULL AND coalesce(expires, ?1 + 1) > ?1
+      AND (?3 = 0 OR hash <> (SELECT hash FROM source_token WHERE name = ?2 ORDER BY created DESC, hash LIMIT 1))`,
+  ).run(now(), name, others ? 1 : 0);
+  if (changes > 0 || others) return changes;
   const known = prepared(connection, "SELECT 1 FROM source_token WHERE name = ?").get(name);
   throw new CollectorError(
     known === undefined ? "not-found" : "conflict",
