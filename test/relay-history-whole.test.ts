@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import * as fc from "fast-check";
+import { appendRecords } from "../src/metric/append.ts";
+import { deleteRun } from "../src/run/delete.ts";
+import { pruneRuns } from "../src/run/retain.ts";
 import { exportOf, jsonOf, seriesOf, unzip } from "./helpers/archive.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { createLink, type Link, type LinkOptions } from "./helpers/relay-link.ts";
@@ -30,12 +33,12 @@ const sha256Of = (bytes: Uint8Array | undefined) => bytes && createHash("sha256"
 /** What a run's export holds of its content, as digests. */
 async function contentOf(at: TestCollector, run: string) {
   const files = await unzip(await exportOf(at, run));
-  const { series, clients, next_ordinal, next_line, ...row } = jsonOf(files, "run.json");
+  // Which batches were taken of a client is told by entries alone: nobody writes to it there.
+  const { series, clients: _, next_ordinal, next_line, ...row } = jsonOf(files, "run.json");
   const { counts } = jsonOf(files, "manifest.json");
   return {
     row,
     series,
-    clients: clients.sort((a: { client: string }, b: { client: string }) => (a.client < b.client ? -1 : 1)),
     next_ordinal,
     next_line,
     counts,
@@ -137,4 +140,96 @@ describe("what was there before its journal is the same on the platform", () => 
     for (let run = 0; run < number; run += 5)
       expect(await contentOf(there, `r${run}`)).toEqual(await contentOf(here, `r${run}`));
   }, 180_000);
+});
+
+describe("a run that goes on while its history is sent", () => {
+  const item = (step: number) => ({
+    step,
+    time: 1.7e12 + step,
+    metrics: { loss: step / 7, acc: 1 - step / 1e6, ...(step % 50 === 0 ? { note: `at ${step}` } : {}) },
+  });
+
+  test("arrives once: what came before by content, what came later by the journal", async () => {
+    await here.json("/api/v1/runs", { body: { id: "live" } });
+    let seq = 0;
+    let step = 0;
+    let line = 0;
+    const send = async (records: number) => {
+      const items = Array.from({ length: records }, () => item(step++));
+      await appendRecords(here.collector, "live", { client: "c0", seq: ++seq, items });
+      const lines = Array.from({ length: 20 }, () => ({ text: `line ${line++}` }));
+      await here.json("/api/v1/runs/live/logs", { body: { client: "c0", seq: ++seq, items: lines } });
+    };
+    for (let i = 0; i < 20; i++) await send(5000);
+    await forgetJournal(here);
+    let requests = 0;
+    let sending = Promise.resolve();
+    const relay = link({
+      async onRequest(what) {
+        if (what === "greet" || requests++ > 60) return;
+        // Between any two requests more comes, and sometimes is still under way.
+        sending = sending.then(() => send(30));
+        if (requests % 2 === 0) await sending;
+      },
+    });
+    for (let last: unknown; last !== sending;) {
+      await (last = sending);
+      await relay.upToDate();
+    }
+    expect(relay.pieces.filter(({ of }) => of === "metrics").length).toBeGreaterThan(2);
+    expect(step).toBeGreaterThan(40_000);
+    const sent = await contentOf(here, "live");
+    expect(sent.counts).toMatchObject({ lines: line });
+    expect(await contentOf(there, "live")).toEqual(sent);
+    expect(await seriesOf(there.collector, "live")).toEqual(await seriesOf(here.collector, "live"));
+  }, 60_000);
+
+  test("is not sent again from its beginning when the way breaks in the middle", async () => {
+    await here.json("/api/v1/runs", { body: { id: "long" } });
+    for (let seq = 1; seq <= 40; seq++) {
+      const items = Array.from({ length: 5000 }, (_, i) => item(seq * 5000 + i));
+      await appendRecords(here.collector, "long", { client: "c0", seq, items });
+    }
+    await forgetJournal(here);
+    let pieces = 0;
+    const relay = link({
+      onRequest(what) {
+        if (what === "history" && ++pieces % 3 === 0) throw new Error("The way is broken.");
+      },
+    });
+    await relay.upToDate();
+    const metrics = relay.pieces.filter(({ of }) => of === "metrics");
+    expect(pieces).toBeGreaterThan(metrics.length);
+    metrics.reduce((at, { from, to }) => (expect(from).toBe(at), to), 0);
+    expect(await contentOf(there, "long")).toEqual(await contentOf(here, "long"));
+  }, 60_000);
+
+  test("and is deleted meanwhile just ends; the platform hears of it, and keeps what came", async () => {
+    await here.json("/api/v1/runs", { body: { id: "kept" } });
+    for (const id of ["gone", "pruned"]) await here.json("/api/v1/runs", { body: { id } });
+    for (const id of ["kept", "gone", "pruned"]) {
+      for (let seq = 1; seq <= 16; seq++) {
+        const items = Array.from({ length: 5000 }, (_, i) => item(seq * 5000 + i));
+        await appendRecords(here.collector, id, { client: "c0", seq, items });
+      }
+      await here.json(`/api/v1/runs/${id}/finish`, { body: { status: "FINISHED", exit_code: 0 } });
+    }
+    await forgetJournal(here);
+    let pieces = 0;
+    const relay = link({
+      async onRequest(what) {
+        if (what !== "history" || ++pieces !== 3) return;
+        await deleteRun(here.collector, "gone", false);
+        await pruneRuns(here.collector, { keepBytes: 0 }, false);
+      },
+    });
+    await relay.upToDate();
+    const { runs } = await there.json("/api/v1/runs");
+    const gone = runs.find(({ id }: { id: string }) => id === "gone");
+    expect(gone).toMatchObject({ status: "FINISHED" });
+    expect(gone.deleted_at_source).not.toBeNull();
+    const pruned = runs.find(({ id }: { id: string }) => id === "pruned");
+    expect(pruned).toMatchObject({ deleted_at_source: null, status: "FINISHED" });
+    expect((await here.json("/api/v1/runs")).runs).toEqual([]);
+  }, 60_000);
 });

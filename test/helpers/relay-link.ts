@@ -129,10 +129,11 @@ export function createLink(
     pieces,
     upToDate: () =>
       new Promise((resolve, reject) => {
-        const upTo = source.journal.position().seq;
         look = () => {
-          if (status?.state === "paused") reject(new Error(status.error?.message));
-          else if (status && status.acked >= upTo) resolve();
+          // What is wrong for so long is no passing trouble.
+          const isStuck = status?.state === "paused" || (status?.attempts ?? 0) > 50;
+          if (isStuck) reject(new Error(status?.error?.message));
+          else if (status && status.acked >= source.journal.position().seq) resolve();
         };
         look();
       }),
