@@ -24,7 +24,7 @@ import { join } from "node:path";
 import { CHUNK_BYTES } from "../src/blob/schema.ts";
 import { findVersion, listFiles } from "../src/client/typescript/artifacts.ts";
 import { downloadVersion } from "../src/client/typescript/download.ts";
-import { putPaths, type ArtifactHead, type PutOptions } from "../src/client/typescript/put.ts";
+import { putFiles, putPaths, type ArtifactHead, type PutOptions } from "../src/client/typescript/put.ts";
 import { findFiles } from "../src/client/typescript/walk.ts";
 import { bytesOf, filesIn, makeFolder, serveFiles, type FilesServer, type Folder } from "./helpers/files.ts";
 
@@ -424,4 +424,17 @@ test("a run's own token brings files to its run, and to no other", async () => {
   });
   const { version } = await findVersion(server.connection(), logged, "latest");
   expect(version).toBe("v1");
+});
+
+test("a list that no request has room for is refused before anything is read", async () => {
+  const found = Array.from({ length: 100_000 }, (_, n) => ({
+    path: `${"folder/".repeat(40)}${n}`,
+    source: "/nowhere",
+    size: 1,
+  }));
+  const head: ArtifactHead = { kind: "artifact", name: "long", type: "general" };
+  server.requests.length = 0;
+  const refused = await putFiles(head, found, { connection: server.connection }).catch((error) => error);
+  expect(refused).toMatchObject({ code: "too-large", message: expect.stringContaining("100000 files") });
+  expect(server.requests).toEqual([]);
 });

@@ -64,6 +64,7 @@ export async function putFiles(
   }: PutOptions,
 ): Promise<Put> {
   const checked = checkHead(head);
+  requireShortList(found);
   const retry = createRetry({ patienceMs, signal, waitsForRoom, isBackground, onWaiting });
   const path = run === undefined ? "/api/v1/artifacts" : `/api/v1/runs/${encodeURIComponent(run)}/artifacts`;
   let sent = 0;
@@ -81,6 +82,27 @@ export async function putFiles(
       if (isAgain || !isMissingBytes(error)) throw error;
     }
   }
+}
+
+/** Of the 32 MiB of a request some are for what is said about the files. */
+const MAX_LIST_BYTES = 31 * 1024 * 1024;
+/** Of a file in the list, besides its path. */
+const LISTED_BYTES = 110;
+
+/** Before anything is read: what the collector would refuse when all of it was sent. */
+function requireShortList(found: readonly FoundFile[]): void {
+  const bytes = found.reduce(
+    (sum, { path }) => sum + LISTED_BYTES + Buffer.byteLength(JSON.stringify(path)),
+    0,
+  );
+  if (bytes > MAX_LIST_BYTES)
+    throw new CollectorError(
+      "too-large",
+      `The list of these ${found.length} files is too long: their paths are.`,
+      {
+        hint: "Put them into an archive (tar, zip) first, or give their folders shorter names.",
+      },
+    );
 }
 
 const isMissingBytes = (error: unknown) =>
