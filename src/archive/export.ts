@@ -171,7 +171,7 @@ async function writeMetrics(
   const groups = pointGroups(counted(first.points), first.series);
   await out.add(paths.points, writeParquet(pointColumns, groups));
   const second = dump();
-  await out.add(paths.pointsCsv, encoded(pointLines(second.points, second.series)), { compress: true });
+  await out.add(paths.pointsCsv, pointLines(second.points, second.series), { compress: true });
   const third = dump();
   function* lines() {
     for (const { ordinal, step, time, json, series } of third.texts) {

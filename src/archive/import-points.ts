@@ -4,9 +4,10 @@ import { MAX_STEP, MAX_TIME } from "../metric/schema.ts";
 import { Encoding } from "../entry.ts";
 import { compress } from "../store/zstd.ts";
 import { lineOf, linesOf } from "./check.ts";
+import { free } from "./free.ts";
 import { readParquet } from "./parquet-read.ts";
 import { ArchivedText, type ArchivedRun } from "./schema.ts";
-import { pointColumns } from "./tables.ts";
+import { halvesOf, pointColumns } from "./tables.ts";
 import { createTurns } from "./turns.ts";
 import { damaged, type ArchiveEntry } from "./zip-read.ts";
 
@@ -19,18 +20,58 @@ const MAX_GAP = 1000;
 /** A record's text values, as long as a request may be. */
 const MAX_TEXT_LINE = 64 * 1024 * 1024;
 
-interface Column<T> {
-  index: number[];
-  values: T[];
+/** Numbers on their way into an entry. As lists of JavaScript's they would be garbage faster than it is collected. */
+class Numbers<T extends Float64Array | Uint32Array> {
+  length = 0;
+  private array: T;
+  private readonly create: new (buffer: ArrayBuffer) => T;
+
+  constructor(create: new (buffer: ArrayBuffer) => T) {
+    this.create = create;
+    this.array = new create(new ArrayBuffer(1024));
+  }
+
+  push(value: number): void {
+    if (this.length === this.array.length) {
+      const buffer = this.array.buffer as ArrayBuffer;
+      this.array = new this.create(buffer.transfer(2 * buffer.byteLength));
+    }
+    this.array[this.length++] = value;
+  }
+
+  at(place: number): number {
+    return this.array[place]!;
+  }
+
+  set(place: number, value: number): void {
+    this.array[place] = value;
+  }
+
+  /** What was gathered; there is no more to come. */
+  take(): T {
+    const taken = this.array.slice(0, this.length) as T;
+    free(this.array);
+    return taken;
+  }
+}
+
+interface Column {
+  index: Numbers<Uint32Array>;
+  values: Numbers<Float64Array>;
+}
+
+interface TextColumn {
+  index: Numbers<Uint32Array>;
+  values: string[];
 }
 
 /** Records of one rank on their way into an entry. */
 interface Gathered {
   ordinal: number;
-  step: number[];
-  time: number[];
-  numbers: Map<string, Column<number>>;
-  texts: Map<string, Column<string>>;
+  step: Numbers<Float64Array>;
+  time: Numbers<Float64Array>;
+  numbers: Map<string, Column>;
+  texts: Map<string, TextColumn>;
   values: number;
   textLength: number;
 }
@@ -55,7 +96,7 @@ export async function importPoints(
       if (isFull(rank, ordinal)) await flush(rank);
       const gathered = at(ordinal, rank, step, time, metric);
       const json = JSON.stringify(value);
-      put(gathered.texts, metric, ordinal - gathered.ordinal, json);
+      put(gathered.texts, newTextColumn, metric, ordinal - gathered.ordinal, json);
       gathered.textLength += json.length;
       counts.texts++;
     }
@@ -71,8 +112,8 @@ export async function importPoints(
     if (!gathered) {
       gathered = {
         ordinal,
-        step: [],
-        time: [],
+        step: new Numbers(Float64Array),
+        time: new Numbers(Float64Array),
         numbers: new Map(),
         texts: new Map(),
         values: 0,
@@ -85,10 +126,10 @@ export async function importPoints(
       gathered.step.push(NaN);
       gathered.time.push(0);
     }
-    if (Number.isNaN(gathered.step[record])) {
-      gathered.step[record] = step;
-      gathered.time[record] = time;
-    } else if (gathered.step[record] !== step || gathered.time[record] !== time)
+    if (Number.isNaN(gathered.step.at(record))) {
+      gathered.step.set(record, step);
+      gathered.time.set(record, time);
+    } else if (gathered.step.at(record) !== step || gathered.time.at(record) !== time)
       throw damaged(`record ${ordinal} has two steps or times`);
     gathered.values++;
     return gathered;
@@ -114,17 +155,19 @@ export async function importPoints(
       metric: string[];
       value: Float64Array;
     };
+    const halves = halvesOf(ordinal);
     for (let i = 0; i < ordinal.length; i++) {
-      const record = Number(ordinal[i]!);
+      const record = halves[2 * i]! + halves[2 * i + 1]! * 2 ** 32;
       if (record < lastOrdinal) throw damaged("its points are not in the order of their records");
       lastOrdinal = record;
       if (text && text.ordinal < record) await takeTexts(record);
       const key = metric[i]!;
       if (isFull(rank[i]!, record)) await flush(rank[i]!);
       const gathered = at(record, rank[i]!, step[i]!, time[i]!, key);
-      put(gathered.numbers, key, record - gathered.ordinal, value[i]!);
+      put(gathered.numbers, newColumn, key, record - gathered.ordinal, value[i]!);
     }
     counts.points += ordinal.length;
+    for (const column of [ordinal, rank, step, time, value]) free(column);
     await pause();
   }
   await takeTexts(Infinity);
@@ -154,32 +197,41 @@ function isFullFor({ ordinal: first, step, values, textLength }: Gathered, ordin
   );
 }
 
-function put<T>(columns: Map<string, Column<T>>, key: string, record: number, value: T): void {
+const newColumn = (): Column => ({ index: new Numbers(Uint32Array), values: new Numbers(Float64Array) });
+const newTextColumn = (): TextColumn => ({ index: new Numbers(Uint32Array), values: [] });
+
+function put<T, C extends { index: Numbers<Uint32Array>; values: { push(value: T): unknown } }>(
+  columns: Map<string, C>,
+  create: () => C,
+  key: string,
+  record: number,
+  value: T,
+): void {
   let column = columns.get(key);
-  if (!column) columns.set(key, (column = { index: [], values: [] }));
-  if (column.index.at(-1) === record) throw damaged("a record has two values of the same metric");
-  column.index.push(record);
+  if (!column) columns.set(key, (column = create()));
+  const { index } = column;
+  if (index.length > 0 && index.at(index.length - 1) === record)
+    throw damaged("a record has two values of the same metric");
+  index.push(record);
   column.values.push(value);
 }
 
-const toBatch = (rank: number, { ordinal, step, time, numbers, texts }: Gathered): MetricBatch => ({
-  ordinal,
-  rank,
-  count: step.length,
-  step: Float64Array.from(step),
-  time: Float64Array.from(time),
-  numbers: [...numbers].map(([key, { index, values }]) => ({
-    key,
-    index: index.length === step.length ? null : Uint32Array.from(index),
-    values: Float64Array.from(values),
-  })),
-  texts: [...texts].map(([key, { index, values }]) => ({
-    key,
-    index: Uint32Array.from(index),
-    json: values,
-  })),
-  axes: [],
-});
+const toBatch = (rank: number, { ordinal, step, time, numbers, texts }: Gathered): MetricBatch => {
+  const count = step.length;
+  return {
+    ordinal,
+    rank,
+    count,
+    step: step.take(),
+    time: time.take(),
+    numbers: [...numbers].map(([key, { index, values }]) => {
+      const records = index.take();
+      return { key, index: records.length === count ? null : records, values: values.take() };
+    }),
+    texts: [...texts].map(([key, { index, values }]) => ({ key, index: index.take(), json: values })),
+    axes: [],
+  };
+};
 
 async function append(collector: Collector, run: string, batch: MetricBatch): Promise<void> {
   await collector.series.room();

@@ -157,7 +157,10 @@ function join(type: Columns[string], parts: readonly ArrayLike<unknown>[], rows:
     if (parts.length === 1 && only instanceof BigInt64Array) return only;
     return BigInt64Array.from(parts.flatMap((part) => Array.from(part as ArrayLike<bigint>)));
   }
-  if (type === "INT32")
+  if (type === "INT32") {
+    if (parts.length === 1 && only instanceof Int32Array) return only;
     return Int32Array.from(parts.flatMap((part) => Array.from(part as ArrayLike<number>)));
+  }
+  if (parts.length === 1 && Array.isArray(only)) return only as string[];
   return parts.flatMap((part) => Array.from(part as ArrayLike<string>));
 }

@@ -2,6 +2,7 @@ import type { SchemaElement } from "hyparquet";
 import { ByteWriter, ParquetWriter, type ColumnSource, type Writer } from "hyparquet-writer";
 import { zstdCompress } from "../runtime.ts";
 import { VERSION } from "../version.ts";
+import { free } from "./free.ts";
 
 export type ColumnType = "INT32" | "INT64" | "DOUBLE" | "STRING";
 export type Columns = Record<string, ColumnType>;
@@ -21,7 +22,10 @@ class Draining extends ByteWriter {
   }
 }
 
-/** A Parquet file whose row groups are the parts of `groups`, as bytes that never are in memory together. */
+/**
+ * A Parquet file whose row groups are the parts of `groups`, as bytes that never are in memory together. Numbers are gone once
+ * they are written: their memory is given back then, and not when the collector of garbage comes by.
+ */
 export async function* writeParquet(
   columns: Columns,
   groups: AsyncIterable<ColumnValues[]>,
@@ -45,6 +49,7 @@ export async function* writeParquet(
       offsetIndex: false,
     }));
     await writer.write({ columnData, rowGroupSize: GROUP_ROWS });
+    for (const column of values) if (!Array.isArray(column)) free(column);
     yield out.drain();
   }
   await writer.finish();

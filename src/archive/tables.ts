@@ -2,6 +2,7 @@ import type { PointRows } from "../metric/rows.ts";
 import type { DeclaredSeries } from "../metric/store.ts";
 import type { SampleColumn } from "../sample/rows.ts";
 import { GROUP_ROWS, type Columns, type ColumnValues } from "./parquet-write.ts";
+import { createTurns } from "./turns.ts";
 
 /** Points in the order of their arrival, those of a record next to each other. */
 export const pointColumns = {
@@ -40,36 +41,64 @@ export async function* pointGroups(
     for (let at = 0; at < rows.length; at += GROUP_ROWS) {
       const end = Math.min(rows.length, at + GROUP_ROWS);
       const ordinal = new BigInt64Array(end - at);
+      const halves = halvesOf(ordinal);
       const rank = new Int32Array(end - at);
-      const metric: string[] = [];
+      const metric = Array.from<string>({ length: end - at });
       for (let i = at; i < end; i++) {
         const of = series[rows.series[i]!]!;
-        ordinal[i - at] = BigInt(rows.ordinal[i]!);
+        const number = rows.ordinal[i]!;
+        halves[2 * (i - at)] = number;
+        halves[2 * (i - at) + 1] = Math.floor(number / 2 ** 32);
         rank[i - at] = of.rank;
-        metric.push(of.key);
+        metric[i - at] = of.key;
       }
-      const { step, time, value } = rows;
-      yield [ordinal, rank, step.slice(at, end), time.slice(at, end), metric, value.slice(at, end)];
+      // Whoever writes them takes their memory.
+      const part = (column: Float64Array) => (end - at === rows.length ? column : column.slice(at, end));
+      yield [ordinal, rank, part(rows.step), part(rows.time), metric, part(rows.value)];
       await new Promise((resolve) => setImmediate(resolve));
     }
 }
 
+/** Integers of 64 bits as they lie in memory, the lower half first: as a BigInt each would be garbage. */
+export const halvesOf = ({ buffer, byteOffset, length }: BigInt64Array): Uint32Array =>
+  new Uint32Array(buffer, byteOffset, 2 * length);
+
+const CSV_PIECE = 64 * 1024;
+
+/** As bytes, in pieces: lines put together as one text were garbage faster than it was collected. */
 export async function* pointLines(
   points: AsyncIterable<PointRows>,
   series: readonly DeclaredSeries[],
-): AsyncGenerator<string, void> {
-  const heads = series.map(({ key, rank }) => ({ rank, metric: csvField(key) }));
-  yield "ordinal,rank,step,time,metric,value\n";
+): AsyncGenerator<Uint8Array, void> {
+  const heads = series.map(({ key, rank }) => ({ rank, metric: `,${csvField(key)},` }));
+  const piece = Buffer.alloc(CSV_PIECE);
+  const pause = createTurns();
+  let length = piece.write("ordinal,rank,step,time,metric,value\n");
+  /** Of a record, which has many points. */
+  let record = { ordinal: NaN, rank: NaN, step: NaN, time: NaN, text: "" };
   for await (const rows of points)
-    for (let at = 0; at < rows.length; at += GROUP_ROWS / 2) {
-      let text = "";
-      for (let i = at; i < Math.min(rows.length, at + GROUP_ROWS / 2); i++) {
-        const { rank, metric } = heads[rows.series[i]!]!;
-        text += `${rows.ordinal[i]},${rank},${csvNumber(rows.step[i]!)},${csvNumber(rows.time[i]!)},${metric},${csvNumber(rows.value[i]!)}\n`;
+    for (let i = 0; i < rows.length; i++) {
+      const { rank, metric } = heads[rows.series[i]!]!;
+      const [ordinal, step, time] = [rows.ordinal[i]!, rows.step[i]!, rows.time[i]!];
+      if (
+        ordinal !== record.ordinal ||
+        rank !== record.rank ||
+        !Object.is(step, record.step) ||
+        !Object.is(time, record.time)
+      ) {
+        const text = `${ordinal},${rank},${csvNumber(step)},${csvNumber(time)}`;
+        record = { ordinal, rank, step, time, text };
       }
-      yield text;
-      await new Promise((resolve) => setImmediate(resolve));
+      const line = record.text + metric + csvNumber(rows.value[i]!) + "\n";
+      // A character is three bytes at most.
+      if (length + 3 * line.length > CSV_PIECE) {
+        yield new Uint8Array(piece.subarray(0, length));
+        length = 0;
+        await pause();
+      }
+      length += piece.write(line, length);
     }
+  yield new Uint8Array(piece.subarray(0, length));
 }
 
 /** As pandas, DuckDB and R read them: NaN, inf, -inf, and -0 with its sign. */

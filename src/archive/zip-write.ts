@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { configure, ZipWriter } from "@zip.js/zip.js";
 import { CollectorError } from "../error.ts";
+import { FastCompressionStream } from "./deflate.ts";
 import type { ManifestFile } from "./schema.ts";
 import { createTurns } from "./turns.ts";
 
 // No workers of its own: they would have to be carried in the binary, and files are written one after another anyway.
-configure({ useWebWorkers: false, chunkSize: 64 * 1024 });
+configure({ useWebWorkers: false, chunkSize: 64 * 1024, CompressionStream: FastCompressionStream });
 
 export type Parts = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
@@ -23,7 +24,8 @@ export interface ArchiveWriter {
   close(): Promise<void>;
 }
 
-const LEVEL = 1;
+/** The one for which zip.js takes the stream that it was given, whose level is its own. */
+const LEVEL = 6;
 
 export function createArchiveWriter(
   sink: WritableStream<Uint8Array>,

@@ -5,7 +5,7 @@ import { concatColumns, copyColumns, type PointColumns } from "../store/head.ts"
 import type { Series } from "./series.ts";
 
 /** How long reading may hold the event loop at a time. */
-const SLICE_MS = 8;
+export const SLICE_MS = 8;
 
 /** Chunks of a series on disk; the last may still be rewritten. */
 export const chunkCount = (series: Series, chunkPoints: number): number =>

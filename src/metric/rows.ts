@@ -1,6 +1,6 @@
 import type { ChunkTable, TextPoint } from "../store/chunk-table.ts";
 import type { PointColumns } from "../store/head.ts";
-import { readFrom } from "./read.ts";
+import { readFrom, SLICE_MS } from "./read.ts";
 import type { Series } from "./series.ts";
 
 /** Points of all series of a run, by the records they came in. */
@@ -43,11 +43,18 @@ export async function* mergePoints(
 ): AsyncGenerator<PointRows, void> {
   const ahead = Math.max(MIN_AHEAD, Math.min(chunkPoints, Math.floor(AHEAD_POINTS / list.length)));
   const cursors = list.map((series): Cursor => ({ series, at: 0, columns: undefined, taken: 0 }));
+  const scratch = createRows(MAX_ROWS);
   for (;;) {
-    for (const cursor of cursors) fill(cursor, table, chunkPoints, ahead);
+    let until = performance.now() + SLICE_MS;
+    for (const cursor of cursors) {
+      fill(cursor, table, chunkPoints, ahead);
+      if (performance.now() <= until) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      until = performance.now() + SLICE_MS;
+    }
     const window = windowOf(cursors, before);
     if (!window) return;
-    yield takeRows(cursors, window);
+    yield takeRows(cursors, window, scratch);
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
@@ -105,8 +112,13 @@ function endOf({ columns, taken }: Cursor, last: number): number {
 }
 
 /** Sorted by counting where ordinals lie close together: every series is in order already. */
-function takeRows(cursors: readonly Cursor[], { first, last, rows }: Window): PointRows {
-  const gathered = createRows(rows);
+function takeRows(
+  cursors: readonly Cursor[],
+  { first, last, rows }: Window,
+  /** Written anew each time: a megabyte a window is garbage faster than it is collected. */
+  scratch: PointRows,
+): PointRows {
+  const gathered = rows <= scratch.length ? scratch : createRows(rows);
   let length = 0;
   cursors.forEach((cursor, index) => {
     const { columns, taken } = cursor;
@@ -120,7 +132,7 @@ function takeRows(cursors: readonly Cursor[], { first, last, rows }: Window): Po
     length += end - taken;
     cursor.taken = end;
   });
-  const order = orderOf(gathered.ordinal, first, last);
+  const order = orderOf(gathered.ordinal.subarray(0, rows), first, last);
   const sorted = createRows(rows);
   for (let to = 0; to < rows; to++) {
     const from = order[to]!;

@@ -3,6 +3,7 @@
  * against in the same run; medians, with the processor time that was stolen from this machine meanwhile.
  */
 import { parseArgs } from "node:util";
+import { archive } from "./archive.ts";
 import { largeFile, measureFilePeers, smallFiles } from "./files.ts";
 import { collector, machineSampler, measureHardwarePeers, trainingStep } from "./hardware.ts";
 import * as measures from "./measures.ts";
@@ -46,9 +47,20 @@ const all = {
   stored: measureStored,
   largeFile,
   smallFiles,
+  archive,
 };
 /** Minutes each: taken once. */
-const once = new Set(["bytes", "memory", "samples", "week", "hardware", "training", "stored", "largeFile"]);
+const once = new Set([
+  "bytes",
+  "memory",
+  "samples",
+  "week",
+  "hardware",
+  "training",
+  "stored",
+  "largeFile",
+  "archive",
+]);
 const isWanted = (name: string) => !values.only || values.only.split(",").includes(name);
 
 const ours: Record<string, Figures & { steal: number }> = {};
@@ -245,6 +257,15 @@ function print(): void {
   row("smallFiles", "  a second time", "files/s", { figure: "again" });
   row("smallFiles", "  fetched again, command line over loopback", "files/s", { figure: "fetched" });
   row("smallFiles", "  collector's memory, peak", "MiB", { figure: "peak", reach: "≤ 143" });
+  row("archive", "export of a run of 10 M points", "points/s", { figure: "exportRate" });
+  row("archive", "  longest that another request waits", "ms", { figure: "exportHold", reach: "≤ 100" });
+  row("archive", "  p99", "ms", { figure: "exportP99" });
+  row("archive", "  collector's memory, peak", "MiB", { figure: "exportPeak", reach: "≤ 200" });
+  row("archive", "  size", "bytes/point", { figure: "bytes" });
+  row("archive", "its import", "points/s", { figure: "importRate" });
+  row("archive", "  longest that another request waits", "ms", { figure: "importHold", reach: "≤ 100" });
+  row("archive", "  p99", "ms", { figure: "importP99" });
+  row("archive", "  collector's memory, peak", "MiB", { figure: "importPeak", reach: "≤ 200" });
 
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   for (const [index, line] of table.entries()) {

@@ -104,5 +104,7 @@ export async function seriesOf({ series }: Collector, run: string): Promise<unkn
       hash.update(Float64Array.of(rows.ordinal[i]!, rows.step[i]!, rows.time[i]!, rows.value[i]!));
     }
   }
-  return { series: dump.series, points, ends, texts: [...dump.texts], digest: hash.digest("hex") };
+  // (Where a series began is its place in the list, until its first points come.)
+  const declared = dump.series.map(({ first: _, ...series }) => series);
+  return { series: declared, points, ends, texts: [...dump.texts], digest: hash.digest("hex") };
 }
