@@ -73,7 +73,9 @@ CREATE TABLE source (
   label TEXT NOT NULL,
   epoch INTEGER NOT NULL,
   acked INTEGER NOT NULL,
-  -- Of the entry at `acked` (src/relay/digest.ts): whether the source is still the one it was.
+  -- Something of entries up to here is here, as history has brought it.
+  reach INTEGER NOT NULL DEFAULT 0,
+  -- Of the entry at `reach` (src/relay/digest.ts): whether the source is still the one it was.
   digest TEXT,
   nonce TEXT NOT NULL,
   -- Of its last greeting under this nonce.
@@ -111,12 +113,16 @@ CREATE INDEX source_token_name ON source_token (name);
 
 -- A source's run, and the run it is here: under its own id unless that one is taken. `next_ordinal` and `next_line` count as the source
 -- does, shifted where a restored source counts again what is here already. NULL: an earlier life of the source went on with it, so
--- that nobody knows what of it is here until its next entry says so. `seq`: the last entry that touched it.
+-- that nobody knows what of it is here until its next entry says so. `seq`: the last entry that touched it; `history`: the last one
+-- that a piece of history may hold of. 1 in `renew`: such a piece is of the life that was left, and can't be compared with entries:
+-- what comes next begins a run of its own.
 CREATE TABLE source_run (
   source TEXT NOT NULL,
   run TEXT NOT NULL,
   local TEXT NOT NULL,
   seq INTEGER NOT NULL DEFAULT 0,
+  history INTEGER NOT NULL DEFAULT 0,
+  renew INTEGER NOT NULL DEFAULT 0,
   next_ordinal INTEGER DEFAULT 0,
   next_line INTEGER DEFAULT 1,
   ordinal_shift INTEGER NOT NULL DEFAULT 0,

@@ -55,6 +55,7 @@ const BatchHeaders = SessionHeaders.extend({
 const HistoryHeaders = SessionHeaders.extend({
   "x-relay-acked": seq,
   "x-relay-upto": seq,
+  "x-relay-digest": Digest.nullable().default(null),
   "x-relay-part": z
     .string()
     .max(4000)
@@ -177,6 +178,7 @@ export function receivingRoutes({ collector }: Pick<Edge, "collector">): App {
             ...sessionOf(headers),
             acked: headers["x-relay-acked"],
             upto: headers["x-relay-upto"],
+            digest: headers["x-relay-digest"],
             part: headers["x-relay-part"],
             from: headers["x-relay-from"],
             to: headers["x-relay-to"],

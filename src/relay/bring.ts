@@ -40,18 +40,25 @@ export async function bringParts(
   const parts = (await outbox.parts(runs)).filter(only);
   // Whatever came since was not looked at yet, and may be seen as well.
   const upto = outbox.last();
+  const digest = (await outbox.digestAt(upto)) ?? null;
   const growing = parts.filter(({ of }) => of !== "facts");
   line.check();
   const positions =
     growing.length === 0 ? [] : await transport.positions(identity.id, session, growing, signal);
   for (const [done, part] of parts.entries()) {
     line.change({ history: { done, total: parts.length } });
-    await bringPart(line, part, part.of === "facts" ? 0 : positions[growing.indexOf(part)]!, upto);
+    const position = part.of === "facts" ? 0 : positions[growing.indexOf(part)]!;
+    await bringPart(line, part, position, { upto, digest });
   }
   return parts.length > 0;
 }
 
-async function bringPart(line: Line, part: Part, position: number, upto: number): Promise<void> {
+async function bringPart(
+  line: Line,
+  part: Part,
+  position: number,
+  end: Pick<HistoryBatch, "upto" | "digest">,
+): Promise<void> {
   const { outbox } = line;
   let from = position;
   /** Until here in pieces as small as they get. */
@@ -67,7 +74,7 @@ async function bringPart(line: Line, part: Part, position: number, upto: number)
   async function sendUntilRefused(): Promise<{ from: number; to: number } | undefined> {
     const small = from < smallUntil;
     for await (const piece of outbox.history(part, from, small)) {
-      const batch = { ...line.session, acked: line.acked, upto, part, ...piece };
+      const batch = { ...line.session, acked: line.acked, ...end, part, ...piece };
       if (part.of === "facts") await sendFacts(line, batch);
       else if (!(await sendGrowing(line, batch, small))) return piece;
       from = piece.to;
@@ -99,6 +106,10 @@ async function sendGrowing(line: Line, batch: HistoryBatch, small: boolean): Pro
   } catch (error) {
     if ((!isInvalid(error) && !isTooLarge(error)) || batch.frames.length === 0) throw error;
     if (!small) return false;
+    const { transport, identity, session, signal } = line;
+    const [position] = await transport.positions(identity.id, session, [batch.part], signal);
+    // Something else said no, after the platform had taken it.
+    if (position! >= batch.to) return true;
     await line.bury(
       batch.frames.map((frame): DeadLetter => ({ frame, type: error.type, detail: error.message })),
     );

@@ -67,7 +67,9 @@ export const Cursor = z.object({
   epoch: z.int().min(1),
   /** All up to here is stored. */
   acked: z.int().min(0),
-  /** Of the entry at `acked` (digest.ts); null where that is not known. */
+  /** And something up to here, as history has brought it: never below `acked`. */
+  reach: z.int().min(0),
+  /** Of the entry at `reach` (digest.ts); null where that is not known. */
   digest: Digest.nullable(),
   /** The platform's own id. */
   platform: SourceId,
@@ -141,6 +143,8 @@ export interface HistoryBatch extends Session {
   acked: number;
   /** What is sent may hold of entries up to here. */
   upto: number;
+  /** Of that entry; null where it is no longer there. */
+  digest: string | null;
   part: Part;
   /** 0 for facts. */
   from: number;

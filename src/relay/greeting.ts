@@ -95,9 +95,9 @@ export function createGreeter(): Greeter {
   }
 
   /** A machine that went back to a snapshot has the same nonce, and other entries under the same seqs. */
-  async function isOurs({ outbox }: Line, { acked, digest }: Cursor): Promise<boolean> {
+  async function isOurs({ outbox }: Line, { reach, digest }: Cursor): Promise<boolean> {
     if (digest === null) return true;
-    const own = await outbox.digestAt(acked);
+    const own = await outbox.digestAt(reach);
     return own === undefined || own === digest;
   }
 

@@ -2,7 +2,7 @@ import { GREET_MS, type Accepted, type Frame } from "./contract.ts";
 import { bringParts, bringPiece } from "./bring.ts";
 import type { Line } from "./line.ts";
 import { createPace, type Pace } from "./pace.ts";
-import { Refusal } from "./ports.ts";
+import { Refusal, type DeadLetter } from "./ports.ts";
 import { isInvalid, isTooLarge, Untrue } from "./trouble.ts";
 
 /** The platform's word is kept here so often while much goes out: it can be asked again. */
@@ -25,16 +25,25 @@ export interface Stream {
 
 /** The ordered stream of a destination: what it knows of the platform's ways outlives a greeting. */
 export function createStream(window: number): Stream {
-  const pace = createPace(window);
-  /** Runs whose facts were sent since the platform did not know them, and for which entry. */
-  const introduced = new Map<string, number>();
-  return {
-    run: (line) => run(line, pace, introduced),
-  };
+  const memory: Memory = { pace: createPace(window), introduced: new Map(), condemned: undefined };
+  return { run: (line) => run(line, memory) };
 }
 
-async function run(line: Line, pace: Pace, introduced: Map<string, number>): Promise<void> {
+interface Memory {
+  pace: Pace;
+  /** Runs whose facts were sent since the platform did not know them, and for which entry. */
+  introduced: Map<string, number>;
+  /** Refused alone. */
+  condemned: DeadLetter | undefined;
+}
+
+async function run(line: Line, memory: Memory): Promise<void> {
   const { outbox, clock, signal } = line;
+  const { pace, introduced, condemned } = memory;
+  // It may have been something else that said no, after the platform had taken it: only the greeting since then tells, and nothing
+  // that was sent before it is taken any more.
+  memory.condemned = undefined;
+  if (condemned && condemned.frame.seq > line.acked) await line.bury([condemned]);
   const underWay: UnderWay[] = [];
   /** All up to here is read and under way. */
   let sent = line.acked;
@@ -42,7 +51,7 @@ async function run(line: Line, pace: Pace, introduced: Map<string, number>): Pro
   let isDry = false;
   let savedAt = -Infinity;
 
-  while (!signal.aborted) {
+  while (!signal.aborted && !memory.condemned) {
     isDry = false;
     while (!isDry && underWay.length < pace.window()) if (!(await readNext())) break;
     const [head] = underWay;
@@ -142,7 +151,7 @@ async function run(line: Line, pace: Pace, introduced: Map<string, number>): Pro
       if (introduced.get(name) !== frame.seq) return await introduce(name, frame.seq);
       if (!isOne) return pace.refused(2);
     } else if (!isInvalid(error) && !isTooLarge(error)) throw error;
-    await line.bury([{ frame: frame!, type: error.type, detail: error.message }]);
+    memory.condemned = { frame: frame!, type: error.type, detail: error.message };
   }
 
   async function introduce(name: string, seq: number): Promise<void> {

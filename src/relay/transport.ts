@@ -108,6 +108,8 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
       const headers = {
         "x-relay-acked": String(batch.acked),
         "x-relay-upto": String(batch.upto),
+        ...(batch.digest !== null && { "x-relay-digest": batch.digest }),
+        ...(batch.digest !== null && { "x-relay-digest": batch.digest }),
         "x-relay-part": JSON.stringify(batch.part),
         "x-relay-from": String(batch.from),
         "x-relay-to": String(batch.to),

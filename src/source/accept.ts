@@ -19,7 +19,9 @@ import { digestOf } from "../relay/digest.ts";
 export interface SourceState {
   epoch: number;
   acked: number;
-  /** Of the entry at `acked`; null where that is not known. */
+  /** Something of entries up to here is stored, as history has brought it: what it shows the source must still have written. */
+  reach: number;
+  /** Of the entry at `reach`; null where that is not known. */
   digest: string | null;
   nonce: string;
   turn: number;
@@ -48,8 +50,9 @@ export interface Context {
 export interface Greeted {
   state: SourceState;
   /**
-   * What was stored above this is of a life that the source has left: nobody knows any more how far the runs have come that it
-   * touched. undefined: it went on where it was.
+   * What was stored of entries above this is of a life that the source has left: nobody knows any more how far the runs have come that
+   * it touched. Where history brought it, nobody can compare it with entries either: such a run goes on as another one. undefined:
+   * the source went on where it was.
    */
   cut: number | undefined;
 }
@@ -70,7 +73,7 @@ export function greet(
   const { epoch, nonce, turn, last } = hello;
   if (!known)
     return {
-      state: { epoch, acked: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now },
+      state: { epoch, acked: 0, reach: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now },
       cut: undefined,
     };
   const isSame = nonce === known.nonce;
@@ -78,8 +81,9 @@ export function greet(
   if (!isSame && !hello.openings.some((opening) => opening.nonce === known.nonce) && isAlive(known, now))
     return inUse(known, now);
   const common = commonOf(known, hello);
-  const acked = common ?? 0;
-  if (epoch < known.epoch || (epoch === known.epoch && acked < known.acked))
+  const reach = common ?? 0;
+  const isBack = reach < known.reach;
+  if (epoch < known.epoch || (epoch === known.epoch && isBack))
     return refuse(
       "epoch",
       "The source has gone back to before what is here of it.",
@@ -90,23 +94,23 @@ export function greet(
         rolled_back: broughtBy(known, nonce) > last,
       },
     );
-  const isNew = epoch > known.epoch;
-  const openings = isSame ? known.openings : [{ nonce: known.nonce, last: known.acked }, ...known.openings];
+  const openings = isSame ? known.openings : [{ nonce: known.nonce, last: known.reach }, ...known.openings];
   return {
     state: {
       epoch,
-      acked,
-      digest: isNew ? null : known.digest,
+      acked: Math.min(known.acked, reach),
+      reach,
+      digest: epoch > known.epoch ? null : known.digest,
       nonce,
       turn,
       openings: openings
         .filter((opening) => opening.nonce !== nonce)
         .slice(0, MAX_OPENINGS)
-        .map((opening) => ({ ...opening, last: Math.min(opening.last, acked) })),
-      doubt: acked < known.acked ? Math.max(known.doubt, known.acked) : known.doubt,
+        .map((opening) => ({ ...opening, last: Math.min(opening.last, reach) })),
+      doubt: isBack ? Math.max(known.doubt, known.reach) : known.doubt,
       heard: now,
     },
-    cut: acked < known.acked ? acked : undefined,
+    cut: isBack ? reach : undefined,
   };
 }
 
@@ -118,7 +122,7 @@ function commonOf(known: SourceState, hello: Hello): number | undefined {
   const theirs = new Map(hello.openings.map(({ nonce, last }) => [nonce, last]));
   theirs.set(hello.nonce, hello.last);
   let common: number | undefined;
-  for (const { nonce, last } of [{ nonce: known.nonce, last: known.acked }, ...known.openings]) {
+  for (const { nonce, last } of [{ nonce: known.nonce, last: known.reach }, ...known.openings]) {
     const their = theirs.get(nonce);
     if (their !== undefined) common = Math.max(common ?? 0, Math.min(last, their));
   }
@@ -180,20 +184,25 @@ export function acceptBatch(
   const { prev, last, frames } = batch;
   const disorder = disorderOf(batch);
   if (disorder !== undefined) return disorder;
-  const { acked, digest } = state;
+  const { acked, reach, digest } = state;
   if (prev > acked)
     return refuse("sequence-gap", `Entry ${acked + 1} is missing.`, "Send from there on.", {
       expected: acked + 1,
     });
-  const again = frames.find(({ seq }) => seq === acked);
+  const again = frames.find(({ seq }) => seq === reach);
   if (again && digest !== null && digestOf(again) !== digest)
-    return refuse("epoch", `Entry ${acked} is another one here.`, "Greet again.", { epoch: state.epoch });
+    return refuse("epoch", `Entry ${reach} is another one here.`, "Greet again.", { epoch: state.epoch });
   const heard = context.now;
   if (last <= acked) return { frames: [], state: { ...state, heard } };
   const end = frames.at(-1);
   return {
     frames: frames.filter(({ seq }) => seq > acked),
-    state: { ...state, heard, acked: last, digest: end?.seq === last ? digestOf(end) : batch.digest },
+    state: {
+      ...state,
+      heard,
+      acked: last,
+      ...(last >= reach && { reach: last, digest: end?.seq === last ? digestOf(end) : batch.digest }),
+    },
   };
 }
 
@@ -229,7 +238,12 @@ export function acceptHistory(
     });
   return {
     apply: !grows || to > position,
-    state: { ...state, heard: context.now, doubt: Math.max(state.doubt, upto) },
+    state: {
+      ...state,
+      heard: context.now,
+      doubt: Math.max(state.doubt, upto),
+      ...(upto > state.reach && { reach: upto, digest: batch.digest }),
+    },
   };
 }
 

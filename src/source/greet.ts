@@ -27,7 +27,8 @@ export function greetSource(collector: Collector, name: string, id: string, hell
         ? []
         : [
             {
-              sql: "UPDATE source_run SET next_ordinal = NULL, next_line = NULL WHERE source = ? AND seq > ?",
+              sql: `UPDATE source_run SET next_ordinal = NULL, next_line = NULL, renew = max(renew, history > ?2)
+                WHERE source = ?1 AND seq > ?2`,
               params: [id, cut],
             },
           ]),
@@ -82,11 +83,11 @@ function addSource(
     `INSERT INTO source (id, name, label, epoch, acked, nonce, turn, first_seen, last_seen)
       VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?)`,
   ).run(id, name, label, epoch, nonce, turn, now, now);
-  const state = { epoch, acked: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now };
+  const state = { epoch, acked: 0, reach: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now };
   return hold(collector, { id, name, label, state, path: "[]", told: undefined });
 }
 
 function cursorOf({ installation }: Collector, { id, state }: Held): Cursor {
-  const { epoch, acked, digest, turn } = state;
-  return { source: id, turn, epoch, acked, digest, platform: installation.id, kinds: KINDS };
+  const { epoch, acked, reach, digest, turn } = state;
+  return { source: id, turn, epoch, acked, reach, digest, platform: installation.id, kinds: KINDS };
 }

@@ -6,7 +6,7 @@ import type { Frame } from "../relay/contract.ts";
 import { ClientId } from "../run/schema.ts";
 import { packLines } from "../store/log-chunk.ts";
 import { place, type Numbering, type Place } from "./accept.ts";
-import type { Plan, PlannedRun } from "./plan.ts";
+import { PUT_COUNTER, unknownRun, type Plan, type PlannedRun } from "./plan.ts";
 import { recordsFrom } from "./read-records.ts";
 import { bad } from "./refuse.ts";
 
@@ -49,11 +49,15 @@ function takeClient(
   if (isHere) plan.writes.push({ sql: PUT_COUNTER, params: [run.local, client, clientSeq, nextStep] });
 }
 
-export const PUT_COUNTER = `INSERT INTO counter (run, client, seq, next_step) VALUES (?, ?, ?, ?) ON CONFLICT (run, client)
-  DO UPDATE SET seq = max(seq, excluded.seq), next_step = coalesce(excluded.next_step, next_step)`;
+function runOf(plan: Plan, frame: Frame, where: Where): PlannedRun {
+  const run = plan.requireRun(frame);
+  // What lies before this entry is not in it either: all of it comes as history, to a run of its own.
+  if (where === undefined && run.isToRenew && !run.isDeleted) throw unknownRun(frame.run, frame.seq);
+  return run;
+}
 
 export function planRecords(plan: Plan, frame: Frame, batch: MetricBatch, where?: Where): void {
-  const run = plan.requireRun(frame);
+  const run = runOf(plan, frame, where);
   if (run.isDeleted) return;
   const numbering = { next: run.nextOrdinal, shift: run.ordinalShift };
   const placed = placeOf(where, numbering, batch, isKnown(plan, run, frame), run.localOrdinal);
@@ -88,7 +92,7 @@ export function planRecords(plan: Plan, frame: Frame, batch: MetricBatch, where?
 }
 
 export function planLines(plan: Plan, frame: Frame, lines: LogLine[], where?: Where): void {
-  const run = plan.requireRun(frame);
+  const run = runOf(plan, frame, where);
   if (run.isDeleted) return;
   const numbering = { next: run.nextLine, shift: run.lineShift };
   const range = { ordinal: frame.ordinal!, count: lines.length };

@@ -12,8 +12,7 @@ import { writesOfBurial } from "../store/bury.ts";
 import type { Write } from "../store/journal.ts";
 import { run as runTable, runDevice } from "../store/tables.ts";
 import { decompressWithin } from "../store/zstd.ts";
-import { PUT_COUNTER } from "./plan-data.ts";
-import type { Plan, PlannedRun } from "./plan.ts";
+import { PUT_COUNTER, type Plan, type PlannedRun } from "./plan.ts";
 import { bad, reading } from "./refuse.ts";
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -88,7 +87,8 @@ export function planHeld(plan: Plan, frame: Frame, held: HeldRun): void {
   const writers = held.writers.map((writer): WriterChange => ({ what: "joined", writer }));
   const planned = putRun(plan, frame, held.id, held.row, {
     writers: changedWriters(plan, held.id, writers),
-    clients: held.clients,
+    // What was taken of a client is told by what has come of it: this comes first, and the rest may never.
+    clients: [],
     series: held.series,
   });
   for (const use of held.uses) planUse(plan, frame, planned, use);

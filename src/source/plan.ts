@@ -32,6 +32,10 @@ export interface PlannedRun {
   writers: Map<string, WriterCounter>;
   /** Highest seq that touched it. */
   seq: number;
+  /** Highest seq that a piece of history may hold of. */
+  history: number;
+  /** History of a life that was left stands in it: what comes next begins another run. */
+  isToRenew: boolean;
   isTouched: boolean;
   row: RunRow | undefined;
 }
@@ -86,7 +90,7 @@ export class Plan {
     const { connection, counters } = this.collector;
     const row = prepared(
       connection,
-      "SELECT local, seq, next_ordinal, next_line, ordinal_shift, line_shift FROM source_run WHERE source = ? AND run = ?",
+      "SELECT local, seq, history, renew, next_ordinal, next_line, ordinal_shift, line_shift FROM source_run WHERE source = ? AND run = ?",
     ).get(this.source.id, run) as SourceRunRow | undefined;
     if (!row) return undefined;
     const counter = counters.find(row.local);
@@ -103,6 +107,8 @@ export class Plan {
       localLine: counter?.nextLine ?? 1,
       writers: new Map(),
       seq: row.seq,
+      history: row.history,
+      isToRenew: row.renew === 1,
       isTouched: false,
       row: undefined,
     };
@@ -124,6 +130,8 @@ export class Plan {
       localLine: 1,
       writers: new Map(),
       seq: 0,
+      history: 0,
+      isToRenew: false,
       isTouched: true,
       row: undefined,
     };
@@ -139,7 +147,8 @@ export class Plan {
   }
 
   touch(run: PlannedRun, seq: number): void {
-    run.seq = Math.max(run.seq, seq, this.upto);
+    run.seq = Math.max(run.seq, seq);
+    run.history = Math.max(run.history, this.upto);
     run.isTouched = true;
   }
 
@@ -259,10 +268,21 @@ export class Plan {
     const writes = [...this.writes];
     for (const planned of this.#runs.values()) {
       if (!planned?.isTouched) continue;
-      const { run, local, seq, nextOrdinal, nextLine, ordinalShift, lineShift } = planned;
+      const { run, local, seq, history, isToRenew, nextOrdinal, nextLine, ordinalShift, lineShift } = planned;
       writes.push({
         sql: PUT_RUN,
-        params: [this.source.id, run, local, seq, nextOrdinal, nextLine, ordinalShift, lineShift],
+        params: [
+          this.source.id,
+          run,
+          local,
+          seq,
+          history,
+          isToRenew ? 1 : 0,
+          nextOrdinal,
+          nextLine,
+          ordinalShift,
+          lineShift,
+        ],
       });
     }
     for (const [device, upto] of this.#uptos)
@@ -306,14 +326,19 @@ function createCounter({ collector, source }: Plan, { local }: PlannedRun): RunC
   return counter;
 }
 
-const PUT_RUN = `INSERT INTO source_run (source, run, local, seq, next_ordinal, next_line, ordinal_shift, line_shift)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, run) DO UPDATE SET local = excluded.local, seq = max(seq, excluded.seq),
-  next_ordinal = excluded.next_ordinal, next_line = excluded.next_line, ordinal_shift = excluded.ordinal_shift,
+export const PUT_COUNTER = `INSERT INTO counter (run, client, seq, next_step) VALUES (?, ?, ?, ?) ON CONFLICT (run, client)
+  DO UPDATE SET seq = max(seq, excluded.seq), next_step = coalesce(excluded.next_step, next_step)`;
+
+const PUT_RUN = `INSERT INTO source_run (source, run, local, seq, history, renew, next_ordinal, next_line, ordinal_shift, line_shift)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, run) DO UPDATE SET local = excluded.local, seq = max(seq, excluded.seq),
+  history = excluded.history, renew = excluded.renew, next_ordinal = excluded.next_ordinal, next_line = excluded.next_line, ordinal_shift = excluded.ordinal_shift,
   line_shift = excluded.line_shift`;
 
 interface SourceRunRow {
   local: string;
   seq: number;
+  history: number;
+  renew: number;
   next_ordinal: number | null;
   next_line: number | null;
   ordinal_shift: number;

@@ -18,7 +18,7 @@ import { findOwnSource } from "./greet.ts";
 import { readFrame, type Apply } from "./kinds.ts";
 import { beginPiece, endPiece, type Piece } from "./plan-data.ts";
 import { renewRun } from "./plan-run.ts";
-import { Plan, unknownRun } from "./plan.ts";
+import { Plan, unknownRun, type PlannedRun } from "./plan.ts";
 import { bad } from "./refuse.ts";
 import { commitWrites, inSourceTurn, refusal, writeOfState, type Brought, type Held } from "./state.ts";
 
@@ -215,12 +215,16 @@ function checkPart(part: Part, { kind, run }: Frame): void {
   if (!belongs) throw bad(`${kind} of ${run.slice(0, 80)} is no part of this.`);
 }
 
+const isUncertain = ({ nextOrdinal, nextLine, isToRenew }: PlannedRun) =>
+  isToRenew || nextOrdinal === null || nextLine === null;
+
 function pieceOf(plan: Plan, part: Part, now: number): Piece | undefined {
   if (part.of !== "metrics" && part.of !== "logs") return undefined;
   const run = plan.run(part.run);
   if (!run) throw unknownRun(part.run, 0);
-  const known = run.nextOrdinal === null || run.nextLine === null ? renewRun(plan, run, now) : run;
+  const known = isUncertain(run) ? renewRun(plan, run, now) : run;
   plan.touch(known, 0);
+  known.history = Math.max(known.history, plan.upto);
   return beginPiece(known, part.of);
 }
 
@@ -258,8 +262,7 @@ export function positionsOf(
       for (const part of parts) {
         if (part.of !== "metrics" && part.of !== "logs") continue;
         const run = plan.run(part.run);
-        if (run && !run.isDeleted && (run.nextOrdinal === null || run.nextLine === null))
-          renewRun(plan, run, collector.now());
+        if (run && !run.isDeleted && isUncertain(run)) renewRun(plan, run, collector.now());
       }
       positions = parts.map((part) => positionIn(plan, part));
       return { ...held.state, heard: collector.now() };

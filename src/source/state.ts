@@ -24,6 +24,7 @@ interface Row {
   label: string;
   epoch: number;
   acked: number;
+  reach: number;
   digest: string | null;
   nonce: string;
   turn: number;
@@ -47,12 +48,12 @@ export function findSource(collector: Collector, id: string): Held | undefined {
   if (held) return held;
   const row = prepared(
     collector.connection,
-    "SELECT id, name, label, epoch, acked, digest, nonce, turn, openings, doubt, path, last_seen FROM source WHERE id = ?",
+    "SELECT id, name, label, epoch, acked, reach, digest, nonce, turn, openings, doubt, path, last_seen FROM source WHERE id = ?",
   ).get(id) as Row | undefined;
   if (!row) return undefined;
-  const { name, label, epoch, acked, digest, nonce, turn, doubt, path } = row;
+  const { name, label, epoch, acked, reach, digest, nonce, turn, doubt, path } = row;
   const openings = JSON.parse(row.openings) as Opening[];
-  const state = { epoch, acked, digest, nonce, turn, openings, doubt, heard: row.last_seen };
+  const state = { epoch, acked, reach, digest, nonce, turn, openings, doubt, heard: row.last_seen };
   return hold(collector, { id, name, label, state, path, told: undefined });
 }
 
@@ -83,18 +84,19 @@ export interface Brought {
   path: string[];
 }
 
-const PUT_STATE = `UPDATE source SET epoch = ?, acked = ?, digest = ?, nonce = ?, turn = ?, openings = ?, doubt = ?, path = ?,
+const PUT_STATE = `UPDATE source SET epoch = ?, acked = ?, reach = ?, digest = ?, nonce = ?, turn = ?, openings = ?, doubt = ?, path = ?,
   last_seen = ?, skew = coalesce(?, skew), entries = entries + ?, records = records + ?, bytes = bytes + ? WHERE id = ?`;
 
 /** The cursor, with all that is to stand or fall with it. */
 export function writeOfState(id: string, state: SourceState, brought: Brought): Write {
-  const { epoch, acked, digest, nonce, turn, openings, doubt, heard } = state;
+  const { epoch, acked, reach, digest, nonce, turn, openings, doubt, heard } = state;
   const { path, skew, entries, records, bytes } = brought;
   return {
     sql: PUT_STATE,
     params: [
       epoch,
       acked,
+      reach,
       digest,
       nonce,
       turn,
