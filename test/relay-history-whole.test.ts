@@ -1,10 +1,21 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import * as fc from "fast-check";
 import { appendRecords } from "../src/metric/append.ts";
 import { deleteRun } from "../src/run/delete.ts";
 import { pruneRuns } from "../src/run/retain.ts";
-import { exportOf, jsonOf, seriesOf, unzip } from "./helpers/archive.ts";
+import { readParquet } from "../src/archive/parquet-read.ts";
+import { sampleColumns } from "../src/archive/tables.ts";
+import { useArtifact } from "../src/artifact/use.ts";
+import { registerDevice } from "../src/device/register.ts";
+import type { DeviceFacts } from "../src/device/schema.ts";
+import { recordUse } from "../src/device/use.ts";
+import { appendSamples } from "../src/sample/append.ts";
+import { recordEvents } from "../src/sample/event.ts";
+import { exportOf, jsonOf, seriesOf, textOf, unzip } from "./helpers/archive.ts";
+import { keepFiles, logFiles } from "./helpers/artifacts.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { createLink, type Link, type LinkOptions } from "./helpers/relay-link.ts";
 
@@ -232,4 +243,133 @@ describe("a run that goes on while its history is sent", () => {
     expect(pruned).toMatchObject({ deleted_at_source: null, status: "FINISHED" });
     expect((await here.json("/api/v1/runs")).runs).toEqual([]);
   }, 60_000);
+});
+
+describe("machines, their readings and events, models and artifacts", () => {
+  const DEVICE = "0123456789abcdef";
+  const GPU = "GPU-5a1e1c4e-0000-0000-0000-000000000001";
+  const DAY = 24 * 3600 * 1000;
+
+  const facts: DeviceFacts = {
+    name: "gpu1",
+    os: "Linux",
+    kernel: "6.1",
+    architecture: "x64",
+    boot: null,
+    processor: "a fast one",
+    cores: 8,
+    memory: 64 * 2 ** 30,
+    container: false,
+    gpu_reader: { status: "ok", reason: null, advice: null, driver: "550", cuda: "12.4", library: null },
+    gpus: [],
+  };
+
+  async function readHere(from: number, seconds: number, run: string): Promise<void> {
+    for (let at = 0; at < seconds; at += 60)
+      await appendSamples(
+        here.collector,
+        DEVICE,
+        Array.from({ length: 60 }, (_, i) => at + i).flatMap((second) => [
+          { subject: "", time: from + 1000 * second, values: { "cpu.utilization": (second % 10) / 10 } },
+          {
+            subject: GPU,
+            time: from + 1000 * second,
+            values: { "gpu.power": 200 + (second % 7), ...(second % 3 === 0 && { "gpu.temperature": 50 }) },
+          },
+          { subject: `run/${run}`, time: from + 1000 * second, values: { "memory.used": 4096 * second } },
+        ]) as never,
+      );
+  }
+
+  async function makeRun(id: string, from: number, to: number): Promise<void> {
+    await here.json("/api/v1/runs", { body: { id, name: "with everything", started: from } });
+    await appendRecords(here.collector, id, {
+      client: "w",
+      seq: 1,
+      items: Array.from({ length: 300 }, (_, i) => ({
+        time: from + 1000 * i,
+        metrics: { loss: 1 / (i + 1) },
+      })),
+    });
+    await registerDevice(here.collector, DEVICE, facts);
+    await recordEvents(here.collector, DEVICE, [
+      { subject: GPU, time: from - 5000, kind: "gpu.lost", text: "lost before it began" },
+      { subject: "", time: from + 1000, kind: "clock.jumped", text: "jumped", detail: { ms: 5 } },
+      { subject: `run/${id}`, time: from + 2000, kind: "sampling.began", text: "began" },
+    ]);
+    const gpu = { index: 0, name: "G", by: "process" as const, energy: 1, hours: 0.3, peak_memory: 5 };
+    await recordUse(here.collector, DEVICE, {
+      run: id,
+      from,
+      to,
+      attribution: "cgroup",
+      cpuSeconds: 12.5,
+      gpus: { [GPU]: { ...gpu, shared: false } },
+      note: null,
+    });
+    const large = "x".repeat(200_000);
+    await logFiles(here.collector, id, "net", { files: { "w.bin": large, "a.txt": "1" }, aliases: ["best"] });
+    await logFiles(here.collector, id, "net", {
+      files: { "w.bin": large, "a.txt": "2" },
+      metadata: { acc: 0.9 },
+    });
+    const data = await logFiles(here.collector, null, "data", {
+      kind: "artifact",
+      files: { "d.csv": "1,2" },
+    });
+    await useArtifact(here.collector, id, data.id, 1);
+    await here.json(`/api/v1/runs/${id}/finish`, {
+      body: { status: "FAILED", exit_code: 3, reason: "out of luck", finished: to },
+    });
+  }
+
+  /** What an export says of hardware, events and versions; ids of artifacts are each collector's own. */
+  async function restOf(at: TestCollector, run: string) {
+    const files = await unzip(await exportOf(at, run));
+    const path = join(at.dataDir, "samples.parquet");
+    writeFileSync(path, files.get("hardware/samples.parquet")!);
+    const samples: string[] = [];
+    for await (const group of readParquet(path, sampleColumns)) {
+      const columns = Object.values(group) as ArrayLike<unknown>[];
+      for (let row = 0; row < columns[0]!.length; row++)
+        samples.push(columns.map((column) => String(column[row])).join(" "));
+    }
+    return {
+      samples: samples.sort(),
+      devices: jsonOf(files, "hardware/devices.json"),
+      events: textOf(files, "hardware/events.ndjson"),
+      artifacts: jsonOf(files, "artifacts.json"),
+    };
+  }
+
+  test("arrive as they are kept, readings of days ago as coarse as they are here", async () => {
+    const now = Date.now();
+    const from = Math.floor((now - 4 * DAY) / 600_000) * 600_000;
+    await makeRun("all1", from, from + 7200_000);
+    await readHere(from, 7200, "all1");
+    await here.collector.samples.finish();
+    await here.collector.samples.expire();
+    const recent = Math.floor((now - 7200_000) / 600_000) * 600_000;
+    await makeRun("all2", recent, recent + 3600_000);
+    await readHere(recent, 3600, "all2");
+    await forgetJournal(here);
+    const relay = link();
+    await relay.upToDate();
+    for (const { sha256 } of here.collector.connection
+      .prepare("SELECT DISTINCT sha256 FROM artifact_file")
+      .all() as { sha256: string }[]) {
+      const bytes = await new Response(here.collector.blobs.read(sha256)).bytes();
+      await keepFiles(there.collector, { file: bytes });
+    }
+    for (const run of ["all1", "all2"]) {
+      const kept = await restOf(here, run);
+      expect(await restOf(there, run)).toEqual(kept);
+      expect(await contentOf(there, run)).toEqual(await contentOf(here, run));
+      const widths = new Set(kept.samples.map((row) => row.split(" ").length));
+      expect(widths.size).toBe(1);
+      expect(kept.samples.length).toBeGreaterThan(500);
+    }
+    const coarse = (await restOf(there, "all1")).samples.join("\n");
+    expect(coarse).toMatch(/ 10 1\d{12} 10 /);
+  }, 90_000);
 });
