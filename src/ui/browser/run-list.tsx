@@ -1,6 +1,7 @@
 /** @jsxImportSource hono/jsx/dom */
 import { render, useEffect, useState } from "hono/jsx/dom";
 import type { Run } from "../../run/schema.ts";
+import type { Places } from "../components/place-filters.tsx";
 import { RunList, type RunListState } from "../components/run-list.tsx";
 import { serverNow, setServerTime } from "../components/time.tsx";
 import { listHref, listQuery, matchesView, parseListView, type ListView } from "../list-view.ts";
@@ -40,8 +41,17 @@ let state: State = {
 let show: (state: State) => void = () => {};
 
 function update(change: Partial<State>): void {
-  state = { ...state, ...change };
+  state = { ...state, ...change, places: withSources(state.places, change.runs ?? []) };
   show(state);
+}
+
+/** Somebody may have begun to relay here since the page was opened. */
+function withSources(places: Places, runs: readonly Run[]): Places {
+  const added = runs.flatMap(({ source }) =>
+    source === null || places.sources.includes(source) ? [] : [source],
+  );
+  if (added.length === 0) return places;
+  return { ...places, sources: [...new Set([...places.sources, ...added])].sort() };
 }
 
 let pending: AbortController | undefined;
@@ -110,6 +120,8 @@ function go(view: ListView, replace = false): void {
 let typing: ReturnType<typeof setTimeout> | undefined;
 
 function onSearch(search: string): void {
+  // Its answer would put the words that were there before back into the field.
+  pending?.abort();
   update({ view: { ...state.view, search } });
   clearTimeout(typing);
   typing = setTimeout(() => go(state.view, true), 180);
