@@ -173,4 +173,7 @@ export function relayBanner(
   return text === "" ? null : { text, tone: "bad" };
 }
 
-const sentence = (text = "") => (text === "" || /[.!?]$/.test(text) ? text : `${text}.`);
+const sentence = (text = "") => {
+  const plain = text.replaceAll("`", "");
+  return plain === "" || /[.!?]$/.test(plain) ? plain : `${plain}.`;
+};

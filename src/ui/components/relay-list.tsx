@@ -17,6 +17,7 @@ import { Compass, Icon } from "./icon.tsx";
 import { Snippet } from "./snippet.tsx";
 import { StreamLink } from "./stream-link.tsx";
 import { Ago } from "./time.tsx";
+import { Words } from "./words.tsx";
 
 export interface RelayPageState {
   list: RelayList;
@@ -104,12 +105,12 @@ const Destination = (props: RelayListProps & { relay: Relay }) => {
       {words.problem !== null && (
         <p class={words.tone === "bad" ? "notice bad" : "notice"}>
           <span>
-            <bdi>{words.problem}</bdi>
+            <Words text={words.problem} />
             {words.advice !== null && (
               <>
                 {" "}
                 <b>
-                  <bdi>{words.advice}</bdi>
+                  <Words text={words.advice} />
                 </b>
               </>
             )}
@@ -120,11 +121,11 @@ const Destination = (props: RelayListProps & { relay: Relay }) => {
       {relay.notice !== null && (
         <p class="notice">
           <span>
-            <bdi>{relay.notice.message}</bdi>
+            <Words text={relay.notice.message} />
             {relay.notice.hint !== null && (
               <>
                 {" "}
-                <bdi>{relay.notice.hint}</bdi>
+                <Words text={relay.notice.hint} />
               </>
             )}{" "}
             <span class="faint">
