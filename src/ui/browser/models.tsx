@@ -91,6 +91,8 @@ function go(view: ModelsView, replace = false): void {
 let typing: ReturnType<typeof setTimeout> | undefined;
 
 function onSearch(search: string): void {
+  // Its answer would put the words that were there before back into the field.
+  pending?.abort();
   update({ view: { ...state.view, search } });
   clearTimeout(typing);
   typing = setTimeout(() => go(state.view, true), 180);
