@@ -71,6 +71,28 @@ when("status, project, sort and search combine, in the URL and back", async () =
   await page.context().close();
 });
 
+when("what is being typed stays when rows come that were asked for before", async () => {
+  const { id } = await dashboard.api("/runs", { body: { name: "brief" } });
+  const page = await dashboard.open("/");
+  await page.waitForSelector('#live[data-state="live"]');
+  const asked = Promise.withResolvers<void>();
+  const typed = Promise.withResolvers<void>();
+  await page.route("**/ui/runs?*", async (route) => {
+    asked.resolve();
+    await typed.promise;
+    await route.continue().catch(() => {});
+  });
+  // Counts by status are asked for anew.
+  await dashboard.api(`/runs/${id}/finish`, { body: {} });
+  await asked.promise;
+  await page.locator("#search").fill("run 00");
+  typed.resolve();
+  await waitForCount(page, "10 runs");
+  expect(await page.locator("#search").inputValue()).toBe("run 00");
+  await dashboard.api(`/runs/${id}`, { method: "DELETE" });
+  await page.context().close();
+});
+
 when("without scripts the same page works by its links and its form", async () => {
   const page = await dashboard.open("/", { javaScriptEnabled: false });
   await page.getByRole("link", { name: "Failed" }).click();
@@ -109,7 +131,7 @@ when("what others start, rename and end shows by itself, in the filter it belong
   const latecomer = await dashboard.api("/runs", {
     body: { name: "latecomer", project: "p", started: Date.parse(created) - 1 },
   });
-  await page.waitForSelector("tr.fresh:has-text('newcomer') + tr.fresh:has-text('latecomer')");
+  await page.waitForSelector("tr:has-text('newcomer') + tr:has-text('latecomer')");
   await dashboard.api(`/runs/${latecomer.id}?force=true`, { method: "DELETE" });
   await dashboard.api(`/runs/${id}`, { method: "PATCH", body: { name: "renamed" } });
   await page.waitForSelector("tr:has-text('renamed')");

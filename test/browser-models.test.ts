@@ -238,6 +238,25 @@ when("names are searched, across pages, and by the address", async () => {
   await page.context().close();
 });
 
+when("what is being typed stays when rows come that were asked for before", async () => {
+  const page = await dashboard.open("/models");
+  await isLive(page);
+  const asked = Promise.withResolvers<void>();
+  const typed = Promise.withResolvers<void>();
+  await page.route("**/ui/models*", async (route) => {
+    asked.resolve();
+    await typed.promise;
+    await route.continue().catch(() => {});
+  });
+  await log(null, "series-newer", { files: { a: "newer" } });
+  await asked.promise;
+  await page.locator("#search").fill("series-11");
+  typed.resolve();
+  await page.waitForFunction(() => document.querySelectorAll("tr[data-href]").length === 10);
+  expect(await page.locator("#search").inputValue()).toBe("series-11");
+  await page.context().close();
+});
+
 when("without scripts names, versions and files are there all the same", async () => {
   const page = await dashboard.open("/models", { javaScriptEnabled: false });
   await page.locator("#search").fill("digits");
