@@ -12,7 +12,7 @@ import { writesOfBurial } from "../store/bury.ts";
 import type { Write } from "../store/journal.ts";
 import { run as runTable, runDevice } from "../store/tables.ts";
 import { decompressWithin } from "../store/zstd.ts";
-import { PUT_COUNTER, type Plan, type PlannedRun } from "./plan.ts";
+import type { Plan, PlannedRun } from "./plan.ts";
 import { bad, reading } from "./refuse.ts";
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -47,7 +47,6 @@ const WriterChanges = z
 /** What a platform's own entries say beside, where history told it: the one it relays to hears it from these. */
 const Beside = z.object({
   writers: WriterChanges.default([]),
-  clients: HeldRun.shape.clients.default([]),
   series: HeldRun.shape.series.default([]),
 });
 
@@ -68,18 +67,18 @@ type Beside = z.infer<typeof Beside>;
 export function planCreated(
   plan: Plan,
   frame: Frame,
-  { writers, clients, series, ...row }: z.infer<typeof CreatedRun>,
+  { writers, series, ...row }: z.infer<typeof CreatedRun>,
 ): void {
-  putRun(plan, frame, runId(frame), row, { writers, clients, series });
+  putRun(plan, frame, runId(frame), row, { writers, series });
 }
 
 export function planChanged(
   plan: Plan,
   frame: Frame,
-  { writers, clients, series, ...change }: z.infer<typeof ChangedRun>,
+  { writers, series, ...change }: z.infer<typeof ChangedRun>,
 ): void {
   const planned = plan.requireRun(frame);
-  changeRow(plan, frame, planned, change, { writers, clients, series });
+  changeRow(plan, frame, planned, change, { writers, series });
 }
 
 export function planHeld(plan: Plan, frame: Frame, held: HeldRun): void {
@@ -87,8 +86,6 @@ export function planHeld(plan: Plan, frame: Frame, held: HeldRun): void {
   const writers = held.writers.map((writer): WriterChange => ({ what: "joined", writer }));
   const planned = putRun(plan, frame, held.id, held.row, {
     writers: changedWriters(plan, held.id, writers),
-    // What was taken of a client is told by what has come of it: this comes first, and the rest may never.
-    clients: [],
     series: held.series,
   });
   for (const use of held.uses) planUse(plan, frame, planned, use);
@@ -167,25 +164,17 @@ function changedWriters(plan: Plan, run: string, writers: WriterChange[]): Write
   );
 }
 
-function payloadOf(row: object, { writers, clients, series }: Beside): object {
+function payloadOf(row: object, { writers, series }: Beside): object {
   return {
     ...withWriters(row, writers as WriterChange[]),
-    ...(clients.length > 0 && { clients }),
     ...(series.length > 0 && { series }),
   };
 }
 
-function writesBeside(plan: Plan, planned: PlannedRun, { writers, clients, series }: Beside): Write[] {
+function writesBeside(plan: Plan, planned: PlannedRun, { writers, series }: Beside): Write[] {
   const { collector } = plan;
   const { local } = planned;
   const writes = writers.map((change) => writeOfWriter(collector, local, change as WriterChange));
-  for (const { client, seq, nextStep } of clients) {
-    const writer = plan.writerOf(planned, client);
-    if (seq <= writer.seq) continue;
-    writer.seq = seq;
-    writer.nextStep = nextStep;
-    writes.push({ sql: PUT_COUNTER, params: [local, client, seq, nextStep] });
-  }
   if (series.length > 0) {
     const known = new Set(collector.series.series(local).map(({ key, rank }) => `${rank} ${key}`));
     const fresh = series.filter(({ key, rank }) => {
@@ -227,7 +216,6 @@ export function planDeleted(plan: Plan, frame: Frame, { upstream }: z.infer<type
       { ...ended, deletedAtSource: frame.time },
       {
         writers: hasEnded ? [] : [{ what: "ended", outcome: "KILLED" }],
-        clients: [],
         series: [],
       },
     );
@@ -253,7 +241,7 @@ export function planDeleted(plan: Plan, frame: Frame, { upstream }: z.infer<type
  */
 export function renewRun(plan: Plan, known: PlannedRun, time: number): PlannedRun {
   const row = { ...plan.rowOf(known) };
-  const nothing: Beside = { writers: [], clients: [], series: [] };
+  const nothing: Beside = { writers: [], series: [] };
   const at = { seq: known.seq, time } as Frame;
   changeRow(plan, at, known, { deletedAtSource: time }, nothing);
   const planned = plan.addRun(known.run);
