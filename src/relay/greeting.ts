@@ -65,16 +65,23 @@ export function createGreeter(): Greeter {
     const identity = outbox.identity();
     const { id, epoch, nonce } = identity;
     turn = Math.max(turn + 1, Math.floor(clock.monotonic()));
-    const path = line.path();
     line.identity = identity;
-    line.session = { epoch, nonce, turn, path };
+    line.session = {
+      epoch,
+      nonce,
+      turn,
+      // As it is when something is sent: what a new source has brought must not go back to it.
+      get path() {
+        return line.path();
+      },
+    };
     const cursor = await transport.greet(
       id,
       {
         epoch,
         nonce,
         turn,
-        path,
+        path: line.path(),
         ...facts,
         openings: identity.openings.slice(0, openings).map(({ nonce, last }) => ({ nonce, last })),
         last: outbox.last(),

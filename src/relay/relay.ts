@@ -39,7 +39,10 @@ const MAX_DESTINATIONS = 32;
 export function createRelays(collector: Collector, { onDiagnostic, onFailed }: RelaysOptions): Relays {
   const { connection, dataDir, installation, now } = collector;
   const destinations = createDestinations(connection, dataDir);
-  const selectPaths = connection.prepare("SELECT path FROM source ORDER BY last_seen DESC").raw(true);
+  // Who receives from others comes first: a circle leads through such alone, and a path has an end.
+  const selectPaths = connection
+    .prepare("SELECT path FROM source ORDER BY min(json_array_length(path), 2) DESC, last_seen DESC")
+    .raw(true);
   const laneByName = new Map<string, Lane>();
   const toldByName = new Map<string, string>();
   let closing = false;
