@@ -16,7 +16,7 @@ const LOOK_MS = 6 * 3600_000;
 const MAX_NAMED = 3;
 
 export interface ContentStatus {
-  /** Files that are not there yet, and their bytes; those that can't be sent are not among them. */
+  /** Files that are not there yet, and their bytes: those that are still on their way here among them, those that can't be sent not. */
   files: number;
   bytes: number;
   /** What is wrong; null while nothing is. */
@@ -258,7 +258,11 @@ export function startContent(
   }
 
   return {
-    status: () => left && { ...left, error: errorText() },
+    status() {
+      if (!left) return undefined;
+      const waiting = [...pending.values()].reduce((sum, size) => sum + size, 0);
+      return { files: left.files + pending.size, bytes: left.bytes + waiting, error: errorText() };
+    },
     again() {
       isToScan = true;
       retry();
