@@ -139,7 +139,12 @@ when("aliases are given and taken in the row; one that another version has moves
   await page.waitForSelector('.alias:has-text("最佳")', { state: "detached" });
   await add("v1", "latest");
   await page.waitForSelector('[role="alert"]');
-  expect(await page.locator('[role="alert"]').textContent()).toContain("always the newest version");
+  expect(await page.locator('[role="alert"]').textContent()).toBe("The alias is always the newest version.");
+  await add("v1", "not a word");
+  await page.waitForSelector('[role="alert"]:has-text("must be letters")');
+  expect(await page.locator('[role="alert"]').textContent()).toBe(
+    "The alias must be letters, digits, '.', '_' and '-', and begin with a letter or a digit.",
+  );
   expect(await page.getByRole("button", { name: /^Remove the alias latest/ }).count()).toBe(0);
   page.complaints = page.complaints.filter((text) => !/status of 400/.test(text));
   await page.context().close();

@@ -64,10 +64,19 @@ async function send(
 export function explain(text: string, status: number): string {
   try {
     const { detail, hint } = JSON.parse(text) as { detail?: string; hint?: string };
-    return [detail, hint].filter(Boolean).join(" ") || `The collector answered ${status}.`;
+    const typed = detail === undefined ? undefined : aboutField(detail);
+    return typed ?? ([detail, hint].filter(Boolean).join(" ") || `The collector answered ${status}.`);
   } catch {
     return `The collector answered ${status}.`;
   }
+}
+
+/** What is wrong with what somebody has typed, without the names that programs use. */
+function aboutField(detail: string): string | undefined {
+  const [prefix, name] = /^(\w+)(?:\.\d+)?: (?=must |has |is )/.exec(detail) ?? [];
+  if (prefix === undefined || name === undefined) return undefined;
+  const word = /^(add|remove)_aliases$/.test(name) ? "alias" : name.replaceAll("_", " ");
+  return `The ${word} ${detail.slice(prefix.length)}.`;
 }
 
 export const isAbort = (error: unknown) => error instanceof DOMException && error.name === "AbortError";
