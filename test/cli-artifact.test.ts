@@ -269,6 +269,11 @@ test("what is wrong is said in one line, with its exit code", async () => {
     [["get", ".."], 3, 'no model called "..".'],
     [["get", "nope", "-o", ""], 2, "-o wants a folder"],
     [["put", "x", "f".repeat(300)], 2, "too long"],
+    [
+      ["put", "x", "a.txt", ...Array.from({ length: 101 }, (_, n) => `--alias=a${n}`)],
+      2,
+      "The aliases must have at most 100 entries.",
+    ],
     [["put", "x", "a.txt", "--alias", "a b"], 2, 'The alias "a b" must be letters'],
     [["put", "x", "a.txt", "-t", "t".repeat(101)], 2, "The type must have at most 100 characters."],
   ];

@@ -117,7 +117,7 @@ export function checkHead(head: ArtifactHead): Omit<LogArtifact, "files"> {
   const issue = parsed.error.issues[0]!;
   const [field, place] = issue.path;
   const what =
-    field === "aliases"
+    field === "aliases" && place !== undefined
       ? `alias ${quoted(String(head.aliases?.[Number(place)] ?? ""))}`
       : [field, ...(place === undefined ? [] : [quoted(String(place))])].map(String).join(" ");
   throw new CollectorError(
