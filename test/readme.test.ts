@@ -91,7 +91,9 @@ describe("the documents", () => {
     const isKnown = (words: string, first: string) =>
       names.includes(words) || names.includes(first) || names.some((name) => name.startsWith(`${words} `));
     for (const page of pages)
-      for (const [, words] of read(page).matchAll(/(?:\.\/dist\/binnacle|`binnacle) ([a-z]+(?: [a-z]+(?:-[a-z]+)*)?)/g)) {
+      for (const [, words] of read(page).matchAll(
+        /(?:\.\/dist\/binnacle|`binnacle) ([a-z]+(?: [a-z]+(?:-[a-z]+)*)?)/g,
+      )) {
         const [first] = words!.split(" ");
         expect({ page, words, known: isKnown(words!, first!) }).toEqual({
           page,
