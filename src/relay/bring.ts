@@ -1,4 +1,4 @@
-import type { HistoryBatch, Part } from "./contract.ts";
+import { Rejected, type HistoryBatch, type Part } from "./contract.ts";
 import type { Line } from "./line.ts";
 import type { DeadLetter, Piece } from "./ports.ts";
 import { isInvalid, isTooLarge, Untrue } from "./trouble.ts";
@@ -118,17 +118,25 @@ async function sendGrowing(line: Line, batch: HistoryBatch, small: boolean): Pro
   return true;
 }
 
+/** Without the frames that the platform names as bad: they are dead letters before it passes over them. */
 async function sendPiece(line: Line, batch: HistoryBatch): Promise<void> {
   const { transport, identity, signal } = line;
   line.check();
-  const { position, rejected } = await transport.sendHistory(identity.id, batch, signal);
-  const { part, to, frames } = batch;
-  const isCounted = part.of === "metrics" || part.of === "logs";
-  if (part.of !== "facts" && (isCounted ? position !== to : position < to))
-    throw new Untrue(`The platform says that it has ${part.of} up to ${position}, and was told of ${to}.`);
-  const letters = rejected.flatMap(({ index, type, detail }): DeadLetter[] =>
-    frames[index] ? [{ frame: frames[index], type, detail }] : [],
-  );
-  if (letters.length < frames.length || frames.length === 0) line.progress();
-  if (letters.length > 0) await line.bury(letters);
+  try {
+    const { position } = await transport.sendHistory(identity.id, batch, signal);
+    const { part, to } = batch;
+    const isCounted = part.of === "metrics" || part.of === "logs";
+    if (part.of !== "facts" && (isCounted ? position !== to : position < to))
+      throw new Untrue(`The platform says that it has ${part.of} up to ${position}, and was told of ${to}.`);
+    line.progress();
+  } catch (error) {
+    const rejected = isInvalid(error) ? Rejected.safeParse(error.details["rejected"]).data : undefined;
+    const letters = (rejected ?? []).flatMap(({ index, type, detail }): DeadLetter[] =>
+      batch.frames[index] ? [{ frame: batch.frames[index], type, detail }] : [],
+    );
+    if (letters.length === 0) throw error;
+    await line.bury(letters);
+    const bad = new Set(letters.map(({ frame }) => frame));
+    await sendPiece(line, { ...batch, frames: batch.frames.filter((frame) => !bad.has(frame)) });
+  }
 }

@@ -152,17 +152,15 @@ export interface HistoryBatch extends Session {
   frames: Frame[];
 }
 
-/**
- * The answer to it. A bad frame holds up nothing: the position passes over it, and its sender, who still has what it was made of,
- * keeps it as a dead letter.
- */
-export const HistoryAccepted = z.object({
-  position: z.number(),
-  rejected: z
-    .array(z.object({ index: z.int().min(0), type: z.string().max(100), detail: z.string().max(2000) }))
-    .default([]),
-});
+/** The answer to it. A piece with bad frames is refused whole, as `invalid`: its sender keeps them as dead letters and sends the others. */
+export const HistoryAccepted = z.object({ position: z.number() });
 export type HistoryAccepted = z.infer<typeof HistoryAccepted>;
+
+/** Which frames are bad, and why: `rejected` of the refusal of a piece, and of the answer to entries that are sent again. */
+export const Rejected = z.array(
+  z.object({ index: z.int().min(0), type: z.string().max(100), detail: z.string().max(2000) }),
+);
+export type Rejected = z.infer<typeof Rejected>;
 
 /** POST …/positions {parts} → {positions}: where each stands, in the same order; 0: nothing of it is here. */
 export const Positions = z.object({ positions: z.array(z.number()) });
@@ -194,7 +192,10 @@ export type RefusalType =
   /** 413, 415 */
   | "too-large"
   | "unsupported"
-  /** 400, 422; `seq`: the entry that makes no sense, where it is known. One that is refused so alone is a dead letter. */
+  /**
+   * 400, 422; `seq`: the entry that makes no sense, where it is known; of a piece of history `rejected`. What is refused so alone is a
+   * dead letter.
+   */
   | "invalid"
   /** 429, 503, 507: later. */
   | "busy"

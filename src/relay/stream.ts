@@ -45,6 +45,9 @@ async function run(line: Line, memory: Memory): Promise<void> {
   memory.condemned = undefined;
   if (condemned && condemned.frame.seq > line.acked) await line.bury([condemned]);
   const underWay: UnderWay[] = [];
+  /** Ends those under way behind one that failed. */
+  let abandoning = new AbortController();
+  let whileWanted = AbortSignal.any([signal, abandoning.signal]);
   /** All up to here is read and under way. */
   let sent = line.acked;
   /** Nothing more is known to be there. */
@@ -95,7 +98,7 @@ async function run(line: Line, memory: Memory): Promise<void> {
       frames,
       sentAt: clock.monotonic(),
       isBehind: underWay.length > 0,
-      reply: line.transport.send(line.identity.id, batch, signal).then(
+      reply: line.transport.send(line.identity.id, batch, whileWanted).then(
         (accepted) => ({ accepted }),
         (error: unknown) => ({ error }),
       ),
@@ -110,6 +113,9 @@ async function run(line: Line, memory: Memory): Promise<void> {
     }
     // What was sent behind it can't have been taken.
     underWay.length = 0;
+    abandoning.abort();
+    abandoning = new AbortController();
+    whileWanted = AbortSignal.any([signal, abandoning.signal]);
     sent = line.acked;
     pace.slower();
     const { error } = reply;
@@ -158,6 +164,17 @@ async function run(line: Line, memory: Memory): Promise<void> {
     introduced.set(name, seq);
     if (!(await bringParts(line, [name]))) outbox.forget(name);
     line.change({ history: null });
+    // Where nothing else but facts is wanted: to ask is to say that it goes on, also as another run.
+    const { transport, session, identity } = line;
+    await transport.positions(
+      identity.id,
+      session,
+      [
+        { of: "metrics", run: name },
+        { of: "logs", run: name },
+      ],
+      signal,
+    );
   }
 
   /** Until there is more; false when it is time to greet. */
