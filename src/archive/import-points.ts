@@ -1,8 +1,6 @@
 import type { Collector } from "../collector.ts";
-import { BATCH_VERSION, packBatch, type MetricBatch } from "../metric/batch.ts";
+import { BATCH_VERSION, encodeBatch, type MetricBatch } from "../metric/batch.ts";
 import { MAX_STEP, MAX_TIME } from "../metric/schema.ts";
-import { Encoding } from "../entry.ts";
-import { compress } from "../store/zstd.ts";
 import { lineOf, linesOf } from "./check.ts";
 import { free } from "./free.ts";
 import { readParquet } from "./parquet-read.ts";
@@ -246,8 +244,7 @@ async function append(collector: Collector, run: string, batch: MetricBatch): Pr
       nextStep: null,
       count: batch.count,
       time: collector.now(),
-      encoding: Encoding.columnsZstd,
-      payload: compress(packBatch(batch)),
+      ...encodeBatch(batch),
     },
     batch,
   );

@@ -47,8 +47,9 @@ export interface BatchRecord {
 }
 
 export const BATCH_VERSION = 1;
-/** Below this many points the packed form is no smaller than JSON and takes longer to make. */
-const MIN_PACKED_POINTS = 48;
+/** Bytes below which zstd costs more time than it is worth. */
+const MIN_COMPRESSED = 4096;
+const WORTH = 0.75;
 
 interface Header {
   rank: number;
@@ -61,25 +62,17 @@ interface Header {
 export const pointsOf = (batch: MetricBatch): number =>
   batch.numbers.reduce((sum, column) => sum + column.values.length, 0);
 
-/** The journal's payload for a batch. */
-export function encodeBatch(batch: MetricBatch): { encoding: Encoding; payload: Uint8Array } {
-  if (pointsOf(batch) >= MIN_PACKED_POINTS || !isSameAsItems(batch))
-    return { encoding: Encoding.columnsZstd, payload: compress(packBatch(batch)) };
-  const { rank } = batch;
-  const items = toRecords(batch).map(({ ordinal: _, ...record }) => record);
-  return { encoding: Encoding.json, payload: new TextEncoder().encode(JSON.stringify({ rank, items })) };
-}
-
 /**
- * Whether it is the same when it was items meanwhile. Records that are in other batches would close up, JSON.stringify knows no
- * negative zero, and a metric that has texts and numbers may have come before another one by its texts.
+ * The journal's payload for a batch. Noise that zstd makes little less of stays as it is, and so does what is short: a relay sends
+ * the numbers of many batches column by column (relay/frame.ts), which it can't where they are packed.
  */
-function isSameAsItems({ step, numbers, texts }: MetricBatch): boolean {
-  const isPlain = (value: number) => !Object.is(value, -0);
-  return (
-    step.every((value) => isPlain(value) && !Number.isNaN(value)) &&
-    numbers.every(({ key, values }) => values.every(isPlain) && texts.every((text) => text.key !== key))
-  );
+export function encodeBatch(batch: MetricBatch): { encoding: Encoding; payload: Uint8Array } {
+  const packed = packBatch(batch);
+  if (packed.length >= MIN_COMPRESSED) {
+    const payload = compress(packed);
+    if (payload.length < WORTH * packed.length) return { encoding: Encoding.columnsZstd, payload };
+  }
+  return { encoding: Encoding.columns, payload: packed };
 }
 
 /**

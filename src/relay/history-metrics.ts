@@ -1,10 +1,8 @@
 import type { Collector } from "../collector.ts";
-import { Encoding } from "../entry.ts";
-import { BATCH_VERSION, packBatch, type MetricBatch } from "../metric/batch.ts";
+import { BATCH_VERSION, encodeBatch, type MetricBatch } from "../metric/batch.ts";
 import type { TextRow } from "../metric/rows.ts";
 import type { DeclaredSeries } from "../metric/store.ts";
 import { WINDOW, type RecordWindow, type SeriesSlice, type WindowSize } from "../metric/windows.ts";
-import { compress } from "../store/zstd.ts";
 import type { Frame } from "./contract.ts";
 import { frameBytes } from "./frame.ts";
 import { blankFrame, type HistoryPiece } from "./piece.ts";
@@ -59,8 +57,7 @@ const frameOf = (run: string, batch: MetricBatch, time: number): Frame => ({
   ordinal: batch.ordinal,
   count: batch.count,
   time,
-  encoding: Encoding.columnsZstd,
-  payload: compress(packBatch(batch)),
+  ...encodeBatch(batch),
 });
 
 const emptyBatch = (ordinal: number): MetricBatch => ({

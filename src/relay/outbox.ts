@@ -1,5 +1,5 @@
 import type { Collector } from "../collector.ts";
-import { deviceOfStream, type Entry, type EntryKind } from "../entry.ts";
+import { deviceOfStream, deviceStream, type Entry, type EntryKind } from "../entry.ts";
 import { bytesOf } from "../store/chunk-table.ts";
 import { BATCH_BYTES, BATCH_ENTRIES, type Frame, type Part } from "./contract.ts";
 import { heldFrom, holderOf } from "./destinations.ts";
@@ -65,6 +65,7 @@ export function createOutbox<Bounds>({
   const selectSince = connection
     .prepare("SELECT id FROM run WHERE deleted = 0 AND (created >= ?1 OR finished IS NULL OR finished >= ?1)")
     .raw(true);
+  const selectDevices = connection.prepare("SELECT id FROM device").raw(true);
   const updateAnswered = connection.prepare("UPDATE destination SET answered = ? WHERE name = ?");
   const updateState = connection.prepare(
     "UPDATE destination SET epoch = ?, acked = ?, paused = ? WHERE name = ?",
@@ -139,11 +140,17 @@ export function createOutbox<Bounds>({
     settleHistory(after);
     const last = journal.position().seq;
     if (after >= last) return undefined;
-    if (after < skip) return { type: "batch", last: Math.min(skip, last), frames: [] };
+    if (after < skip) return passOver(Math.min(skip, last));
     const rows = selectRows.all(after) as Row[];
     const first = rows[0]?.seq ?? last + 1;
     if (first > after + 1 && journal.bounds().first === first) return bring(last, everything());
     return rows.length === 0 ? { type: "batch", last, frames: [] } : pieceOf(rows);
+  }
+
+  /** From now on: all but which machines there are, as what comes of them says no more than their ids. */
+  function passOver(last: number): Piece {
+    const devices = (selectDevices.all() as [string][]).map(([id]) => deviceStream(id));
+    return devices.length > 0 ? bring(last, devices) : { type: "batch", last, frames: [] };
   }
 
   /** Of what a destination is to have at all; undefined: no limit. */

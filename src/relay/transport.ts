@@ -1,68 +1,53 @@
-import { gzipSync } from "node:zlib";
 import { z } from "zod";
 import { CollectorError } from "../error.ts";
-import { compress } from "../store/zstd.ts";
 import {
   Accepted,
   Cursor,
   ENTRIES_TYPE,
   HistoryAccepted,
   Positions,
+  Rejected,
   type Frame,
   type Session,
 } from "./contract.ts";
 import { encodeFrames } from "./frame.ts";
 import { contentDigest, type Http } from "./http.ts";
-import { Refusal, type Transport } from "./ports.ts";
+import type { Transport } from "./ports.ts";
 
 export interface HttpTransport extends Transport {
   /** Entries that were refused once, out of their order. */
   requeue(source: string, batch: Session & { frames: Frame[] }, signal: AbortSignal): Promise<Requeued>;
 }
 
-/** What a body may be packed with, the best first. */
-const ENCODINGS = ["zstd", "gzip", "identity"] as const;
 /** An answer is bounded, and so is what may be asked at once. */
 const PARTS_PER_REQUEST = 1000;
 
 /** A bad one does not hold up the others. */
-const Requeued = HistoryAccepted.pick({ rejected: true });
+const Requeued = z.object({ rejected: Rejected });
 export type Requeued = z.infer<typeof Requeued>;
 
 export function createTransport(http: Http, now: () => number): HttpTransport {
-  /** Index into ENCODINGS: what the platform does not take is not tried again. */
-  let encoding = 0;
-
   async function sendFrames(
     path: string,
     batch: Session & { frames: Frame[] },
     headers: Record<string, string>,
     signal: AbortSignal,
   ): Promise<unknown> {
-    const plain = encodeFrames(batch.frames);
-    for (;;) {
-      const used = ENCODINGS[encoding]!;
-      const body = pack(plain, used);
-      try {
-        const { json } = await http.request({
-          method: "POST",
-          path,
-          headers: {
-            "content-type": ENTRIES_TYPE,
-            ...(used !== "identity" && { "content-encoding": used }),
-            "content-digest": contentDigest(body),
-            ...headersOf(batch),
-            ...headers,
-          },
-          body,
-          signal,
-        });
-        return json;
-      } catch (error) {
-        if (!(error instanceof Refusal) || error.status !== 415 || used === "identity") throw error;
-        encoding = Math.max(encoding, ENCODINGS.indexOf(used) + 1);
-      }
-    }
+    // Packed in itself: an encoding of the content would find nothing more.
+    const body = encodeFrames(batch.frames);
+    const { json } = await http.request({
+      method: "POST",
+      path,
+      headers: {
+        "content-type": ENTRIES_TYPE,
+        "content-digest": contentDigest(body),
+        ...headersOf(batch),
+        ...headers,
+      },
+      body,
+      signal,
+    });
+    return json;
   }
 
   const headersOf = ({ epoch, nonce, turn, path }: Session): Record<string, string> => ({
@@ -109,7 +94,6 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
         "x-relay-acked": String(batch.acked),
         "x-relay-upto": String(batch.upto),
         ...(batch.digest !== null && { "x-relay-digest": batch.digest }),
-        ...(batch.digest !== null && { "x-relay-digest": batch.digest }),
         "x-relay-part": JSON.stringify(batch.part),
         "x-relay-from": String(batch.from),
         "x-relay-to": String(batch.to),
@@ -122,11 +106,6 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
       return understand(Requeued, json, "what it took of entries that it had refused");
     },
   };
-}
-
-function pack(plain: Uint8Array<ArrayBuffer>, encoding: (typeof ENCODINGS)[number]): Uint8Array<ArrayBuffer> {
-  if (encoding === "zstd") return compress(plain) as Uint8Array<ArrayBuffer>;
-  return encoding === "gzip" ? (gzipSync(plain, { level: 1 }) as Uint8Array<ArrayBuffer>) : plain;
 }
 
 function understand<T extends z.ZodType>(schema: T, json: unknown, what: string): z.output<T> {

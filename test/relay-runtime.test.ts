@@ -1,0 +1,315 @@
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
+import { startPlatform, until, type TestPlatform } from "./helpers/relay.ts";
+import type { Relay, RelayList } from "../src/relay/schema.ts";
+
+setDefaultTimeout(60_000);
+
+const closers: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).toReversed()) await close();
+});
+
+async function platform(options = {}): Promise<TestPlatform> {
+  const at = await startPlatform(options);
+  closers.push(() => at.close());
+  return at;
+}
+
+/** A collector that relays; `restart` keeps its place here. */
+function source(): { at: TestCollector; restart(): Promise<void> } {
+  const held = {
+    at: createTestCollector({ relays: true }),
+    async restart() {
+      held.at = await held.at.restart();
+    },
+  };
+  closers.push(() => held.at.close());
+  return held;
+}
+
+const relaysOf = (at: TestCollector): Promise<RelayList> => at.json("/api/v1/relays");
+async function relayOf(at: TestCollector, name = "up"): Promise<Relay> {
+  return (await relaysOf(at)).relays.find((relay) => relay.name === name)!;
+}
+const add = (at: TestCollector, url: string, token: string, more: object = {}) =>
+  at.json<Relay>("/api/v1/relays", { body: { name: "up", url, token, ...more } });
+const arrived = (at: TestCollector, name = "up") =>
+  until(
+    () => relayOf(at, name),
+    ({ state, backlog }) => state === "idle" && backlog.entries === 0,
+  );
+const inState = (at: TestCollector, state: Relay["state"], name = "up") =>
+  until(
+    () => relayOf(at, name),
+    (relay) => relay.state === state,
+  );
+
+const seqs = new Map<string, number>();
+async function log(at: TestCollector, run: string, values: number[]): Promise<void> {
+  const key = `${at.dataDir} ${run}`;
+  seqs.set(key, (seqs.get(key) ?? 0) + 1);
+  const items = values.map((loss) => ({ metrics: { loss } }));
+  await at.json(`/api/v1/runs/${run}/records`, { body: { client: "c", seq: seqs.get(key), items } });
+}
+async function print(at: TestCollector, run: string, texts: string[]): Promise<void> {
+  const key = `${at.dataDir} ${run}`;
+  seqs.set(key, (seqs.get(key) ?? 0) + 1);
+  const items = texts.map((text) => ({ stream: "stdout", text }));
+  await at.json(`/api/v1/runs/${run}/logs`, { body: { client: "c", seq: seqs.get(key), items } });
+}
+const create = (at: TestCollector, id: string) =>
+  at.json("/api/v1/runs", { body: { id, name: `run ${id}`, writer: { client: "c", role: "client" } } });
+const valuesOf = async (at: TestCollector, run: string): Promise<number[]> =>
+  (await at.json(`/api/v1/runs/${run}/points?key=loss`)).points.map(([, value]: [number, number]) => value);
+const linesOf = async (at: TestCollector, run: string): Promise<string[]> =>
+  (await at.json(`/api/v1/runs/${run}/logs`)).lines.map(({ text }: { text: string }) => text);
+
+test("metrics, logs and runs arrive as they are, and a fresh record within moments", async () => {
+  const up = await platform();
+  const from = source();
+  const added = await add(from.at, up.url, await up.addSource("lab"));
+  expect(added).toMatchObject({ name: "up", kind: "platform", url: up.url, from: "history" });
+  await create(from.at, "a");
+  await log(from.at, "a", [1, 2, 3]);
+  await print(from.at, "a", ["hello", "world"]);
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "a")).toEqual([1, 2, 3]);
+  expect(await linesOf(up.at, "a")).toEqual(["hello", "world"]);
+  expect(await up.at.json("/api/v1/runs/a")).toMatchObject({
+    name: "run a",
+    source: "lab",
+    status: "RUNNING",
+  });
+  await log(from.at, "a", [4]);
+  await until(
+    () => valuesOf(up.at, "a"),
+    ({ length }) => length === 4,
+  );
+  await from.at.json("/api/v1/runs/a/finish", { body: { client: "c", status: "FINISHED" } });
+  await until(
+    () => up.at.json("/api/v1/runs/a"),
+    ({ status }) => status === "FINISHED",
+  );
+  const relay = await arrived(from.at);
+  expect(relay).toMatchObject({ error: null, dead_letters: 0, dropped: { records: 0, bytes: 0 } });
+  expect(relay.backlog).toEqual({ entries: 0, bytes: 0, oldest: null });
+  expect(relay.acked_at).toBeString();
+});
+
+test("while the platform is away everything is kept, and arrives in order once it is back", async () => {
+  const up = await platform();
+  const from = source();
+  await add(from.at, up.url, await up.addSource("lab"));
+  await create(from.at, "a");
+  await log(from.at, "a", [1]);
+  await arrived(from.at);
+  await up.stop();
+  for (let i = 2; i <= 50; i++) await log(from.at, "a", [i]);
+  const waiting = await until(
+    () => relayOf(from.at),
+    ({ state, next_try_at }) => state === "waiting" && next_try_at !== null,
+  );
+  expect(waiting.error!.message).toContain("Nobody answers");
+  expect(waiting.backlog).toMatchObject({ entries: 49, oldest: expect.any(String) });
+  expect(waiting.backlog.bytes).toBeGreaterThan(49 * 20);
+  await from.restart();
+  for (let i = 51; i <= 60; i++) await log(from.at, "a", [i]);
+  await up.start();
+  await from.at.json("/api/v1/relays/up/retry", { method: "POST" });
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "a")).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
+});
+
+test("what was there before a destination comes first, though its journal is gone", async () => {
+  const up = await platform();
+  const from = source();
+  await create(from.at, "old");
+  for (let i = 0; i < 20; i++) await log(from.at, "old", [i, i + 0.5]);
+  await print(from.at, "old", ["one", "two"]);
+  await from.at.collector.tidy(10_000);
+  expect(from.at.collector.journal.bounds().first).toBeGreaterThan(20);
+  await add(from.at, up.url, await up.addSource("lab"));
+  await create(from.at, "new");
+  await log(from.at, "new", [7]);
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "old")).toEqual(Array.from({ length: 20 }, (_, i) => [i, i + 0.5]).flat());
+  expect(await linesOf(up.at, "old")).toEqual(["one", "two"]);
+  expect(await valuesOf(up.at, "new")).toEqual([7]);
+});
+
+test("from now on: nothing of before", async () => {
+  const up = await platform();
+  const from = source();
+  await create(from.at, "old");
+  await log(from.at, "old", [1, 2]);
+  await add(from.at, up.url, await up.addSource("lab"), { from: "now" });
+  await create(from.at, "new");
+  await log(from.at, "new", [3]);
+  await arrived(from.at);
+  const runs = (await up.at.json("/api/v1/runs")).runs.map(({ id }: { id: string }) => id);
+  expect(runs).toEqual(["new"]);
+  // A run that was there before is introduced once something comes of it.
+  await log(from.at, "old", [4]);
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "old")).toEqual([4]);
+});
+
+test("a dead destination and a slow one hold up neither the third nor local use", async () => {
+  const up = await platform();
+  const slow = await platform();
+  const held: (() => void)[] = [];
+  slow.intercept = (request) =>
+    request.url.endsWith("/batches")
+      ? new Promise((resolve) => held.push(() => resolve(undefined)))
+      : undefined;
+  const from = source();
+  await add(from.at, "http://127.0.0.1:1", "no-such-token", { name: "dead" });
+  await add(from.at, slow.url, await slow.addSource("lab"), { name: "slow" });
+  await add(from.at, up.url, await up.addSource("lab"));
+  await create(from.at, "a");
+  for (let i = 0; i < 20; i++) await log(from.at, "a", [i]);
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "a")).toHaveLength(20);
+  const dead = await inState(from.at, "waiting", "dead");
+  expect(dead.backlog.entries).toBe(21);
+  expect((await relayOf(from.at, "slow")).acked).toBe(0);
+  slow.intercept = undefined;
+  for (const go of held) go();
+  await arrived(from.at, "slow");
+  expect(await valuesOf(slow.at, "a")).toHaveLength(20);
+});
+
+test("a token that is wrong or revoked pauses it, data stays, and a new one is taken by adding it again", async () => {
+  const up = await platform();
+  const from = source();
+  const told: string[] = [];
+  await add(from.at, up.url, `bnc_source_${"0".repeat(64)}`);
+  await create(from.at, "a");
+  const paused = await inState(from.at, "paused");
+  expect(paused.error!.hint).toContain("binnacle source add");
+  expect(JSON.stringify(paused)).not.toContain("bnc_source_");
+  const token = await up.addSource("lab");
+  await add(from.at, up.url, token);
+  await arrived(from.at);
+  await up.at.json("/api/v1/sources/lab", { method: "DELETE" });
+  await log(from.at, "a", [1, 2]);
+  await inState(from.at, "paused");
+  expect((await relayOf(from.at)).backlog.entries).toBe(1);
+  await add(from.at, up.url, await up.addSource("lab"));
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "a")).toEqual([1, 2]);
+  expect(told).toEqual([]);
+  // Nowhere but in its file.
+  const answers = await Promise.all(
+    ["/api/v1/relays", "/metrics", "/api/v1/relays/up/dead-letters"].map(async (path) =>
+      (await from.at.request(path)).text(),
+    ),
+  );
+  expect(answers.join()).not.toContain(token);
+  const database = await Bun.file(`${from.at.dataDir}/binnacle.db-wal`).text();
+  expect(database).not.toContain(token);
+});
+
+test("relaying to oneself, or in a circle, is found and paused", async () => {
+  const one = await platform();
+  const two = await platform();
+  await add(one.at, one.url, await one.addSource("self"), { name: "self" });
+  const self = await inState(one.at, "paused", "self");
+  expect(self.error!.hint).toContain("circle");
+  await one.at.json("/api/v1/relays/self?discard=true", { method: "DELETE" });
+  await add(one.at, two.url, await two.addSource("one"), { name: "two" });
+  await arrived(one.at, "two");
+  await add(two.at, one.url, await one.addSource("two"), { name: "one" });
+  await inState(two.at, "paused", "one");
+});
+
+test("a destination that lacks something is removed only where that is given up, which is counted", async () => {
+  const from = source();
+  await add(from.at, "http://127.0.0.1:1", "no-such-token");
+  await create(from.at, "a");
+  await log(from.at, "a", [1, 2, 3]);
+  await log(from.at, "a", [4]);
+  await inState(from.at, "waiting");
+  const refused = await from.at.request("/api/v1/relays/up", { method: "DELETE" });
+  expect(refused.status).toBe(409);
+  expect(await refused.json()).toMatchObject({ entries: 3, hint: expect.stringContaining("--discard") });
+  await from.at.json("/api/v1/relays/up?discard=true", { method: "DELETE" });
+  const { relays, drops } = await relaysOf(from.at);
+  expect(relays).toEqual([]);
+  const sorted = drops.toSorted((a, b) => a.first_seq! - b.first_seq!);
+  expect(sorted).toMatchObject([
+    { destination: "up", stream: "a", kind: "run.created", first_seq: 1, last_seq: 1, records: 1 },
+    { destination: "up", stream: "a", kind: "metric.appended", first_seq: 2, last_seq: 3, records: 4 },
+  ]);
+  expect(await Bun.file(`${from.at.dataDir}/relays.json`).json()).toEqual({});
+  await from.at.collector.tidy(10_000);
+  expect(from.at.collector.journal.bounds().first).toBe(4);
+  expect((await from.at.request("/api/v1/relays/up", { method: "DELETE" })).status).toBe(404);
+});
+
+test("an entry that the platform refuses for good is a dead letter and holds up nothing", async () => {
+  const up = await platform();
+  const from = source();
+  await create(from.at, "a");
+  await log(from.at, "a", [1]);
+  await from.at.collector.journal.append(
+    {
+      kind: "event.recorded",
+      version: 1,
+      run: "device:0123456789abcdef",
+      client: null,
+      clientSeq: null,
+      ordinal: null,
+      nextStep: null,
+      count: 1,
+      time: Date.now(),
+      encoding: 0,
+      payload: new TextEncoder().encode("no events"),
+    },
+    [],
+  );
+  await log(from.at, "a", [2]);
+  await add(from.at, up.url, await up.addSource("lab"));
+  const relay = await arrived(from.at);
+  expect(relay).toMatchObject({ dead_letters: 1, error: null });
+  expect(await valuesOf(up.at, "a")).toEqual([1, 2]);
+  const page = await from.at.json("/api/v1/relays/up/dead-letters");
+  expect(page).toMatchObject({
+    dead_letters: [{ seq: 3, kind: "event.recorded", stream: "device:0123456789abcdef", records: 1 }],
+    next: null,
+  });
+  const again = await from.at.request("/api/v1/relays/up/dead-letters", { body: { action: "requeue" } });
+  expect(again.status).toBe(409);
+  expect((await relayOf(from.at)).dead_letters).toBe(1);
+  const kept = await from.at.request("/api/v1/relays/up", { method: "DELETE" });
+  expect(kept.status).toBe(409);
+  const settled = await from.at.json("/api/v1/relays/up/dead-letters", { body: { action: "discard" } });
+  expect(settled).toEqual({ settled: 1 });
+  expect(await relayOf(from.at)).toMatchObject({ dead_letters: 0, dropped: { records: 1 } });
+});
+
+test("/metrics has how far each destination is behind, and why", async () => {
+  const up = await platform();
+  const from = source();
+  await create(from.at, "a");
+  await add(from.at, up.url, await up.addSource("lab"));
+  await add(from.at, "http://127.0.0.1:1", "no-such-token", { name: "dead" });
+  await log(from.at, "a", [1]);
+  await arrived(from.at);
+  await inState(from.at, "waiting", "dead");
+  const lines = (await (await from.at.request("/metrics")).text()).split("\n");
+  const value = (name: string, labels: string) =>
+    Number(lines.find((line) => line.startsWith(`binnacle_relay_${name}{${labels}}`))?.split(" ")[1]);
+  expect(value("backlog_entries", 'destination="up"')).toBe(0);
+  expect(value("oldest_seconds", 'destination="up"')).toBe(0);
+  expect(value("acked_entries_total", 'destination="up"')).toBe(2);
+  expect(value("state", 'destination="up",state="idle"')).toBe(1);
+  expect(value("state", 'destination="up",state="waiting"')).toBe(0);
+  expect(value("backlog_entries", 'destination="dead"')).toBe(2);
+  expect(value("backlog_bytes", 'destination="dead"')).toBeGreaterThan(20);
+  expect(value("oldest_seconds", 'destination="dead"')).toBeGreaterThan(0);
+  expect(value("errors_total", 'destination="dead"')).toBeGreaterThan(0);
+  expect(value("state", 'destination="dead",state="waiting"')).toBe(1);
+  expect(value("dead_letters", 'destination="dead"')).toBe(0);
+});
