@@ -21,6 +21,7 @@ export type ErrorCode =
   | "beyond" // a range that begins after the end
   | "busy" // come back later
   | "disk-full"
+  | "damaged" // bytes on our disk are not what they were
   | "unreachable" // client side: no collector answers
   | "internal";
 

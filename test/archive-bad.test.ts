@@ -459,6 +459,10 @@ test("a disk that has no room refuses, and takes it when there is some", async (
   journal.refuse(new CollectorError("disk-full", "Nothing was stored: the disk is full."));
   const response = await importTo(at, good);
   expect(response.status).toBe(507);
+  expect(await response.json()).toMatchObject({
+    detail: "The disk is full: nothing was imported.",
+    hint: expect.stringContaining("and import again"),
+  });
   expect(tracesOf(at.collector, "bad")).toEqual([]);
   journal.refuse(undefined);
   expect((await importTo(at, good)).status).toBe(201);

@@ -21,6 +21,7 @@ const statusByCode: Record<ErrorCode, number> = {
   "unknown-run": 422,
   busy: 503,
   "disk-full": 507,
+  damaged: 500,
   unreachable: 503,
   internal: 500,
 };
@@ -83,6 +84,7 @@ const titleByCode: Record<ErrorCode, string> = {
   misdirected: "Unknown host",
   busy: "Busy",
   "disk-full": "Disk full",
+  damaged: "Damaged",
   unreachable: "Shutting down",
   internal: "Internal error",
 };

@@ -1,7 +1,5 @@
 import { and, asc, eq, lte, sql } from "drizzle-orm";
-import { listFiles } from "../artifact/find.ts";
 import type { Collector } from "../collector.ts";
-import { CollectorError } from "../error.ts";
 import { outputBytes } from "../log/bytes.ts";
 import type { LogLine } from "../log/schema.ts";
 import { getRow } from "../run/find.ts";
@@ -9,22 +7,13 @@ import type { RunRow } from "../run/change.ts";
 import { listEvents } from "../sample/event.ts";
 import { readSamples, type SampleColumn } from "../sample/rows.ts";
 import { MACHINE, subjectOfRun } from "../sample/schema.ts";
-import {
-  artifact as artifactTable,
-  artifactAlias,
-  artifactVersion,
-  device as deviceTable,
-  deviceEvent,
-  runArtifact,
-  runDevice,
-  writer as writerTable,
-} from "../store/tables.ts";
+import { device as deviceTable, deviceEvent, runDevice, writer as writerTable } from "../store/tables.ts";
 import { VERSION } from "../version.ts";
+import { describeVersions, requireFiles, writeVersions } from "./export-files.ts";
 import { writeParquet } from "./parquet-write.ts";
 import {
   FORMAT,
   FORMAT_VERSION,
-  fileEntry,
   paths,
   type ArchivedDevices,
   type ArchivedEvent,
@@ -33,7 +22,7 @@ import {
   type Manifest,
 } from "./schema.ts";
 import { pointColumns, pointGroups, pointLines, sampleColumns, sampleGroups } from "./tables.ts";
-import { createArchiveWriter, encoded, type ArchiveWriter } from "./zip-write.ts";
+import { createArchiveWriter, encoded, jsonOf, type ArchiveWriter } from "./zip-write.ts";
 
 /** Lines that compress better than this would look like a bomb to who imports them. */
 const MAX_LOG_RATIO = 60;
@@ -42,7 +31,8 @@ const EVENTS_PAGE = 1000;
 /** Everything of a run as one zip, made while it is read. What comes later than this call is not in it. */
 export async function exportRun(collector: Collector, id: string): Promise<ReadableStream<Uint8Array>> {
   const row = await getRow(collector, id);
-  requireBytes(collector, id);
+  const versions = await describeVersions(collector, id);
+  requireFiles(collector, id, versions);
   // What was numbered is durable, or never will be.
   await collector.journal.settled();
   const aborted = new AbortController();
@@ -52,37 +42,22 @@ export async function exportRun(collector: Collector, id: string): Promise<Reada
     { highWaterMark: 4 },
   );
   const out = createArchiveWriter(writable, new Date(collector.now()), aborted.signal);
-  void writeRun(collector, row, out).catch(async (error: unknown) => {
+  void writeRun(collector, row, versions, out).catch(async (error: unknown) => {
     aborted.abort(error);
     await writable.abort(error).catch(() => {});
   });
   return readable;
 }
 
-/** Before the answer begins: an archive that lacks files would be none. */
-function requireBytes({ connection }: Collector, run: string): void {
-  const { files } = connection
-    .prepare(
-      `SELECT count(DISTINCT blob.sha256) AS files FROM run_artifact AS r
-         JOIN artifact_file AS f ON f.artifact = r.artifact AND f.version = r.version
-         JOIN blob ON blob.sha256 = f.sha256 WHERE r.run = ? AND blob.pending = 1`,
-    )
-    .get(run) as { files: number };
-  if (files > 0)
-    throw new CollectorError(
-      "conflict",
-      `The bytes of ${files} files of this run are still on their way here.`,
-      {
-        hint: "Their source sends them beside all else: try again in a while.",
-      },
-    );
-}
-
-async function writeRun(collector: Collector, row: RunRow, out: ArchiveWriter): Promise<void> {
+async function writeRun(
+  collector: Collector,
+  row: RunRow,
+  versions: ArchivedVersions,
+  out: ArchiveWriter,
+): Promise<void> {
   const { id } = row;
   const run = await describeRun(collector, row);
   const devices = await describeDevices(collector, id);
-  const versions = await describeVersions(collector, id);
   const counts: Manifest["counts"] = {
     points: 0,
     texts: 0,
@@ -91,8 +66,8 @@ async function writeRun(collector: Collector, row: RunRow, out: ArchiveWriter): 
     events: 0,
     versions: versions.length,
   };
-  await out.add(paths.run, json(run));
-  await out.add(paths.config, json(row.config));
+  await out.add(paths.run, jsonOf(run));
+  await out.add(paths.config, jsonOf(row.config));
   await writeMetrics(collector, run, out, counts);
   await writeLogs(collector, run, out, counts);
   await writeHardware(collector, row, devices, out, counts);
@@ -106,11 +81,9 @@ async function writeRun(collector: Collector, row: RunRow, out: ArchiveWriter): 
     counts,
     files: out.files,
   };
-  await out.add(paths.manifest, json(manifest));
+  await out.add(paths.manifest, jsonOf(manifest));
   await out.close();
 }
-
-const json = (value: unknown) => [new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)];
 
 async function describeRun({ db, counters, series }: Collector, row: RunRow): Promise<ArchivedRun> {
   const writers = await db.select().from(writerTable).where(eq(writerTable.run, row.id));
@@ -267,7 +240,7 @@ async function writeHardware(
         }
   }
   await out.add(paths.samples, writeParquet(sampleColumns, sampleGroups(columns())));
-  await out.add(paths.devices, json(devices));
+  await out.add(paths.devices, jsonOf(devices));
   async function* events() {
     for (const { id, from, to } of windows)
       for await (const event of eventsOf(collector, row.id, id, from, to)) {
@@ -308,76 +281,5 @@ async function* eventsOf(
       if (isWanted(subject)) yield { device, subject, time, kind, text, detail };
     if (rows.length < EVENTS_PAGE) return;
     after = rows.at(-1)!;
-  }
-}
-
-async function describeVersions(collector: Collector, run: string): Promise<ArchivedVersions> {
-  const { db } = collector;
-  const rows = await db
-    .select({ artifact: artifactTable, version: artifactVersion, use: runArtifact })
-    .from(runArtifact)
-    .innerJoin(artifactTable, eq(artifactTable.id, runArtifact.artifact))
-    .innerJoin(artifactVersion, eq(artifactVersion.artifact, runArtifact.artifact))
-    .where(eq(runArtifact.run, run))
-    .orderBy(asc(runArtifact.time));
-  const versions = new Map<string, ArchivedVersions[number]>();
-  for (const { artifact, version, use } of rows) {
-    if (version.version !== use.version) continue;
-    const key = `${artifact.id} ${version.version}`;
-    const { role, time, origin } = use;
-    const known = versions.get(key);
-    if (known) {
-      known.uses.push({ role, time, origin });
-      continue;
-    }
-    const aliases = await db.select().from(artifactAlias).where(eq(artifactAlias.artifact, artifact.id));
-    versions.set(key, {
-      kind: artifact.kind,
-      name: artifact.name,
-      type: artifact.type,
-      version: version.version,
-      about: { description: artifact.description, created: artifact.created, updated: artifact.updated },
-      description: version.description,
-      metadata: version.metadata,
-      aliases: aliases.filter((alias) => alias.version === version.version).map(({ alias }) => alias),
-      created: version.created,
-      files: await listFiles(collector, artifact.id, version.version, { limit: 1_000_000 }),
-      uses: [{ role, time, origin }],
-    });
-  }
-  return [...versions.values()];
-}
-
-/** Every file's bytes once, under the first name that they have. */
-async function writeVersions(
-  { blobs }: Collector,
-  versions: ArchivedVersions,
-  out: ArchiveWriter,
-): Promise<void> {
-  await out.add(paths.artifacts, json(versions));
-  const written = new Set<string>();
-  for (const { kind, name, version, files } of versions)
-    for (const { path, sha256 } of files) {
-      if (written.has(sha256)) continue;
-      written.add(sha256);
-      if (!blobs.has(sha256))
-        throw new CollectorError(
-          "internal",
-          `The bytes of ${sha256} are not here, though a version has them.`,
-        );
-      await out.add(fileEntry(kind, name, version, path), bytesOf(blobs.read(sha256)), { sha256 });
-    }
-}
-
-async function* bytesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => {});
   }
 }

@@ -18,7 +18,7 @@ import { importLogs } from "./import-logs.ts";
 import { importPoints } from "./import-points.ts";
 import { importSamples } from "./import-samples.ts";
 import { planVersions } from "./import-versions.ts";
-import { createImportFolder, receive } from "./receive.ts";
+import { asImport, createImportFolder, receive } from "./receive.ts";
 import { ArchivedEvent, type ImportedRun, type Manifest } from "./schema.ts";
 import { damaged, openArchive } from "./zip-read.ts";
 
@@ -42,12 +42,14 @@ export async function importRun(
 ): Promise<ImportedRun> {
   if (receiving >= MAX_RECEIVING)
     throw new CollectorError("busy", "Several imports are under way already.", { hint: "Try again." });
-  receiving++;
   const folder = createImportFolder(collector);
+  receiving++;
   try {
     const path = join(folder.path, "archive.zip");
     await receive(collector, body, path);
     return await inImportTurn(collector, () => bringIn(collector, folder.path, path, newId));
+  } catch (error) {
+    throw asImport(error);
   } finally {
     folder.remove();
     receiving--;

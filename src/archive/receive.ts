@@ -21,13 +21,21 @@ export function createImportFolder({ dataDir }: Collector): { path: string; remo
 export function requireRoom({ quota }: Collector, bytes: number): void {
   const { refusing, freeBytes } = quota.status();
   if (refusing === null && bytes <= freeBytes) return;
-  throw new CollectorError(
-    "disk-full",
+  throw noRoom(
     refusing === null
       ? "The archive needs more room than the disk has."
       : `Nothing was imported: ${refusing}.`,
-    { hint: "Free some space, or delete runs (`binnacle run delete`), and import again." },
   );
+}
+
+const HINT = "Free some space, or delete runs (`binnacle run delete`), and import again.";
+const noRoom = (message: string, cause?: unknown) =>
+  new CollectorError("disk-full", message, { hint: HINT, cause });
+
+/** What a full disk means to who imports: there is no client here that keeps the data and sends it again. */
+export function asImport(error: unknown): unknown {
+  if (!(error instanceof CollectorError) || error.code !== "disk-full" || error.hint === HINT) return error;
+  return noRoom("The disk is full: nothing was imported.", error);
 }
 
 /** Writes what comes to a file, as fast as the disk takes it. */

@@ -61,7 +61,7 @@ export function createArchiveWriter(
       const digest = hash.digest("hex");
       // An archive that cannot be read again is worse than none.
       if (sha256 !== undefined && digest !== sha256)
-        throw new CollectorError("internal", `The bytes of ${sha256} are not what they were.`);
+        throw new CollectorError("damaged", `The bytes of ${sha256} are not what they were.`);
       files.push({ path, size, sha256: digest });
     },
     async close() {
@@ -98,3 +98,7 @@ export async function* encoded(texts: AsyncIterable<string> | Iterable<string>):
   }
   if (text !== "") yield encoder.encode(text);
 }
+
+export const jsonOf = (value: unknown): Uint8Array[] => [
+  new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`),
+];

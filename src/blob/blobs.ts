@@ -214,7 +214,7 @@ export function createBlobs(
   function dataOf(sha256: string): Uint8Array | undefined {
     const { data, isRight } = look(sha256);
     if (isRight) return data;
-    throw new CollectorError("internal", `The bytes of ${sha256} are damaged or gone.`, {
+    throw new CollectorError("damaged", `The bytes of ${sha256} are damaged or gone.`, {
       hint: "`binnacle doctor` names the files that have them: log one of these again, or put back a backup.",
     });
   }

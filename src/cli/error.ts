@@ -43,6 +43,7 @@ const exitCodeByError: Record<ErrorCode, number> = {
   unsupported: ExitCode.refused,
   busy: ExitCode.failed,
   "disk-full": ExitCode.failed,
+  damaged: ExitCode.failed,
   unreachable: ExitCode.unreachable,
   internal: ExitCode.failed,
 };

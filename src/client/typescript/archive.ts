@@ -30,8 +30,9 @@ export async function exportRun(
   requireFree(target, path, force);
   const part = `${target}.${process.pid}.part`;
   const file = await opened(part, path);
+  const address = `/api/v1/runs/${encodeURIComponent(run)}/export`;
   try {
-    const response = await request(connection, `/api/v1/runs/${encodeURIComponent(run)}/export`, {
+    const response = await request(connection, address, {
       headers: { accept: "application/zip" },
       signal,
       timeout: 0,
@@ -46,7 +47,7 @@ export async function exportRun(
   } catch (error) {
     await file.close().catch(() => {});
     rmSync(part, { force: true });
-    throw error;
+    throw (await damageOf(connection, address, error, signal)) ?? error;
   }
 }
 
@@ -82,11 +83,29 @@ async function requireEnd(file: FileHandle, size: number, url: string): Promise<
   if (new DataView(end.buffer).getUint32(0, true) !== END_OF_ZIP) throw cutShort(new Error(url));
 }
 
+const ENDED_EARLY = "The archive ended early: nothing was written.";
 const cutShort = (cause: unknown) =>
-  new CollectorError("unreachable", "The archive ended early: nothing was written.", {
+  new CollectorError("unreachable", ENDED_EARLY, {
     hint: "Export it again; the collector's diagnostics say what went wrong.",
     cause,
   });
+
+/** An answer that ends in the middle can't say why. A collector that met damage remembers it, and says so when it is asked again. */
+async function damageOf(
+  connection: Collector,
+  address: string,
+  error: unknown,
+  signal: AbortSignal | undefined,
+): Promise<CollectorError | undefined> {
+  if (!(error instanceof CollectorError) || error.message !== ENDED_EARLY) return undefined;
+  try {
+    const response = await request(connection, address, { headers: { accept: "application/zip" }, signal });
+    void response.body?.cancel().catch(() => {});
+    return undefined;
+  } catch (again) {
+    return again instanceof CollectorError && again.code === "damaged" ? again : undefined;
+  }
+}
 
 function requireFree(target: string, path: string, force: boolean): void {
   const found = statOf(target);

@@ -126,6 +126,7 @@ const codes = new Set<string>([
   "unsupported",
   "busy",
   "disk-full",
+  "damaged",
   "unreachable",
   "internal",
 ] satisfies ErrorCode[]);
