@@ -14,6 +14,7 @@ import {
   Nonce,
   Part,
   Positions,
+  Rejected,
   SourceId,
   type Frame,
   type Session,
@@ -30,7 +31,7 @@ import { createRoutes, json, route, type App, type AppContext, type Edge } from 
 const tags = ["relay"];
 const SourceParams = z.object({ source: SourceId });
 const QueryPositions = z.object({ parts: z.array(Part).max(10_000) }).meta({ id: "QueryPositions" });
-const Requeued = HistoryAccepted.pick({ rejected: true }).meta({ id: "Requeued" });
+const Requeued = z.object({ rejected: Rejected }).meta({ id: "Requeued" });
 
 const seq = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 

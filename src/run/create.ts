@@ -18,28 +18,41 @@ export function createRun(
   input: CreateRun,
 ): Promise<{ created: boolean; run: CreatedRun }> {
   const id = input.id ?? newRunId();
-  return inTurn(collector, id, async () => {
-    const row = await findRow(collector, id);
-    if (row?.deleted)
-      throw new CollectorError("gone", `Run ${id} was deleted.`, {
-        hint: "Start without this id; a deleted one is not used again.",
-      });
-    if (row) requireOwn(collector, row);
-    const last = collector.series.lastStep(id, input.writer?.rank ?? 0) ?? -1;
-    const first = Math.min(Math.floor(last) + 1, MAX_STEP);
-    const writers = await changeOfWriter(collector, id, input.writer, first);
-    const current = row
-      ? await joinRun(collector, row, input, writers)
-      : await insertRun(collector, id, input, writers);
-    let next = first;
-    if (input.writer) {
-      const counter = writerOf(collector.counters.get(id), input.writer.client);
-      if (counter.seq === 0) counter.nextStep = first;
-      next = counter.nextStep;
-    }
-    return { created: !row, run: { ...(await getRunDetail(collector, current)), next_step: next } };
-  });
+  const attempt = () => createInTurn(collector, id, input);
+  return inTurn(collector, id, () =>
+    // A source has brought a run of this id in the same moment: then it is a run that is here.
+    attempt().catch((error: unknown) => (isConstraint(error) ? attempt() : Promise.reject(error))),
+  );
 }
+
+async function createInTurn(
+  collector: Collector,
+  id: string,
+  input: CreateRun,
+): Promise<{ created: boolean; run: CreatedRun }> {
+  const row = await findRow(collector, id);
+  if (row?.deleted)
+    throw new CollectorError("gone", `Run ${id} was deleted.`, {
+      hint: "Start without this id; a deleted one is not used again.",
+    });
+  if (row) requireOwn(collector, row);
+  const last = collector.series.lastStep(id, input.writer?.rank ?? 0) ?? -1;
+  const first = Math.min(Math.floor(last) + 1, MAX_STEP);
+  const writers = await changeOfWriter(collector, id, input.writer, first);
+  const current = row
+    ? await joinRun(collector, row, input, writers)
+    : await insertRun(collector, id, input, writers);
+  let next = first;
+  if (input.writer) {
+    const counter = writerOf(collector.counters.get(id), input.writer.client);
+    if (counter.seq === 0) counter.nextStep = first;
+    next = counter.nextStep;
+  }
+  return { created: !row, run: { ...(await getRunDetail(collector, current)), next_step: next } };
+}
+
+const isConstraint = (error: unknown) =>
+  String((error as { code?: string } | undefined)?.code).startsWith("SQLITE_CONSTRAINT");
 
 async function insertRun(
   collector: Collector,
@@ -67,6 +80,7 @@ async function insertRun(
     presumed: false,
     deleted: false,
     source: null,
+    origin: null,
     deletedAtSource: null,
     nextOrdinal: 0,
     nextLine: 1,

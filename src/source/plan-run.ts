@@ -10,6 +10,7 @@ import { isLive, RunId, RunStatus } from "../run/schema.ts";
 import { writeOfWriter, type WriterChange } from "../run/writer-change.ts";
 import { writesOfBurial } from "../store/bury.ts";
 import type { Write } from "../store/journal.ts";
+import { runSource } from "../store/source-label.ts";
 import { run as runTable, runDevice } from "../store/tables.ts";
 import { decompressWithin } from "../store/zstd.ts";
 import type { Plan, PlannedRun } from "./plan.ts";
@@ -52,6 +53,7 @@ const Beside = z.object({
 
 export const CreatedRun = HeldRow.extend({
   ...Beside.shape,
+  origin: HeldRow.shape.origin.default(null),
   deletedAtSource: HeldRow.shape.deletedAtSource.default(null),
 });
 export const ChangedRun = HeldRow.partial().extend(Beside.shape);
@@ -115,7 +117,13 @@ function putRun(plan: Plan, frame: Frame, run: string, row: Row, beside: Beside)
   };
   const { collector } = plan;
   plan.append(
-    entryOf(frame, "run.created", planned.local, payloadOf(planned.row, beside)),
+    entryOf(
+      frame,
+      "run.created",
+      planned.local,
+      // As whoever it is relayed to has it from us.
+      payloadOf({ ...planned.row, origin: runSource(collector.connection, planned.row) }, beside),
+    ),
     toRun(collector, planned.row),
     [collector.db.insert(runTable).values(planned.row).toSQL(), ...writesBeside(plan, planned, beside)],
   );

@@ -44,7 +44,7 @@ export function readRecords(frame: Frame): MetricBatch {
       : readJson(bytes);
   });
   if (batch.count !== count) throw bad(`It has ${batch.count} records and says ${count}.`);
-  checkRecords(batch);
+  reading("records", () => checkRecords(batch));
   batch.ordinal = ordinal;
   return batch;
 }

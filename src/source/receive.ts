@@ -9,6 +9,7 @@ import type {
   HistoryAccepted,
   HistoryBatch,
   Part,
+  Rejected,
   Session,
 } from "../relay/contract.ts";
 import { prepared } from "../store/prepared.ts";
@@ -29,6 +30,9 @@ export interface Sender {
   /** ms; undefined: it did not say. */
   sentAt?: number | undefined;
 }
+
+/** The others are told when these are gone: an answer is bounded. */
+const MAX_REJECTED = 200;
 
 interface ReadFrame {
   frame: Frame;
@@ -166,7 +170,7 @@ export function receiveHistory(
     const refused = checkSession(held?.state, batch, contextOf(collector));
     if (refused) throw refusal(refused);
     if (!held) throw new Error("accepted from nobody");
-    const unreadable: HistoryAccepted["rejected"] = [];
+    const unreadable: Rejected = [];
     const read: (ReadFrame & { index: number })[] = [];
     frames.forEach((frame, index) =>
       orReject(unreadable, index, () => {
@@ -174,7 +178,7 @@ export function receiveHistory(
         read.push({ index, frame, apply: readFrame(frame) });
       }),
     );
-    let answer: HistoryAccepted = { position: 0, rejected: [] };
+    let answer: HistoryAccepted = { position: 0 };
     const brought = broughtBy(collector, sender, batch.path, frames);
     await apply(collector, held, { brought, frames, upto }, (plan) => {
       const rejected = [...unreadable];
@@ -186,20 +190,34 @@ export function receiveHistory(
         if (piece) endPiece(plan, piece, part.of === "logs" ? "logs" : "metrics", to);
         if (part.of === "samples" && part.run === undefined) plan.sawSamples(part.device, to);
       }
-      answer = { position: positionIn(plan, part), rejected };
+      if (rejected.length > 0) throw refusedPiece(rejected);
+      answer = { position: positionIn(plan, part) };
       return accepted.state;
     });
     return answer;
   });
 }
 
-/** A bad frame of history holds up no other one. */
-function orReject(rejected: HistoryAccepted["rejected"], index: number, work: () => void): void {
+/** Its sender keeps these, and sends the others. */
+function refusedPiece(rejected: Rejected): CollectorError {
+  const [{ detail }] = rejected as [Rejected[number]];
+  return new CollectorError(
+    "invalid",
+    `${rejected.length} of its frames are refused. The first one: ${detail}`,
+    {
+      hint: "It is refused for good; what it holds stays where it came from.",
+      details: { rejected: rejected.slice(0, MAX_REJECTED) },
+    },
+  );
+}
+
+/** All bad frames of a request are named, not the first one alone. */
+function orReject(rejected: Rejected, index: number, work: () => void): void {
   try {
     work();
   } catch (error) {
     if (!(error instanceof CollectorError) || error.code !== "invalid") throw error;
-    rejected.push({ index, type: error.code, detail: error.message.slice(0, 2000) });
+    rejected.push({ index, type: error.code, detail: error.message.slice(0, 1000) });
   }
 }
 
@@ -276,7 +294,7 @@ export function receiveAgain(
   collector: Collector,
   sender: Sender,
   { frames, ...session }: Session & { frames: readonly Frame[] },
-): Promise<Pick<HistoryAccepted, "rejected">> {
+): Promise<{ rejected: Rejected }> {
   return inSourceTurn(collector, sender.id, async () => {
     const held = findOwnSource(collector, sender.name, sender.id);
     const refused = checkSession(held?.state, session, contextOf(collector));
@@ -286,7 +304,7 @@ export function receiveAgain(
       collector.connection,
       "SELECT 1 FROM source_requeued WHERE source = ? AND epoch = ? AND seq = ?",
     );
-    const unreadable: HistoryAccepted["rejected"] = [];
+    const unreadable: Rejected = [];
     const read: (ReadFrame & { index: number })[] = [];
     frames.forEach((frame, index) => {
       if (frame.seq > 0 && isTaken.get(sender.id, session.epoch, frame.seq) !== undefined) return;

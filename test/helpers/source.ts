@@ -101,6 +101,7 @@ export class TestSource {
         headers: {
           authorization: `Bearer ${this.token}`,
           ...(json && { "content-type": "application/json" }),
+          ...(body && { "content-length": String(body.length) }),
           ...headers,
         },
         ...(json && { body: JSON.stringify(json) }),
