@@ -19,6 +19,7 @@ setServerTime(initial.now);
 /** A sparkline has five minutes, a value for each five seconds. */
 const SPARK_STEP = 5000;
 const SPARK_LENGTH = 60;
+const RELAYED_MS = 10_000;
 
 interface State {
   devices: Device[];
@@ -95,7 +96,10 @@ function onSamples({ device: id, samples }: LiveSamples): void {
     for (const { subject, time, values } of samples) {
       // Instances of a GPU have no utilization, but what their SMs do.
       const main = values["cpu.utilization"] ?? values["gpu.utilization"] ?? values["gpu.sm.active"];
-      if (subject === MACHINE || known.has(subject)) put(sparkKey(id, subject), time, main);
+      // What is relayed comes ten seconds at a time, and only the last of them is told.
+      const width = device.source === null ? 1 : RELAYED_MS;
+      if (subject === MACHINE || known.has(subject))
+        put(sparkKey(id, subject), time - width + 1, main, width);
       // Some readings are rarer than others: what a tick does not bring is as it was, for a while.
       const before = latest[subject];
       const isFresh = before && time - Date.parse(before.time) < freshMs(device);
