@@ -8,8 +8,8 @@ import { z } from "zod";
 export const RELAY_PATH = "/relay/v1";
 export const ENTRIES_TYPE = "application/vnd.binnacle.entries";
 
-/** Bytes of a batch's frames before compression; one entry alone may be larger. */
-export const BATCH_BYTES = 4 * 1024 * 1024;
+/** Bytes of a batch's frames before compression; one entry alone may be larger. More are no faster, and take memory on both sides. */
+export const BATCH_BYTES = 512 * 1024;
 /** What a platform accepts, before and after decompression. */
 export const MAX_BODY_BYTES = 64 * 1024 * 1024;
 export const BATCH_ENTRIES = 2000;

@@ -16,6 +16,7 @@ import {
   fromPlanes,
   packSection,
   PLANES,
+  release,
   toDifferences,
   toPlanes,
   Unreadable,
@@ -81,12 +82,16 @@ export function encodeFrames(frames: readonly Frame[]): Uint8Array<ArrayBuffer> 
   let modes = "";
   for (const column of columns) modes += toDifferences(column) ? "1" : "0";
   const names: Names = { heads: heads.values, layouts: layouts.values, modes };
-  return concat([
+  const numbers = joined(columns);
+  const planes = toPlanes(numbers);
+  const body = concat([
     Uint8Array.from(new Uint8Array(new Uint32Array([MARK, frames.length]).buffer)),
     ...packSection(encoder.encode(JSON.stringify(names))),
     ...packSection(concat(rest)),
-    ...toPlanes(joined(columns)).flatMap(packSection),
+    ...planes.flatMap(packSection),
   ]);
+  for (const memory of [...columns, numbers, ...planes]) release(memory);
+  return body;
 }
 
 /** Of each entry; the last three only where it has them. */
@@ -142,7 +147,8 @@ function read(bytes: Uint8Array, length: number): Frame[] {
   sections.end();
   if (planes.some((plane) => plane.length !== planes[0]!.length))
     throw new Unreadable("its planes are of different sizes");
-  const takeColumn = columnsOf(fromPlanes(planes), names.modes);
+  const numbers = fromPlanes(planes);
+  const takeColumn = columnsOf(numbers, names.modes);
 
   const [head, seq, count, time, layout, size] = Array.from({ length: 6 }, () => takeColumn(length));
   const heads = Array.from({ length }, (_, index) => names.heads[head![index]!] ?? fail("a name is missing"));
@@ -171,6 +177,7 @@ function read(bytes: Uint8Array, length: number): Frame[] {
   });
   if (at !== rest.length) throw new Unreadable("something follows its end");
   takeColumn.end();
+  release(numbers);
   return frames;
 }
 

@@ -56,12 +56,19 @@ export function toPlanes(numbers: Float64Array): Uint8Array[] {
   return planes;
 }
 
-/** All of one length. */
+/** Its memory goes now, not when the collector of garbage comes by. Never of a view. */
+export function release(bytes: Uint8Array | Float64Array): void {
+  if (bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer)
+    bytes.buffer.transfer(0);
+}
+
+/** All of one length; their memory is let go. */
 export function fromPlanes(planes: readonly Uint8Array[]): Float64Array {
   const numbers = new Float64Array(planes[0]!.length);
   const bytes = new Uint8Array(numbers.buffer);
   planes.forEach((plane, index) => {
     for (let i = 0, at = index; i < plane.length; i++, at += PLANES) bytes[at] = plane[i]!;
+    release(plane);
   });
   return numbers;
 }
