@@ -40,7 +40,7 @@ const PAGES = new Set([
 
 let at: TestCollector;
 beforeAll(() => {
-  at = createTestCollector();
+  at = createTestCollector({ relays: true });
 });
 afterAll(() => at.close());
 
@@ -105,6 +105,9 @@ const record = (seq: number) => ({
 
 const HI = createHash("sha256").update("hi").digest("hex");
 const files = [{ path: "a/hi.txt", size: 2, sha256: HI }];
+
+/** Nobody answers there: that is its state, and no error. */
+const DESTINATION = { name: "up", url: "http://127.0.0.1:1", token: "no-such-token" };
 
 /** Real requests, in order; each answer is held against the schema that the document was made from. */
 const examples: Example[] = [
@@ -226,6 +229,27 @@ const examples: Example[] = [
   { route: "POST /api/v1/runs/:id/stop", path: "/api/v1/runs/1/stop", body: {}, status: 200 },
   { route: "POST /api/v1/runs/:id/finish", path: "/api/v1/runs/1/finish", body: {}, status: 200 },
   { route: "DELETE /api/v1/runs/:id", path: "/api/v1/runs/1", method: "DELETE", status: 200 },
+  { route: "POST /api/v1/relays", path: "/api/v1/relays", body: DESTINATION, status: 201 },
+  { route: "POST /api/v1/relays", path: "/api/v1/relays", body: DESTINATION, status: 200 },
+  { route: "GET /api/v1/relays", path: "/api/v1/relays", status: 200 },
+  { route: "POST /api/v1/relays/:name/retry", path: "/api/v1/relays/up/retry", method: "POST", status: 200 },
+  {
+    route: "GET /api/v1/relays/:name/dead-letters",
+    path: "/api/v1/relays/up/dead-letters",
+    status: 200,
+  },
+  {
+    route: "POST /api/v1/relays/:name/dead-letters",
+    path: "/api/v1/relays/up/dead-letters",
+    body: { action: "discard" },
+    status: 200,
+  },
+  {
+    route: "DELETE /api/v1/relays/:name",
+    path: "/api/v1/relays/up?discard=true",
+    method: "DELETE",
+    status: 200,
+  },
   { route: "POST /api/v1/sign-in-codes", path: "/api/v1/sign-in-codes", method: "POST", status: 200 },
   { route: "POST /api/v1/token/rotate", path: "/api/v1/token/rotate", method: "POST", status: 200 },
 ];
