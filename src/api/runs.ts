@@ -23,7 +23,12 @@ import { readBody } from "./body.ts";
 import { createRoutes, json, readQuery, readRunId, route, RunParams, type App, type Edge } from "./route.ts";
 
 const tags = ["runs"];
-const DeleteRun = z.object({ force: z.enum(["true", "false"]).default("false") });
+const flag = z.enum(["true", "false"]).default("false");
+const DeleteRun = z.object({
+  force: flag,
+  /** On the platforms that it was relayed to, too. */
+  upstream: flag,
+});
 const Deleted = z.object({ deleted: z.string() });
 
 export function runRoutes({ collector }: Edge): App {
@@ -141,7 +146,8 @@ export function runRoutes({ collector }: Edge): App {
     {
       method: "delete",
       path: "/runs/{id}",
-      summary: "Delete a run that has ended; with force=true a live one too",
+      summary:
+        "Delete a run that has ended; with force=true a live one too, with upstream=true on platforms, too",
       tags,
       params: RunParams,
       query: DeleteRun,
@@ -149,7 +155,8 @@ export function runRoutes({ collector }: Edge): App {
     },
     async (c) => {
       const id = readRunId(c);
-      await deleteRun(collector, id, readQuery(c, DeleteRun).force === "true");
+      const { force, upstream } = readQuery(c, DeleteRun);
+      await deleteRun(collector, id, force === "true", upstream === "true");
       return c.json({ deleted: id });
     },
   );

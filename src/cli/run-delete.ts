@@ -11,6 +11,7 @@ export const command = defineCommand({
   flags: {
     ...runFlag,
     force: { type: "boolean", help: "stop it first if it is still running" },
+    upstream: { type: "boolean", help: "on the platforms that it was relayed to, too: else it stays there" },
     ...connectionFlags,
   },
   examples: [
@@ -24,7 +25,7 @@ export const command = defineCommand({
       const run = await findRun(connection, id, "run delete");
       await request(connection, runPath(run.id), {
         method: "DELETE",
-        query: { force: values.force || undefined },
+        query: { force: values.force || undefined, upstream: values.upstream || undefined },
       });
       await print(`Run ${run.id} is deleted.\n`);
     }

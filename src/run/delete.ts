@@ -7,8 +7,11 @@ import { appendRunEntry, inTurn, type RunRow } from "./change.ts";
 import { getRow } from "./find.ts";
 import { isLive } from "./schema.ts";
 
-/** Deletes an ended run; with `force` a live one too, whose writers are told to stop. Its id stays taken: late writes hear 410. */
-export function deleteRun(collector: Collector, id: string, force: boolean): Promise<void> {
+/**
+ * Deletes an ended run; with `force` a live one too, whose writers are told to stop. Its id stays taken: late writes hear 410. A
+ * platform that it was relayed to keeps it, with a mark, unless it is to go `upstream`, too.
+ */
+export function deleteRun(collector: Collector, id: string, force: boolean, upstream = false): Promise<void> {
   return inTurn(collector, id, async () => {
     const row = await getRow(collector, id);
     if (isLive(row.status)) {
@@ -18,7 +21,7 @@ export function deleteRun(collector: Collector, id: string, force: boolean): Pro
         });
       collector.presence.stop(id, { force: true, reason: "The run was deleted." });
     }
-    await buryRun(collector, row, "run.deleted");
+    await buryRun(collector, row, "run.deleted", upstream);
   });
 }
 
@@ -39,11 +42,16 @@ export async function buryRun(
   collector: Collector,
   row: RunRow,
   kind: "run.deleted" | "run.pruned",
+  upstream = false,
 ): Promise<void> {
   const { id } = row;
   const status = isLive(row.status) ? "KILLED" : row.status;
-  await appendRunEntry(collector, kind, { ...row, status }, { id }, [
-    collector.db.update(runTable).set({ status, ...TOMBSTONE }).where(eq(runTable.id, id)).toSQL(),
+  await appendRunEntry(collector, kind, { ...row, status }, { id, ...(upstream && { upstream }) }, [
+    collector.db
+      .update(runTable)
+      .set({ status, ...TOMBSTONE })
+      .where(eq(runTable.id, id))
+      .toSQL(),
     ...writesOfBurial(id),
   ]);
   collector.presence.end(id, false);

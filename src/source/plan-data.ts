@@ -6,8 +6,7 @@ import type { Frame } from "../relay/contract.ts";
 import { ClientId } from "../run/schema.ts";
 import { packLines } from "../store/log-chunk.ts";
 import { place, type Numbering, type Place } from "./accept.ts";
-import { renewRun } from "./plan-run.ts";
-import { PUT_COUNTER, type Plan, type PlannedRun } from "./plan.ts";
+import { PUT_COUNTER, unknownRun, type Plan, type PlannedRun } from "./plan.ts";
 import { recordsFrom } from "./read-records.ts";
 import { bad } from "./refuse.ts";
 
@@ -50,10 +49,11 @@ function takeClient(
   if (isHere) plan.writes.push({ sql: PUT_COUNTER, params: [run.local, client, clientSeq, nextStep] });
 }
 
-/** The run that an entry is of, or the one that goes on in its place. */
 function runOf(plan: Plan, frame: Frame, where: Where): PlannedRun {
   const run = plan.requireRun(frame);
-  return where === undefined && run.isToRenew && !run.isDeleted ? renewRun(plan, run, frame.time) : run;
+  // What lies before this entry is not in it either: positions are asked first, and begin it anew.
+  if (where === undefined && run.isToRenew && !run.isDeleted) throw unknownRun(frame.run, frame.seq);
+  return run;
 }
 
 export function planRecords(plan: Plan, frame: Frame, batch: MetricBatch, where?: Where): void {

@@ -122,13 +122,19 @@ function putRun(plan: Plan, frame: Frame, run: string, row: Row, beside: Beside)
       "run.created",
       planned.local,
       // As whoever it is relayed to has it from us.
-      payloadOf({ ...planned.row, origin: runSource(collector.connection, planned.row) }, beside),
+      payloadOf(onward(plan, planned.row), beside),
     ),
     toRun(collector, planned.row),
     [collector.db.insert(runTable).values(planned.row).toSQL(), ...writesBeside(plan, planned, beside)],
   );
   return planned;
 }
+
+/** As it goes on from here: whose it is then is told by us. */
+const onward = ({ collector }: Plan, row: RunRow): RunRow => ({
+  ...row,
+  origin: runSource(collector.connection, row),
+});
 
 /** What differs from what is known; nothing where nothing does. */
 function changeRow(
@@ -257,10 +263,14 @@ export function renewRun(plan: Plan, known: PlannedRun, time: number): PlannedRu
   planned.row = { ...row, id: planned.local, nextOrdinal: 0, nextLine: 1 };
   const { collector } = plan;
   const copied = [known.local, planned.local];
-  plan.append(entryOf(at, "run.created", planned.local, planned.row), toRun(collector, planned.row), [
-    collector.db.insert(runTable).values(planned.row).toSQL(),
-    ...COPIES.map((sql) => ({ sql, params: copied })),
-  ]);
+  plan.append(
+    entryOf(at, "run.created", planned.local, onward(plan, planned.row)),
+    toRun(collector, planned.row),
+    [
+      collector.db.insert(runTable).values(planned.row).toSQL(),
+      ...COPIES.map((sql) => ({ sql, params: copied })),
+    ],
+  );
   return planned;
 }
 

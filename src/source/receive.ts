@@ -221,7 +221,7 @@ function orReject(rejected: Rejected, index: number, work: () => void): void {
   }
 }
 
-const FACTS = new Set(["run.held", "device.held", "artifact.held", "event.recorded"]);
+const FACTS = new Set(["run.held", "run.deleted", "device.held", "artifact.held", "event.recorded"]);
 
 function checkPart(part: Part, { kind, run }: Frame): void {
   const belongs =
