@@ -389,7 +389,7 @@ describe("what is durable of a destination", () => {
     expect(await look(false)).toEqual([{ nonce: nonces[1]!, last: 1 }]);
     await store.append("a", records(10));
     const { installation } = store.collector;
-    installation.newEpoch(4, 1);
+    installation.newEpoch(4, { destination: "up", sure: 1 });
     expect(installation.epoch).toBe(5);
     expect(await look(true)).toEqual([
       { nonce: nonces[1]!, last: 1 },

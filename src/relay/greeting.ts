@@ -38,7 +38,7 @@ export function createGreeter(): Greeter {
         if (await isOurs(line, cursor)) return await begin(line, cursor);
         if (tries >= MAX_TRIES)
           throw new Untrue("The platform has other entries than ours, whatever it is told.");
-        await outbox.newEpoch(epoch, outbox.state().acked);
+        await outbox.newEpoch(epoch, Math.min(outbox.state().acked, cursor.reach - 1));
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         const { details, type } = error;

@@ -8,8 +8,11 @@ export interface Installation {
   readonly epoch: number;
   /** Of this opening of the database. */
   readonly nonce: string;
-  /** Begins an epoch newer than this one and than `above`, and an opening: this one was surely ours up to `sure`. Durable when it returns. */
-  newEpoch(above: number, sure: number): void;
+  /**
+   * Begins an epoch newer than this one and than `above`, and an opening. What this destination knows of those before was surely ours up
+   * to `sure`. Durable when it returns.
+   */
+  newEpoch(above: number, of?: { destination: string; sure: number }): void;
   /** This is a copy of a database that goes on elsewhere: from now on a source of its own. Durable when it returns. */
   newSource(): void;
 }
@@ -30,14 +33,20 @@ export function openInstallation(connection: Connection, now: () => number): Ins
   let row = select.get() as Row | undefined;
 
   /** Each destination keeps what it may know of the opening that has ended. */
-  function endOpening(nonce: string, last: number): void {
+  function endOpening(nonce: string, last: number, doubted?: { destination: string; sure: number }): void {
     for (const { name, openings, answered } of selectOpenings.all() as {
       name: string;
       openings: string;
       answered: string | null;
     }[]) {
-      const kept = JSON.parse(openings) as KeptOpening[];
-      putOpenings.run(JSON.stringify(withOpening(kept, { nonce, last, answered: answered === nonce })), name);
+      const kept = withOpening(JSON.parse(openings) as KeptOpening[], {
+        nonce,
+        last,
+        answered: answered === nonce,
+      });
+      const most = name === doubted?.destination ? doubted.sure : Infinity;
+      const sure = kept.map((opening) => ({ ...opening, last: Math.min(opening.last, most) }));
+      putOpenings.run(JSON.stringify(sure), name);
     }
   }
 
@@ -74,9 +83,9 @@ export function openInstallation(connection: Connection, now: () => number): Ins
     get nonce() {
       return row!.nonce;
     },
-    newEpoch(above, sure) {
+    newEpoch(above, doubted) {
       inTransaction(() => {
-        endOpening(row!.nonce, sure);
+        endOpening(row!.nonce, lastSeq(connection), doubted);
         connection
           .prepare("UPDATE installation SET epoch = max(epoch, ?) + 1, nonce = ?")
           .run(above, newId());

@@ -271,7 +271,7 @@ export function createOutbox<Bounds>({
       updateAnswered.run(installation.nonce, name);
     },
     async newEpoch(above, sure) {
-      installation.newEpoch(above, sure);
+      installation.newEpoch(above, { destination: name, sure });
       current();
     },
     async newSource() {

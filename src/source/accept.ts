@@ -25,12 +25,18 @@ export interface SourceState {
   digest: string | null;
   nonce: string;
   turn: number;
-  /** Earlier nonces, the newest first, and up to where each brought what is here. */
-  openings: Opening[];
+  /** Earlier nonces, the newest first. */
+  openings: KnownOpening[];
   /** Entries up to here may be known by their content. */
   doubt: number;
   /** When something of it was last accepted, ms by our clock. */
   heard: number;
+}
+
+/** An opening of a source's database: up to `last` it brought what is here. */
+export interface KnownOpening extends Opening {
+  /** Of the entry at `last`; null where that is not known. */
+  digest: string | null;
 }
 
 export interface Refused {
@@ -81,7 +87,7 @@ export function greet(
   if (!isSame && !hello.openings.some((opening) => opening.nonce === known.nonce) && isAlive(known, now))
     return inUse(known, now);
   const common = commonOf(known, hello);
-  const reach = common ?? 0;
+  const reach = common?.last ?? 0;
   const isBack = reach < known.reach;
   if (epoch < known.epoch || (epoch === known.epoch && isBack))
     return refuse(
@@ -90,23 +96,22 @@ export function greet(
       "It begins a new epoch.",
       {
         epoch: known.epoch,
-        common: common ?? null,
+        common: common?.last ?? null,
         rolled_back: broughtBy(known, nonce) > last,
       },
     );
-  const openings = isSame ? known.openings : [{ nonce: known.nonce, last: known.reach }, ...known.openings];
   return {
     state: {
       epoch,
       acked: Math.min(known.acked, reach),
       reach,
-      digest: epoch > known.epoch ? null : known.digest,
+      digest: common?.digest ?? null,
       nonce,
       turn,
-      openings: openings
+      openings: openingsOf(known)
         .filter((opening) => opening.nonce !== nonce)
         .slice(0, MAX_OPENINGS)
-        .map((opening) => ({ ...opening, last: Math.min(opening.last, reach) })),
+        .map((opening) => (opening.last <= reach ? opening : { ...opening, last: reach, digest: null })),
       doubt: isBack ? Math.max(known.doubt, known.reach) : known.doubt,
       heard: now,
     },
@@ -117,23 +122,31 @@ export function greet(
 /** A clock that was set back says nothing of who is alive. */
 const isAlive = ({ heard }: SourceState, now: number) => now >= heard && now - heard < LEASE_MS;
 
-/** Each opening that both know vouches for as much as both have of it. undefined: there is none. */
-function commonOf(known: SourceState, hello: Hello): number | undefined {
+const openingsOf = ({ nonce, reach, digest, openings }: SourceState): KnownOpening[] => [
+  { nonce, last: reach, digest },
+  ...openings,
+];
+
+/**
+ * Each opening that both know vouches for as much as both have of it. A machine that went back to a snapshot, memory and all, has
+ * other entries under the same nonce: the digest shows it. undefined: there is none.
+ */
+function commonOf(known: SourceState, hello: Hello): Omit<KnownOpening, "nonce"> | undefined {
   const theirs = new Map(hello.openings.map(({ nonce, last }) => [nonce, last]));
   theirs.set(hello.nonce, hello.last);
-  let common: number | undefined;
-  for (const { nonce, last } of [{ nonce: known.nonce, last: known.reach }, ...known.openings]) {
+  let common: Omit<KnownOpening, "nonce"> | undefined;
+  for (const { nonce, last, digest } of openingsOf(known)) {
     const their = theirs.get(nonce);
-    if (their !== undefined) common = Math.max(common ?? 0, Math.min(last, their));
+    if (their === undefined) continue;
+    const both = Math.min(last, their);
+    if (!common || both > common.last) common = { last: both, digest: both === last ? digest : null };
   }
   return common;
 }
 
 /** Up to where an opening brought what is here. */
 const broughtBy = (known: SourceState, nonce: string): number =>
-  nonce === known.nonce
-    ? known.acked
-    : (known.openings.find((opening) => opening.nonce === nonce)?.last ?? 0);
+  openingsOf(known).find((opening) => opening.nonce === nonce)?.last ?? 0;
 
 const circle = () =>
   refuse(

@@ -1,9 +1,8 @@
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
-import type { Opening } from "../relay/contract.ts";
 import { diskFull, type Write } from "../store/journal.ts";
 import { prepared } from "../store/prepared.ts";
-import type { Refused, SourceState } from "./accept.ts";
+import type { KnownOpening, Refused, SourceState } from "./accept.ts";
 
 /** A source, as it is kept in memory while it is heard. */
 export interface Held {
@@ -52,7 +51,7 @@ export function findSource(collector: Collector, id: string): Held | undefined {
   ).get(id) as Row | undefined;
   if (!row) return undefined;
   const { name, label, epoch, acked, reach, digest, nonce, turn, doubt, path } = row;
-  const openings = JSON.parse(row.openings) as Opening[];
+  const openings = JSON.parse(row.openings) as KnownOpening[];
   const state = { epoch, acked, reach, digest, nonce, turn, openings, doubt, heard: row.last_seen };
   return hold(collector, { id, name, label, state, path, told: undefined });
 }

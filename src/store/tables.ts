@@ -6,10 +6,10 @@
 import { sqliteTable, text, integer, real, blob, primaryKey } from "drizzle-orm/sqlite-core";
 import type { ArtifactKind, ArtifactVersion, LogArtifact } from "../artifact/schema.ts";
 import type { DeviceFacts, RunDevice } from "../device/schema.ts";
-import type { Opening } from "../relay/contract.ts";
 import type { KeptOpening } from "../relay/openings.ts";
 import type { Config, RunStatus, WriterRole } from "../run/schema.ts";
 import type { DeviceEvent, EventKind } from "../sample/schema.ts";
+import type { KnownOpening } from "../source/accept.ts";
 
 export const run = sqliteTable("run", {
   id: text("id").primaryKey(),
@@ -32,6 +32,8 @@ export const run = sqliteTable("run", {
   deleted: integer("deleted", { mode: "boolean" }).notNull().default(false),
   /** The source that relayed it (its `source.id`); null: logged here. */
   source: text("source"),
+  /** Whose it is where its source relays it, too: labels, the last one's own; null: its source's. */
+  origin: text("origin"),
   /** When its source deleted it; it stays here. */
   deletedAtSource: real("deleted_at_source"),
   /** Counters as of the journal entries already deleted; store/counters.ts adds those still there. */
@@ -233,7 +235,7 @@ export const source = sqliteTable("source", {
   digest: text("digest"),
   nonce: text("nonce").notNull(),
   turn: integer("turn").notNull().default(0),
-  openings: text("openings", { mode: "json" }).$type<Opening[]>().notNull().default([]),
+  openings: text("openings", { mode: "json" }).$type<KnownOpening[]>().notNull().default([]),
   doubt: integer("doubt").notNull().default(0),
   host: text("host"),
   version: text("version"),
