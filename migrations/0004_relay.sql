@@ -145,6 +145,8 @@ CREATE UNIQUE INDEX source_device_local ON source_device (local);
 
 -- NULL: this installation's own.
 ALTER TABLE run ADD COLUMN source TEXT;
+-- By labels, the one whose run it is last: whose it was where its source has it from.
+ALTER TABLE run ADD COLUMN origin TEXT;
 ALTER TABLE run ADD COLUMN deleted_at_source REAL;
 CREATE INDEX run_source ON run (source) WHERE source IS NOT NULL;
 ALTER TABLE device ADD COLUMN source TEXT;

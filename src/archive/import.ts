@@ -216,6 +216,7 @@ function rowOf(
     presumed: wasLive || run.presumed,
     deleted: false,
     source: null,
+    origin: null,
     deletedAtSource: null,
     nextOrdinal: run.next_ordinal,
     nextLine: run.next_line,

@@ -14,6 +14,7 @@ import {
   runDevice,
   writer as writerTable,
 } from "../store/tables.ts";
+import { runSource } from "../store/source-label.ts";
 import { compress } from "../store/zstd.ts";
 import { createTurns } from "../archive/turns.ts";
 import { boundsOf, type HistoryBounds } from "./bounds.ts";
@@ -124,6 +125,7 @@ async function runFrame(collector: Collector, bounds: HistoryBounds, id: string)
       started: row.started,
       finished: row.finished,
       presumed: row.presumed,
+      origin: runSource(collector.connection, row),
       deletedAtSource: row.deletedAtSource,
     },
     writers: writers.map(({ client, role, rank, device, pid, boot, start, outcome, nextStep }) => ({

@@ -66,6 +66,8 @@ export const HeldRow = z.object({
   started: time.nullable(),
   finished: time.nullable(),
   presumed: z.boolean(),
+  /** Labels of those it comes from, the last one's own: of runs that were relayed to whoever says this. */
+  origin: z.string().max(2000).nullable(),
   /** When the installation that it comes from deleted it: of runs that were relayed to whoever says this. */
   deletedAtSource: time.nullable(),
 });
@@ -74,7 +76,10 @@ export type HeldRow = z.infer<typeof HeldRow>;
 /** run.held: a run with all but its data. Its positions are the receiver's own: what stands here of numbers is never taken for them. */
 export const HeldRun = z.object({
   id: RunId,
-  row: HeldRow.extend({ deletedAtSource: HeldRow.shape.deletedAtSource.default(null) }),
+  row: HeldRow.extend({
+    origin: HeldRow.shape.origin.default(null),
+    deletedAtSource: HeldRow.shape.deletedAtSource.default(null),
+  }),
   writers: z.array(HeldWriter).max(100_000),
   /**
    * Batches taken of each client, by entries that are durable and at or below the seq that history reaches to: a number that is still

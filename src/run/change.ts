@@ -2,7 +2,7 @@ import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { Encoding, type EntryKind } from "../entry.ts";
 import type { Write } from "../store/journal.ts";
-import { sourceLabel } from "../store/source-label.ts";
+import { runSource } from "../store/source-label.ts";
 import { run as runTable } from "../store/tables.ts";
 import type { Run } from "./schema.ts";
 import { writeOfWriter, type WriterChange } from "./writer-change.ts";
@@ -24,7 +24,7 @@ export function toRun({ connection }: Pick<Collector, "connection">, row: RunRow
     finished: rfc3339(row.finished),
     device: row.device,
     exit_code: row.exitCode,
-    source: sourceLabel(connection, row.source),
+    source: runSource(connection, row),
     deleted_at_source: rfc3339(row.deletedAtSource),
   };
 }

@@ -2,6 +2,7 @@ import { and, eq, inArray, isNull, sql, type SQL } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { OWN } from "../entry.ts";
+import { splitSource } from "../store/source-label.ts";
 import { device as deviceTable, run as runTable, runDevice, source as sourceTable } from "../store/tables.ts";
 import { toRun } from "./change.ts";
 import { RunStatus, type ListRuns, type RunPage } from "./schema.ts";
@@ -47,10 +48,13 @@ export async function listRuns(collector: Collector, query: ListRuns): Promise<R
 export function placeFilters({ source, device }: Pick<ListRuns, "source" | "device">): SQL[] {
   const conditions: SQL[] = [];
   if (source === OWN) conditions.push(isNull(runTable.source));
-  else if (source !== undefined)
+  else if (source !== undefined) {
+    const { label, origin } = splitSource(source);
     conditions.push(
-      sql`${runTable.source} = (SELECT ${sourceTable.id} FROM ${sourceTable} WHERE ${sourceTable.label} = ${source})`,
+      sql`${runTable.source} = (SELECT ${sourceTable.id} FROM ${sourceTable} WHERE ${sourceTable.label} = ${label})`,
+      ...(origin === undefined ? [] : [eq(runTable.origin, origin)]),
     );
+  }
   // Of a machine that reads no hardware there is no more than the name that its writers gave.
   if (device !== undefined)
     conditions.push(

@@ -168,7 +168,7 @@ export const Run = z
     finished: z.string().nullable(),
     device: z.string().nullable(),
     exit_code: z.number().nullable(),
-    /** Label of the source that relayed it; null: it was logged here. */
+    /** Label of the source that relayed it, with whose it is where that one has it from others ("site ▸ box"); null: it was logged here. */
     source: z.string().nullable(),
     /** When it was deleted there; it stays here. */
     deleted_at_source: z.string().nullable(),

@@ -18,6 +18,23 @@ export function sourceLabel(connection: Connection, source: string | null): stri
   return from.length === 0 ? label : `${label}/${from.join("/").slice(0, SHORT)}`;
 }
 
+const BEHIND = " ▸ ";
+
+/** Whose a run is, as this installation sees it: "site ▸ box" is what site has from box; null for our own. */
+export function runSource(
+  connection: Connection,
+  { source, origin }: { source: string | null; origin: string | null },
+): string | null {
+  const label = sourceLabel(connection, source);
+  return label === null || origin === null ? label : `${label}${BEHIND}${origin}`;
+}
+
+/** What `runSource` says, as a label and what stands behind it. */
+export function splitSource(source: string): { label: string; origin: string | undefined } {
+  const [label = "", ...origin] = source.split(BEHIND);
+  return { label, origin: origin.length === 0 ? undefined : origin.join(BEHIND) };
+}
+
 /** Artifacts of a source by its label, with those that it relays of others unless one of these is meant; OWN: ours. */
 export function isOfSource(source: string | undefined): SQL | undefined {
   if (source === undefined) return undefined;

@@ -102,4 +102,4 @@ export function countByGroup(counts: RunCount[], project: string): Record<Status
 export const matchesView = (run: Run, view: ListView): boolean =>
   inGroup(run.status, view.group) &&
   (!view.project || run.project === view.project) &&
-  (!view.source || (run.source ?? OWN) === view.source);
+  (!view.source || `${run.source ?? OWN} ▸ `.startsWith(`${view.source} ▸ `));
