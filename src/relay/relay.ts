@@ -181,9 +181,9 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
 
     function waiting(): string {
       const parts = [
-        entries > 0 && `${entries} entries (${bytes} bytes) wait`,
-        letters > 0 && `${letters} dead letters are kept`,
-        content && content.files > 0 && `${content.files} files (${content.bytes} bytes) are to be sent`,
+        entries > 0 && `${plural(entries, "entry", "entries")} (${bytes} bytes)`,
+        letters > 0 && plural(letters, "dead letter", "dead letters"),
+        content && content.files > 0 && `${plural(content.files, "file", "files")} (${content.bytes} bytes)`,
       ];
       return parts.filter((part) => part !== false && part !== undefined).join(", ");
     }
@@ -239,6 +239,8 @@ function nameOf(address: string, taken: ReadonlySet<string>): string {
     names.push(`${host}-${count}`);
   }
 }
+
+const plural = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`;
 
 const time = (ms: number | null | undefined): string | null =>
   ms === null || ms === undefined ? null : new Date(ms).toISOString();

@@ -77,9 +77,18 @@ export interface TestServer {
 export async function startServer({
   dataDir = mkdtempSync(join(tmpdir(), "binnacle-cli-")),
   port = 0,
-}: { dataDir?: string; port?: number } = {}): Promise<TestServer> {
-  const child = spawn(process.execPath, [main, "start", "--port", String(port), "--data", dataDir], {
-    env: cleanEnv(),
+  args = [],
+  env = {},
+}: {
+  dataDir?: string;
+  port?: number;
+  /** Further ones of `start`. */
+  args?: string[];
+  env?: Record<string, string>;
+} = {}): Promise<TestServer> {
+  const start = [main, "start", "--port", String(port), "--data", dataDir, ...args];
+  const child = spawn(process.execPath, start, {
+    env: cleanEnv(env),
     stdio: ["ignore", "pipe", "pipe"],
   });
   const ended = new Promise<void>((resolve) => child.on("close", () => resolve()));
