@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { deleteRun } from "../src/run/delete.ts";
-import type { Frame, Part } from "../src/relay/contract.ts";
+import { BATCH_BYTES, type Frame, type Part } from "../src/relay/contract.ts";
 import { createDestinations } from "../src/relay/destinations.ts";
 import { digestOf } from "../src/relay/digest.ts";
 import { createLetterBox } from "../src/relay/letters.ts";
@@ -130,8 +130,7 @@ describe("what a destination is sent", () => {
         },
         undefined,
       );
-    const MiB = 1024 * 1024;
-    for (const size of [3 * MiB, 0.5 * MiB, MiB, 9 * MiB, 10]) await large(size);
+    for (const share of [0.75, 0.125, 0.25, 2.25, 0]) await large(share * BATCH_BYTES);
     await Promise.all(Array.from({ length: 2500 }, () => large(1)));
     const sizes: [number, number][] = [];
     let after = 0;
@@ -141,9 +140,9 @@ describe("what a destination is sent", () => {
       sizes.push([piece.frames.length, piece.frames.reduce((sum, { payload }) => sum + payload.length, 0)]);
     }
     expect(sizes.slice(0, 3)).toEqual([
-      [3, 3.5 * MiB + 2],
-      [1, MiB],
-      [1, 9 * MiB],
+      [3, 0.875 * BATCH_BYTES + 2],
+      [1, 0.25 * BATCH_BYTES],
+      [1, 2.25 * BATCH_BYTES],
     ]);
     expect(sizes.slice(3).map(([entries]) => entries)).toEqual([2000, 501]);
     outbox.close();
