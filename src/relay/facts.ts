@@ -139,7 +139,6 @@ async function runFrame(collector: Collector, bounds: HistoryBounds, id: string)
       outcome,
       nextStep,
     })),
-    clients: numbers.clients.filter(({ seq }) => seq > 0),
     series: collector.series
       .series(id)
       .map(({ key, rank, x, axis, first }) => ({ key, rank, x, axis, first: first! })),

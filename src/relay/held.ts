@@ -81,13 +81,6 @@ export const HeldRun = z.object({
     deletedAtSource: HeldRow.shape.deletedAtSource.default(null),
   }),
   writers: z.array(HeldWriter).max(100_000),
-  /**
-   * Batches taken of each client, by entries that are durable and at or below the seq that history reaches to: a number that is still
-   * on its way would make the receiver take the batch itself for a repetition.
-   */
-  clients: z
-    .array(z.object({ client: ClientId, seq: count, nextStep: z.number().min(-MAX_STEP).max(MAX_STEP) }))
-    .max(100_000),
   /** In the order of their first appearance. */
   series: z
     .array(

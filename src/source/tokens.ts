@@ -39,14 +39,17 @@ export function addSourceToken(
   expires: number | null,
 ): { token: string; row: SourceToken } {
   const token = `${SOURCE_TOKEN}${randomBytes(32).toString("hex")}`;
-  const { count } = prepared(connection, "SELECT count(*) AS count FROM source_token WHERE name = ?").get(
-    name,
-  ) as { count: number };
+  const { count, last } = prepared(
+    connection,
+    "SELECT count(*) AS count, max(created) AS last FROM source_token WHERE name = ?",
+  ).get(name) as { count: number; last: number | null };
   if (count >= MAX_TOKENS)
     throw new CollectorError("conflict", `${name} has ${count} tokens.`, {
       hint: `Use another name, or revoke them: binnacle source revoke ${name}`,
     });
-  const row: Row = { hash: hashOf(token), name, created: now(), expires, revoked: null, used: null };
+  // One of them is the newest, also where two are made at once.
+  const created = Math.max(now(), (last ?? 0) + 1);
+  const row: Row = { hash: hashOf(token), name, created, expires, revoked: null, used: null };
   prepared(connection, "INSERT INTO source_token (hash, name, created, expires) VALUES (?, ?, ?, ?)").run(
     row.hash,
     name,
@@ -71,7 +74,7 @@ export function revokeSourceTokens(
   const { changes } = prepared(
     connection,
     `UPDATE source_token SET revoked = ?1 WHERE name = ?2 AND revoked IS NULL AND coalesce(expires, ?1 + 1) > ?1
-      AND (?3 = 0 OR hash <> (SELECT hash FROM source_token WHERE name = ?2 ORDER BY created DESC, hash LIMIT 1))`,
+      AND (?3 = 0 OR hash <> (SELECT hash FROM source_token WHERE name = ?2 ORDER BY created DESC LIMIT 1))`,
   ).run(now(), name, others ? 1 : 0);
   if (changes > 0 || others) return changes;
   const known = prepared(connection, "SELECT 1 FROM source_token WHERE name = ?").get(name);
