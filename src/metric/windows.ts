@@ -29,10 +29,12 @@ export interface WindowSize {
 }
 
 export const WINDOW: WindowSize = { values: 131_072, characters: 1024 * 1024, cells: 524_288 };
-/** Numbers read ahead over all series; above that no whole chunks are held. */
-const AHEAD_VALUES = 1_600_000;
+/** What is read ahead over all series; above that no whole chunks are held. */
+const AHEAD_BYTES = 32 * 1024 * 1024;
 const MIN_AHEAD = 64;
-/** How long finding the place to begin may hold the event loop. */
+/** Held decoded: ranks may take turns. */
+const MAX_AXES = 8;
+/** How long reading may hold the event loop at a time. */
 const SLICE_MS = 8;
 
 type Axis = Omit<PointColumns, "value">;
@@ -57,19 +59,17 @@ export async function* recordWindows(
 ): AsyncGenerator<RecordWindow, void> {
   const ranks = new Set(list.map(({ rank }) => rank)).size;
   const span = Math.max(1, Math.floor(size.cells / Math.max(1, ranks)));
-  const reader = createReader(table, chunkPoints, list.length);
+  const reader = createReader(table, chunkPoints, list.length, ranks);
   const cursors: Cursor[] = [];
-  let until = performance.now() + SLICE_MS;
+  const pause = createPause();
   for (const series of list) {
     cursors.push(reader.begin(series, from));
-    if (performance.now() <= until) continue;
-    await new Promise((resolve) => setImmediate(resolve));
-    until = performance.now() + SLICE_MS;
+    await pause();
   }
   const texts = mergeTexts(table, list, before, from);
   let text = texts.next().value ?? undefined;
   for (let start = from; start < before;) {
-    for (const cursor of cursors) reader.fill(cursor);
+    for (const cursor of cursors) if (reader.fill(cursor)) await pause();
     let end = endOfWindow(cursors, start, Math.min(before, start + span), size.values);
     const taken: TextRow[] = [];
     for (let characters = 0; text && text.ordinal < end; text = texts.next().value ?? undefined) {
@@ -91,15 +91,33 @@ export async function* recordWindows(
   }
 }
 
-function createReader(table: ChunkTable, chunkPoints: number, seriesCount: number) {
-  const ahead = Math.max(MIN_AHEAD, Math.min(chunkPoints, Math.floor(AHEAD_VALUES / seriesCount)));
-  const decoded = new WeakMap<Uint8Array, Axis>();
+function createPause(): () => Promise<void> | undefined {
+  let until = performance.now() + SLICE_MS;
+  return () => {
+    if (performance.now() <= until) return undefined;
+    return new Promise((resolve) =>
+      setImmediate(() => {
+        until = performance.now() + SLICE_MS;
+        resolve();
+      }),
+    );
+  };
+}
+
+function createReader(table: ChunkTable, chunkPoints: number, seriesCount: number, ranks: number) {
+  // A number for each series, and three that the metrics of a rank mostly share.
+  const bytes = 8 * seriesCount + 24 * ranks;
+  const ahead = Math.max(MIN_AHEAD, Math.min(chunkPoints, Math.floor(AHEAD_BYTES / bytes)));
+  /** The newest first. */
+  let decoded: { encoded: Uint8Array; axis: Axis }[] = [];
   let slice: { of: Axis; from: number; axis: Axis } | undefined;
 
-  /** Metrics of the same records share what is stored of these. */
+  /** Metrics of the same records have the same of these, though chunks that are not full each store their own. */
   function axisOf(encoded: Uint8Array): Axis {
-    let axis = decoded.get(encoded);
-    if (!axis) decoded.set(encoded, (axis = decodeAxes(encoded)));
+    const known = decoded.find((one) => one.encoded === encoded || isSame(one.encoded, encoded));
+    if (known) return known.axis;
+    const axis = decodeAxes(encoded);
+    decoded = [{ encoded, axis }, ...decoded.slice(0, MAX_AXES - 1)];
     return axis;
   }
 
@@ -135,9 +153,10 @@ function createReader(table: ChunkTable, chunkPoints: number, seriesCount: numbe
     return undefined;
   }
 
-  function fill(cursor: Cursor): void {
+  /** True where something was read. */
+  function fill(cursor: Cursor): boolean {
     const { series, columns, at } = cursor;
-    if (columns && cursor.taken < columns.ordinal.length) return;
+    if (columns && cursor.taken < columns.ordinal.length) return false;
     if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
     const position = Math.floor(at / chunkPoints);
     cursor.columns =
@@ -146,6 +165,7 @@ function createReader(table: ChunkTable, chunkPoints: number, seriesCount: numbe
         : readPages(series, at - series.sealed);
     cursor.at += cursor.columns?.ordinal.length ?? 0;
     cursor.taken = 0;
+    return true;
   }
 
   /** Behind the last full chunk that ends before. */
@@ -175,6 +195,8 @@ function createReader(table: ChunkTable, chunkPoints: number, seriesCount: numbe
     },
   };
 }
+
+const isSame = (a: Uint8Array, b: Uint8Array) => a.length === b.length && Buffer.compare(a, b) === 0;
 
 /** The largest end up to `end` before which all is read, and not too much. */
 function endOfWindow(cursors: readonly Cursor[], start: number, end: number, values: number): number {
