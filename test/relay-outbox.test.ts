@@ -38,10 +38,11 @@ function addDestination(store: TestStore, { name = "up", from = "history" as "hi
 /** What history would be asked for. */
 const asked: (string[] | undefined)[] = [];
 
-function outboxOf({ collector }: TestStore, name = "up"): JournalOutbox {
+function outboxOf({ collector }: TestStore, name = "up", maxHeldBytes?: number): JournalOutbox {
   asked.length = 0;
   return createOutbox({
     collector,
+    maxHeldBytes,
     destination: name,
     history: {
       async parts(runs) {
@@ -284,6 +285,30 @@ describe("the journal", () => {
     expect(store.collector.journal.bounds().first).toBe(8);
     await save(outbox, 7);
     expect(await outbox.read(7)).toMatchObject({ type: "batch", last: 9, frames: [{ seq: 8 }, { seq: 9 }] });
+    outbox.close();
+  });
+
+  test("is held up to a bound: a destination that is away for longer gets history in its place", async () => {
+    const store = open(trimmed);
+    const { journal } = store.collector;
+    addDestination(store);
+    const outbox = outboxOf(store, "up", 20_000);
+    await store.addRun("a");
+    for (let i = 0; i < 5; i++) await store.append("a", records(100, i));
+    await save(outbox, 2);
+    await store.collector.tidy(5000);
+    expect(journal.bounds()).toEqual({ first: 3, last: 6 });
+    for (let i = 0; i < 20; i++) await store.append("a", records(100, i));
+    await store.collector.tidy(5000);
+    expect(journal.bounds()).toEqual({ first: 27, last: 26 });
+    expect(outbox.backlog()).toMatchObject({ entries: 24 });
+    expect(await outbox.read(2)).toEqual({ type: "history", last: 26, runs: undefined });
+    // What comes while history is sent is held again, up to the same bound.
+    await store.append("a", records(100));
+    await store.collector.tidy(5000);
+    expect(journal.bounds().first).toBe(27);
+    await save(outbox, 26);
+    expect(await outbox.read(26)).toMatchObject({ type: "batch", last: 27, frames: [{ seq: 27 }] });
     outbox.close();
   });
 

@@ -26,6 +26,8 @@ export interface OutboxOptions<Bounds> {
   history: History<Bounds>;
   /** So much of the journal has arrived. */
   onAcked?: (entries: number, bytes: number) => void;
+  /** Bytes of entries that are kept for it; beyond that they go, and history brings what they said. */
+  maxHeldBytes?: number | undefined;
 }
 
 interface Row {
@@ -37,12 +39,18 @@ interface Row {
   bytes: number;
 }
 
+/** Days of metrics, and minutes of history to send in their place. */
+const MAX_HELD_BYTES = 1024 ** 3;
+/** So many come between two looks at how much is held. */
+const LOOK_BYTES = 4 * 1024 * 1024;
+
 /** The journal as one destination sees it. */
 export function createOutbox<Bounds>({
   collector,
   destination: name,
   history,
   onAcked = () => {},
+  maxHeldBytes = MAX_HELD_BYTES,
 }: OutboxOptions<Bounds>): JournalOutbox {
   const { connection, journal, bus, installation } = collector;
   const letters = createLetterBox(collector, name);
@@ -79,13 +87,15 @@ export function createOutbox<Bounds>({
   /** Of the last parts asked for, with the piece they belong to. */
   let bounds: Bounds | undefined;
   let bringing: { last: number; runs: string[] | undefined; upTo: number } | undefined;
-  let historyFrom: number | undefined;
+  let historyFrom: { seq: number; bytes: number } | undefined;
   let waiting: (() => void)[] = [];
   let unacked = count(kept.acked, journal.position().seq);
   let seen = journal.position();
+  let lookedAt = seen.bytes;
 
   const unsubscribe = bus.subscribe(({ kind }) => {
     if (kind === "log.open") return;
+    if (journal.position().bytes - lookedAt >= Math.min(LOOK_BYTES, maxHeldBytes)) hold();
     const woken = waiting;
     waiting = [];
     for (const wake of woken) wake();
@@ -124,10 +134,15 @@ export function createOutbox<Bounds>({
   }
 
   function hold(): void {
+    catchUp();
+    lookedAt = seen.bytes;
     const { first } = journal.bounds();
-    const from = heldFrom(kept, first) ?? historyFrom;
+    const own = heldFrom(kept, first);
+    const from = own ?? historyFrom?.seq;
+    const bytes = own === undefined ? seen.bytes - (historyFrom?.bytes ?? 0) : unacked.bytes;
     // What began before the journal does now has been cut off, and begins anew.
-    journal.hold(holderOf(name), from !== undefined && from < first ? undefined : from);
+    const isHeld = from !== undefined && from >= first && bytes <= maxHeldBytes;
+    journal.hold(holderOf(name), isHeld ? from : undefined);
   }
 
   function identity(): Identity {
@@ -160,7 +175,7 @@ export function createOutbox<Bounds>({
   /** All is brought up to here by content instead. */
   function bring(last: number, runs: string[] | undefined): Piece {
     bringing = { last, runs, upTo: last };
-    historyFrom = last + 1;
+    historyFrom = { seq: last + 1, bytes: journal.position().bytes };
     hold();
     return { type: "history", last, runs };
   }
