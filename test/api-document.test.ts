@@ -40,7 +40,7 @@ const PAGES = new Set([
 
 let at: TestCollector;
 beforeAll(() => {
-  at = createTestCollector({ relays: true });
+  at = createTestCollector({ relays: true, platform: true });
 });
 afterAll(() => at.close());
 
@@ -250,6 +250,9 @@ const examples: Example[] = [
     method: "DELETE",
     status: 200,
   },
+  { route: "POST /api/v1/sources", path: "/api/v1/sources", body: { name: "lab" }, status: 201 },
+  { route: "GET /api/v1/sources", path: "/api/v1/sources", status: 200 },
+  { route: "DELETE /api/v1/sources/:name", path: "/api/v1/sources/lab", method: "DELETE", status: 200 },
   { route: "POST /api/v1/sign-in-codes", path: "/api/v1/sign-in-codes", method: "POST", status: 200 },
   { route: "POST /api/v1/token/rotate", path: "/api/v1/token/rotate", method: "POST", status: 200 },
 ];
@@ -272,6 +275,18 @@ const NO_JSON = new Set([
   "POST /api/v1/doctor",
   "GET /api/v1/runs/:id/export",
   "POST /api/v1/runs/import",
+  // With the token of a source alone.
+  "POST /relay/v1/sources/:source/cursor",
+  "GET /relay/v1/sources/:source/cursor",
+  "POST /relay/v1/sources/:source/positions",
+  "POST /relay/v1/sources/:source/batches",
+  "POST /relay/v1/sources/:source/history",
+  "POST /relay/v1/sources/:source/requeued",
+  "POST /relay/v1/sources/:source/content/missing",
+  "POST /relay/v1/sources/:source/content/pack",
+  "POST /relay/v1/sources/:source/content/blobs/:sha256/upload",
+  "PUT /relay/v1/sources/:source/content/blobs/:sha256/chunks/:index",
+  "POST /relay/v1/sources/:source/content/blobs/:sha256/commit",
 ]);
 
 describe("answers keep to the document", () => {
