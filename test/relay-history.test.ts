@@ -1,12 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { encodeBatch, type MetricBatch } from "../src/metric/batch.ts";
+import type { LogLine } from "../src/log/schema.ts";
+import { appendRecords } from "../src/metric/append.ts";
 import { decodeBatch } from "../src/metric/decode.ts";
 import type { WindowSize } from "../src/metric/windows.ts";
 import type { Frame } from "../src/relay/contract.ts";
 import { historyOf, historyParts } from "../src/relay/history.ts";
+import { logsHistory } from "../src/relay/history-logs.ts";
 import { metricsHistory } from "../src/relay/history-metrics.ts";
 import type { HistoryPiece } from "../src/relay/piece.ts";
+import { packLines, unpackLines } from "../src/store/log-chunk.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 
 let here: TestCollector;
@@ -205,4 +209,103 @@ describe("a small batch is read back as it was", () => {
       for (const [i, value] of batch.numbers[0]!.values.entries())
         expect(Object.is(back.numbers[0]!.values[i], value)).toBe(true);
     });
+});
+
+describe("logs", () => {
+  /** As an import brings them, or as a full disk leaves them: numbers are missing. */
+  async function appendLines(run: string, first: number, count: number): Promise<void> {
+    const { collector } = here;
+    const lines = Array.from({ length: count }, (_, i): LogLine => ({
+      line: first + i,
+      time: 1.7e12,
+      stream: "stdout",
+      level: null,
+      rank: 0,
+      text: `line ${first + i}`,
+    }));
+    collector.counters.get(run).nextLine = first + count;
+    const entry = { run, kind: "log.appended", version: 1, ordinal: first, count, time: 1.7e12 } as const;
+    const none = { client: null, clientSeq: null, nextStep: null };
+    await collector.journal.append({ ...entry, ...none, ...packLines(lines) }, lines);
+  }
+
+  test("whose numbers have gaps keep them, from any place on", async () => {
+    await here.json("/api/v1/runs", { body: { id: "gaps" } });
+    const ranges = [
+      [1, 4000],
+      [5000, 10],
+      [5011, 1],
+      [9000, 3000],
+    ] as const;
+    for (const [first, count] of ranges) await appendLines("gaps", first, count);
+    const numbers = ranges.flatMap(([first, count]) => Array.from({ length: count }, (_, i) => first + i));
+    for (const sealed of [false, true])
+      for (const from of [1, 2, 3999, 4500, 5010, 11_999, 12_000]) {
+        if (sealed) here.collector.logs.seal();
+        const pieces = await all(logsHistory(here.collector, "gaps", { from, before: 12_000 }));
+        expectChain(pieces, from, 12_000);
+        const frames = pieces.flatMap(({ frames }) => frames);
+        const lines = frames.flatMap((frame) => {
+          const lines = unpackLines(frame as never);
+          expect(lines[0]!.line).toBe(frame.ordinal!);
+          expect(lines).toHaveLength(frame.count);
+          return lines;
+        });
+        expect(lines.map(({ line }) => line)).toEqual(numbers.filter((line) => line >= from));
+        for (const { line, text } of lines) expect(text).toBe(`line ${line}`);
+      }
+  });
+
+  test("one by one, where a platform can't take more", async () => {
+    await here.json("/api/v1/runs", { body: { id: "few" } });
+    await appendLines("few", 1, 5);
+    const pieces = await all(logsHistory(here.collector, "few", { from: 3, before: 6, single: true }));
+    expect(pieces.map(({ from, to, frames }) => [from, to, frames.length])).toEqual([
+      [3, 4, 1],
+      [4, 5, 1],
+      [5, 6, 1],
+    ]);
+  });
+});
+
+describe("what history consists of", () => {
+  test("is nothing for runs of which nothing is kept, and facts alone for one that has logged nothing", async () => {
+    await here.json("/api/v1/runs", { body: { id: "empty" } });
+    await here.json("/api/v1/runs", { body: { id: "gone" } });
+    await here.json("/api/v1/runs/gone?force=true", { method: "DELETE" }).catch(() => {});
+    const partsOf = async (...runs: string[]) => (await historyParts(here.collector, runs)).parts;
+    expect(await partsOf("gone")).toEqual([]);
+    expect(await partsOf("never", "device:0123456789abcdef")).toEqual([]);
+    expect(await partsOf("empty", "gone")).toEqual([{ of: "facts" }]);
+    const { parts, bounds } = await historyParts(here.collector);
+    expect(parts).toEqual([{ of: "facts" }]);
+    const frames = (await all(historyOf(here.collector, parts[0]!, 0, bounds))).flatMap(
+      ({ frames }) => frames,
+    );
+    expect(frames.map(({ kind, run }) => [kind, run])).toEqual([["run.held", "empty"]]);
+  });
+
+  test("reaches to what was durable when it was asked for, though batches were under way", async () => {
+    await here.json("/api/v1/runs", { body: { id: "live" } });
+    const send = (seq: number) =>
+      appendRecords(here.collector, "live", { client: "w", seq, items: [{ metrics: { loss: seq } }] });
+    await send(1);
+    const under = [send(2), send(3)];
+    // They have their numbers, and nobody has them on disk.
+    expect(here.collector.counters.get("live").nextOrdinal).toBe(3);
+    const { bounds } = await historyParts(here.collector);
+    const durable = here.collector.connection
+      .prepare("SELECT count(*) AS n FROM journal WHERE kind = 'metric.appended' AND seq <= ?")
+      .get(bounds.seq) as { n: number };
+    expect(bounds.byRun.get("live")).toMatchObject({
+      nextOrdinal: durable.n,
+      clients: [{ client: "w", seq: durable.n }],
+    });
+    await Promise.all(under);
+    await send(4);
+    const pieces = await all(historyOf(here.collector, { of: "metrics", run: "live" }, 0, bounds));
+    expect(valuesOf(pieces.flatMap(({ frames }) => frames)).map(([ordinal]) => ordinal)).toEqual(
+      Array.from({ length: durable.n }, (_, i) => i),
+    );
+  });
 });
