@@ -115,7 +115,7 @@ CREATE INDEX source_token_name ON source_token (name);
 -- does, shifted where a restored source counts again what is here already. NULL: an earlier life of the source went on with it, so
 -- that nobody knows what of it is here until its next entry says so. `seq`: the last entry that touched it; `history`: the last one
 -- that a piece of history may hold of. 1 in `renew`: such a piece is of the life that was left, and can't be compared with entries:
--- what comes next begins a run of its own.
+-- what comes next begins a run of its own. 2: history is still to bring all of it; entries wait.
 CREATE TABLE source_run (
   source TEXT NOT NULL,
   run TEXT NOT NULL,

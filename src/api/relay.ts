@@ -9,6 +9,7 @@ import {
   ENTRIES_TYPE,
   Hello,
   HistoryAccepted,
+  HistoryPart,
   MAX_BODY_BYTES,
   MAX_EPOCH,
   Nonce,
@@ -68,7 +69,7 @@ const HistoryHeaders = SessionHeaders.extend({
         return z.NEVER;
       }
     })
-    .pipe(Part),
+    .pipe(HistoryPart),
   "x-relay-from": z.coerce.number(),
   "x-relay-to": z.coerce.number(),
 });

@@ -1,14 +1,14 @@
 import { Rejected, type HistoryBatch, type Part } from "./contract.ts";
 import type { Line } from "./line.ts";
-import type { DeadLetter, Piece } from "./ports.ts";
+import { Refusal, type DeadLetter, type Piece } from "./ports.ts";
 import { isInvalid, isTooLarge, Untrue } from "./trouble.ts";
 
 export type HistoryPiece = Extract<Piece, { type: "history" }>;
 
 /** Brings what is kept up to date by its content, and passes over the seqs of the piece. */
 export async function bringPiece(line: Line, { last, runs }: HistoryPiece): Promise<void> {
-  await bringParts(line, runs);
-  line.change({ history: null });
+  const end = await bringParts(line, runs);
+  if (end) await closeParts(line, runs, end);
   await passOver(line, last);
 }
 
@@ -29,12 +29,15 @@ async function passOver(line: Line, last: number): Promise<void> {
   line.change({ acked: last });
 }
 
-/** False where there is nothing to bring. */
+/** What it may hold of entries. */
+type End = Pick<HistoryBatch, "upto" | "digest">;
+
+/** undefined where there is nothing to bring. */
 export async function bringParts(
   line: Line,
   runs: string[] | undefined,
   only: (part: Part) => boolean = () => true,
-): Promise<boolean> {
+): Promise<End | undefined> {
   const { outbox, transport, session, identity, signal } = line;
   line.change({ state: "history", history: { done: 0, total: null } });
   const parts = (await outbox.parts(runs)).filter(only);
@@ -45,26 +48,35 @@ export async function bringParts(
   line.check();
   const positions =
     growing.length === 0 ? [] : await transport.positions(identity.id, session, growing, signal);
+  const end = { upto, digest };
   for (const [done, part] of parts.entries()) {
     line.change({ history: { done, total: parts.length } });
     const position = part.of === "facts" ? 0 : positions[growing.indexOf(part)]!;
-    await bringPart(line, part, position, { upto, digest });
+    await bringPart(line, part, position, end);
   }
-  return parts.length > 0;
+  line.change({ history: null });
+  return parts.length === 0 ? undefined : end;
 }
 
-async function bringPart(
-  line: Line,
-  part: Part,
-  position: number,
-  end: Pick<HistoryBatch, "upto" | "digest">,
-): Promise<void> {
+/** Their entries may follow. */
+export async function closeParts(line: Line, runs: string[] | undefined, end: End): Promise<void> {
+  for (const run of runs ?? [undefined]) {
+    const part = { of: "whole" as const, ...(run !== undefined && { run }) };
+    await sendPiece(line, { ...line.session, acked: line.acked, ...end, part, from: 0, to: 0, frames: [] });
+  }
+}
+
+async function bringPart(line: Line, part: Part, position: number, end: End): Promise<void> {
   const { outbox } = line;
   let from = position;
   /** Until here in pieces as small as they get. */
   let smallUntil = -Infinity;
   for (;;) {
-    const refused = await sendUntilRefused();
+    const refused = await sendUntilRefused().catch((error: unknown) => {
+      // What is said of it is a dead letter: what it holds has no place there.
+      if (error instanceof Refusal && error.type === "unknown-run") return undefined;
+      throw error;
+    });
     if (!refused) return;
     from = refused.from;
     smallUntil = refused.to;
@@ -100,7 +112,11 @@ async function sendFacts(line: Line, batch: HistoryBatch): Promise<void> {
 }
 
 /** False where it is to be sent in smaller pieces. What can't be smaller, and is refused, is passed over. */
-async function sendGrowing(line: Line, batch: HistoryBatch, small: boolean): Promise<boolean> {
+async function sendGrowing(
+  line: Line,
+  batch: HistoryBatch & { part: Part },
+  small: boolean,
+): Promise<boolean> {
   try {
     await sendPiece(line, batch);
   } catch (error) {
@@ -126,7 +142,8 @@ async function sendPiece(line: Line, batch: HistoryBatch): Promise<void> {
     const { position } = await transport.sendHistory(identity.id, batch, signal);
     const { part, to } = batch;
     const isCounted = part.of === "metrics" || part.of === "logs";
-    if (part.of !== "facts" && (isCounted ? position !== to : position < to))
+    const isAnywhere = part.of === "facts" || part.of === "whole";
+    if (!isAnywhere && (isCounted ? position !== to : position < to))
       throw new Untrue(`The platform says that it has ${part.of} up to ${position}, and was told of ${to}.`);
     line.progress();
   } catch (error) {

@@ -135,6 +135,14 @@ export const Part = z.discriminatedUnion("of", [
 export type Part = z.infer<typeof Part>;
 
 /**
+ * Behind the parts of a run (without one: of everything): all of it has come. Before that its entries are refused as of an unknown
+ * run, as those that history was to bring would never come.
+ */
+export const Whole = z.object({ of: z.literal("whole"), run: z.string().max(300).optional() });
+export const HistoryPart = z.union([Part, Whole]);
+export type HistoryPart = z.infer<typeof HistoryPart>;
+
+/**
  * POST …/history: `frames` take the part from `from` to `to`. Answered with where the part stands then. Entries of several ranks in a
  * piece of metrics overlap; samples below the position, and those that are there, change nothing.
  */
@@ -145,8 +153,8 @@ export interface HistoryBatch extends Session {
   upto: number;
   /** Of that entry; null where it is no longer there. */
   digest: string | null;
-  part: Part;
-  /** 0 for facts. */
+  part: HistoryPart;
+  /** 0 for facts, and where a run is whole. */
   from: number;
   to: number;
   frames: Frame[];

@@ -1,5 +1,5 @@
 import { GREET_MS, type Accepted, type Frame } from "./contract.ts";
-import { bringParts, bringPiece } from "./bring.ts";
+import { bringParts, bringPiece, closeParts } from "./bring.ts";
 import type { Line } from "./line.ts";
 import { createPace, type Pace } from "./pace.ts";
 import { Refusal, type DeadLetter } from "./ports.ts";
@@ -162,8 +162,8 @@ async function run(line: Line, memory: Memory): Promise<void> {
 
   async function introduce(name: string, seq: number): Promise<void> {
     introduced.set(name, seq);
-    if (!(await bringParts(line, [name]))) outbox.forget(name);
-    line.change({ history: null });
+    const end = await bringParts(line, [name]);
+    if (!end) return outbox.forget(name);
     // Where nothing else but facts is wanted: to ask is to say that it goes on, also as another run.
     const { transport, session, identity } = line;
     await transport.positions(
@@ -175,6 +175,7 @@ async function run(line: Line, memory: Memory): Promise<void> {
       ],
       signal,
     );
+    await closeParts(line, [name], end);
   }
 
   /** Until there is more; false when it is time to greet. */

@@ -52,7 +52,8 @@ function takeClient(
 function runOf(plan: Plan, frame: Frame, where: Where): PlannedRun {
   const run = plan.requireRun(frame);
   // What lies before this entry is not in it either: positions are asked first, and begin it anew.
-  if (where === undefined && run.isToRenew && !run.isDeleted) throw unknownRun(frame.run, frame.seq);
+  if (where === undefined && (run.isToRenew || run.isPartial) && !run.isDeleted)
+    throw unknownRun(frame.run, frame.seq);
   return run;
 }
 

@@ -90,6 +90,7 @@ export function planHeld(plan: Plan, frame: Frame, held: HeldRun): void {
     writers: changedWriters(plan, held.id, writers),
     series: held.series,
   });
+  if (planned.isNew) planned.isPartial = true;
   for (const use of held.uses) planUse(plan, frame, planned, use);
 }
 
@@ -260,6 +261,7 @@ export function renewRun(plan: Plan, known: PlannedRun, time: number): PlannedRu
   changeRow(plan, at, known, { deletedAtSource: time }, nothing);
   const planned = plan.addRun(known.run);
   plan.touch(planned, known.seq);
+  planned.isPartial = true;
   planned.row = { ...row, id: planned.local, nextOrdinal: 0, nextLine: 1 };
   const { collector } = plan;
   const copied = [known.local, planned.local];

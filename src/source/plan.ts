@@ -36,6 +36,8 @@ export interface PlannedRun {
   history: number;
   /** History of a life that was left stands in it: what comes next begins another run. */
   isToRenew: boolean;
+  /** History is still to bring all of it. */
+  isPartial: boolean;
   isTouched: boolean;
   row: RunRow | undefined;
 }
@@ -109,6 +111,7 @@ export class Plan {
       seq: row.seq,
       history: row.history,
       isToRenew: row.renew === 1,
+      isPartial: row.renew === 2,
       isTouched: false,
       row: undefined,
     };
@@ -132,6 +135,7 @@ export class Plan {
       seq: 0,
       history: 0,
       isToRenew: false,
+      isPartial: false,
       isTouched: true,
       row: undefined,
     };
@@ -268,7 +272,7 @@ export class Plan {
     const writes = [...this.writes];
     for (const planned of this.#runs.values()) {
       if (!planned?.isTouched) continue;
-      const { run, local, seq, history, isToRenew, nextOrdinal, nextLine, ordinalShift, lineShift } = planned;
+      const { run, local, seq, history, nextOrdinal, nextLine, ordinalShift, lineShift } = planned;
       writes.push({
         sql: PUT_RUN,
         params: [
@@ -277,7 +281,7 @@ export class Plan {
           local,
           seq,
           history,
-          isToRenew ? 1 : 0,
+          planned.isToRenew ? 1 : planned.isPartial ? 2 : 0,
           nextOrdinal,
           nextLine,
           ordinalShift,

@@ -8,6 +8,7 @@ import type {
   Frame,
   HistoryAccepted,
   HistoryBatch,
+  HistoryPart,
   Part,
   Rejected,
   Session,
@@ -189,6 +190,7 @@ export function receiveHistory(
         for (const { index, apply } of read) orReject(rejected, index, () => apply(plan, piece));
         if (piece) endPiece(plan, piece, part.of === "logs" ? "logs" : "metrics", to);
         if (part.of === "samples" && part.run === undefined) plan.sawSamples(part.device, to);
+        if (part.of === "whole") makeWhole(plan, part.run);
       }
       if (rejected.length > 0) throw refusedPiece(rejected);
       answer = { position: positionIn(plan, part) };
@@ -223,20 +225,22 @@ function orReject(rejected: Rejected, index: number, work: () => void): void {
 
 const FACTS = new Set(["run.held", "run.deleted", "device.held", "artifact.held", "event.recorded"]);
 
-function checkPart(part: Part, { kind, run }: Frame): void {
+function checkPart(part: HistoryPart, { kind, run }: Frame): void {
   const belongs =
     part.of === "facts"
       ? FACTS.has(kind)
-      : part.of === "samples"
-        ? (kind === "sample.appended" || kind === "sample.rolled") && deviceOfStream(run) === part.device
-        : kind === (part.of === "logs" ? "log.appended" : "metric.appended") && run === part.run;
+      : part.of === "whole"
+        ? false
+        : part.of === "samples"
+          ? (kind === "sample.appended" || kind === "sample.rolled") && deviceOfStream(run) === part.device
+          : kind === (part.of === "logs" ? "log.appended" : "metric.appended") && run === part.run;
   if (!belongs) throw bad(`${kind} of ${run.slice(0, 80)} is no part of this.`);
 }
 
 const isUncertain = ({ nextOrdinal, nextLine, isToRenew }: PlannedRun) =>
   isToRenew || nextOrdinal === null || nextLine === null;
 
-function pieceOf(plan: Plan, part: Part, now: number): Piece | undefined {
+function pieceOf(plan: Plan, part: HistoryPart, now: number): Piece | undefined {
   if (part.of !== "metrics" && part.of !== "logs") return undefined;
   const run = plan.run(part.run);
   if (!run) throw unknownRun(part.run, 0);
@@ -246,9 +250,22 @@ function pieceOf(plan: Plan, part: Part, now: number): Piece | undefined {
   return beginPiece(known, part.of);
 }
 
+/** All of it has come, or of everything: entries may follow. */
+function makeWhole(plan: Plan, name: string | undefined): void {
+  if (name === undefined)
+    plan.writes.push({
+      sql: "UPDATE source_run SET renew = 0 WHERE source = ? AND renew = 2",
+      params: [plan.source.id],
+    });
+  const run = name === undefined ? undefined : plan.run(name);
+  if (!run?.isPartial) return;
+  run.isPartial = false;
+  run.isTouched = true;
+}
+
 /** Where a part stands, as its source counts. Of what was deleted here nothing is wanted. */
-function positionIn(plan: Plan, part: Part): number {
-  if (part.of === "facts") return 0;
+function positionIn(plan: Plan, part: HistoryPart): number {
+  if (part.of === "facts" || part.of === "whole") return 0;
   if (part.of === "samples") {
     const row = prepared(
       plan.collector.connection,
