@@ -1,4 +1,7 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { createRelays } from "../src/relay/relay.ts";
+import { exportOf, importTo } from "./helpers/archive.ts";
+import { logFiles } from "./helpers/artifacts.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { startPlatform, until, type TestPlatform } from "./helpers/relay.ts";
 import type { Relay, RelayList } from "../src/relay/schema.ts";
@@ -312,4 +315,96 @@ test("/metrics has how far each destination is behind, and why", async () => {
   expect(value("errors_total", 'destination="dead"')).toBeGreaterThan(0);
   expect(value("state", 'destination="dead",state="waiting"')).toBe(1);
   expect(value("dead_letters", 'destination="dead"')).toBe(0);
+});
+
+test("an imported run arrives whole, once its import is whole", async () => {
+  const other = createTestCollector();
+  closers.push(() => other.close());
+  await create(other, "imported");
+  for (let i = 0; i < 5; i++) await log(other, "imported", [i, i / 3]);
+  await print(other, "imported", ["one", "two"]);
+  await other.json("/api/v1/runs/imported/finish", { body: { client: "c", status: "FINISHED" } });
+  const zip = await exportOf(other, "imported");
+  const up = await platform();
+  const from = source();
+  await add(from.at, up.url, await up.addSource("lab"));
+  await create(from.at, "own");
+  expect((await importTo(from.at, zip)).status).toBe(201);
+  await log(from.at, "own", [7]);
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "imported")).toEqual(await valuesOf(other, "imported"));
+  expect(await linesOf(up.at, "imported")).toEqual(["one", "two"]);
+  expect(await valuesOf(up.at, "own")).toEqual([7]);
+  expect((await up.at.json("/api/v1/runs/imported")).status).toBe("FINISHED");
+});
+
+test("files arrive by their digest beside the entries, and only once", async () => {
+  const up = await platform();
+  const from = source();
+  await create(from.at, "a");
+  const large = Uint8Array.from({ length: 7 * 1024 * 1024 }, (_, at) => (at * 7 + (at >> 8)) % 251);
+  await logFiles(from.at.collector, "a", "net", { files: { "weights.bin": large, "config.json": "{}" } });
+  await add(from.at, up.url, await up.addSource("lab"));
+  await until(
+    () => relayOf(from.at),
+    ({ state, content }) => state === "idle" && content?.files === 0,
+  );
+  const [model] = (await up.at.json("/api/v1/artifacts?kind=model")).artifacts;
+  expect(model).toMatchObject({ name: "net", source: "lab", latest: { version: "v1" } });
+  const file = `/api/v1/artifacts/${model.id}/versions/v1/file?path=weights.bin`;
+  const response = await until(
+    () => up.at.request(file),
+    ({ ok }) => ok,
+  );
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  expect(Buffer.compare(bytes, large)).toBe(0);
+  up.requests.length = 0;
+  await logFiles(from.at.collector, "a", "again", { files: { "same.bin": large } });
+  await until(
+    () => up.at.json("/api/v1/artifacts?kind=model"),
+    ({ artifacts }) => artifacts.length === 2,
+  );
+  await until(
+    () => relayOf(from.at),
+    ({ content }) => content?.files === 0,
+  );
+  expect(up.requests.filter((path) => path.includes("/chunks/"))).toEqual([]);
+});
+
+test("trouble is told once, not at each try, and so is its end", async () => {
+  const up = await platform();
+  const token = await up.addSource("lab");
+  const at = createTestCollector();
+  closers.push(() => at.close());
+  const told: string[] = [];
+  const relays = createRelays(at.collector, {
+    onDiagnostic: (text) => told.push(text),
+    onFailed: (error) => told.push(String(error)),
+  });
+  closers.push(() => relays.close());
+  const look = () => relays.status().relays[0]!;
+  await up.stop();
+  await relays.add({ name: "up", url: up.url, token, from: "history", insecure_http: false });
+  for (let tries = 1; tries <= 3; tries++) {
+    await until(look, ({ attempts, next_try_at }) => attempts >= tries && next_try_at !== null);
+    relays.retry("up");
+  }
+  await up.start();
+  await until(
+    () => {
+      relays.retry("up");
+      return look();
+    },
+    ({ state }) => state === "idle",
+  );
+  await up.at.json("/api/v1/sources/lab", { method: "DELETE" });
+  await create(at, "a");
+  await until(look, ({ state }) => state === "paused");
+  relays.retry("up");
+  await until(look, ({ state, attempts }) => state === "paused" && attempts > 1);
+  expect(told).toEqual([
+    expect.stringMatching(/^relay up: Nobody answers at /),
+    "relay up: goes on.",
+    expect.stringMatching(/^relay up: .*binnacle source add/),
+  ]);
 });
