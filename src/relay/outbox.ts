@@ -220,7 +220,7 @@ export function createOutbox<Bounds>({
       // Retention is everybody's own; what an import has brought so far is nobody's yet.
       if (kind === "run.pruned" || kind === "import.began") return "none";
       if (absent.has(run) || absentDevices.has(deviceOfStream(run) ?? "")) return "none";
-      if (forgotten.has(run) || dead.has(seq)) return "none";
+      if (dead.has(seq) || (forgotten.has(run) && kind !== "run.deleted")) return "none";
       if (unsigned === 0 && kind !== "run.imported") return "entry";
       return (broughtUpTo.get(run) ?? 0) >= seq ? "none" : "history";
     };
