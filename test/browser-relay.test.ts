@@ -159,12 +159,20 @@ when("a revoked token pauses it, which every page says until a person has mended
   expect(await banner.textContent()).toStartWith("The relay to lab is paused.");
   await banner.click();
   await page.waitForURL(/\/relay$/);
+  // One that is dead holds up nobody.
+  await machine.api("/relays", {
+    body: { name: "nowhere", url: "http://127.0.0.1:1", token: "x".repeat(32) },
+  });
+  await page.waitForSelector("[data-relay=nowhere] .relay-state:has-text('Waiting to try again')");
+  await says(page, "[data-relay=nowhere] .notice", "Next attempt");
   // Trying again helps nothing yet, and does no harm.
   await page.getByRole("button", { name: "Try lab again now" }).click();
   await state(page, "Paused");
   await addRelay();
   await state(page, "Up to date");
   await arrived();
+  await machine.api("/relays/nowhere?discard=true", { method: "DELETE" });
+  await page.waitForSelector("[data-relay=nowhere]", { state: "detached" });
   const { banner: line } = await (await machine.server.request("/ui/banner")).json();
   expect(line).toBeNull();
   await page.context().close();
@@ -198,7 +206,15 @@ when("refused entries are listed, sent again or given up, by mouse and keyboard"
   await page.locator("dialog .danger").click();
   await page.waitForSelector("text=2 entries were refused");
   await says(page, ".relay-drops", "given up");
-  await page.getByRole("button", { name: "Send all again" }).click();
+  // The platform's own word, where it takes nothing.
+  const again = page.getByRole("button", { name: "Send all again" });
+  await platform.api("/sources/gpu7", { method: "DELETE" });
+  await again.click();
+  await says(page, "[role=alert]", "The token is none of this platform's");
+  page.complaints = [];
+  await addRelay();
+  await arrived();
+  await again.click();
   await page.waitForSelector(".dead-letters", { state: "detached" });
   expect((await platform.api(`/runs/${run}/metrics`)).metrics[0]).toMatchObject({ name: "loss", count: 2 });
   await page.context().close();

@@ -12,6 +12,7 @@ import { createMeter } from "./meter.ts";
 import { createOutbox } from "./outbox.ts";
 import { Refusal, type Clock } from "./ports.ts";
 import { createTransport } from "./transport.ts";
+import { toTrouble } from "./trouble.ts";
 
 /** What goes on for one destination. None of them holds up another. */
 export interface Lane {
@@ -148,11 +149,13 @@ export function startPlatformLane(options: LaneOptions): Lane {
       const page = takePage(letters.frames(REQUEUE_ENTRIES, after, ids));
       if (page.length === 0) break;
       const frames = page.map(({ frame }) => frame);
-      const { rejected } = await transport.requeue(
-        collector.installation.id,
-        { ...session, frames },
-        ending.signal,
-      );
+      const { rejected } = await transport
+        .requeue(collector.installation.id, { ...session, frames }, ending.signal)
+        .catch((error) => {
+          // A person waits for it, and it is the platform's or the network's word, no defect of ours.
+          const { message, hint } = toTrouble(error, collector.now());
+          throw new CollectorError("unreachable", message, { ...(hint !== null && { hint }), cause: error });
+        });
       const bad = new Set(rejected.map(({ index }) => index));
       const good = page.filter((_, index) => !bad.has(index));
       letters.remove(good.map(({ id }) => id));

@@ -54,6 +54,9 @@ function update(change: Partial<HeadState>): void {
   for (const listener of listeners) listener(state.run);
 }
 
+/** The page says so by having a place for what is wrong with a relay. */
+const isRelayed = document.getElementById("banner") !== null;
+
 /** The run is being deleted from here: what is heard of it from now on is no news. */
 let leaving = false;
 
@@ -117,7 +120,8 @@ async function onDelete(): Promise<void> {
     title: source === null ? "Delete the run?" : "Delete the run here?",
     text:
       `“${name}” goes with all its metrics and output${stops ? ", and its processes are stopped" : ""}. This cannot be undone.` +
-      (source === null ? "" : ` At ${source} it stays, and what still comes of it is left out.`),
+      (source === null ? "" : ` At ${source} it stays, and what still comes of it is left out.`) +
+      (isRelayed ? " Where it was relayed to it stays, marked as deleted here." : ""),
     action: stops ? "Stop and delete" : "Delete",
     danger: true,
   });
