@@ -20,6 +20,8 @@ export const LEASE_MS = 60_000;
 /** So often a source says that it is there. */
 export const GREET_MS = 20_000;
 
+/** Runs that an answer names. */
+export const MAX_PARTIAL = 1000;
 /** Beyond it somebody counts who is no source. */
 export const MAX_EPOCH = 2 ** 31;
 
@@ -71,6 +73,8 @@ export const Cursor = z.object({
   reach: z.int().min(0),
   /** Of the entry at `reach` (digest.ts); null where that is not known. */
   digest: Digest.nullable(),
+  /** Runs of which history was to bring all and did not: some of them, where there are many. */
+  partial: z.array(z.string().max(300)).max(MAX_PARTIAL).default([]),
   /** The platform's own id. */
   platform: SourceId,
   /** Newest version of each kind of entry it can read. */

@@ -108,10 +108,11 @@ export function createGreeter(): Greeter {
     return own === undefined || own === digest;
   }
 
-  async function begin(line: Line, { acked }: Cursor): Promise<void> {
+  async function begin(line: Line, { acked, partial }: Cursor): Promise<void> {
     const { outbox, clock, identity } = line;
     await outbox.greeted();
     line.acked = acked;
+    line.partial = partial;
     line.heardAt = clock.monotonic();
     const { epoch } = outbox.state();
     // A destination that is new gets everything told in any case.

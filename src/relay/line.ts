@@ -44,6 +44,8 @@ export interface Line extends Omit<DeliverOptions, "onChange" | "window"> {
   identity: Identity;
   /** By the platform's last word. */
   acked: number;
+  /** Runs that the platform has in part. */
+  partial: string[];
   /**
    * In this epoch the platform has been told how all runs are. After one that ended, others may stand there as a life that was left has
    * made them.
@@ -95,6 +97,7 @@ export function createLine(
     session: { epoch: identity.epoch, nonce: identity.nonce, turn: 0, path: options.path() },
     identity,
     acked: status.acked,
+    partial: [],
     isTold: false,
     heardAt: clock.monotonic(),
     progress() {

@@ -1,9 +1,9 @@
-import { GREET_MS, type Accepted, type Frame } from "./contract.ts";
+import { GREET_MS, MAX_PARTIAL, type Accepted, type Frame } from "./contract.ts";
 import { bringParts, bringPiece, closeParts } from "./bring.ts";
 import type { Line } from "./line.ts";
 import { createPace, type Pace } from "./pace.ts";
 import { Refusal, type DeadLetter } from "./ports.ts";
-import { isInvalid, isTooLarge, Untrue } from "./trouble.ts";
+import { Changed, isInvalid, isTooLarge, Untrue } from "./trouble.ts";
 
 /** The platform's word is kept here so often while much goes out: it can be asked again. */
 const SAVE_MS = 1000;
@@ -77,6 +77,7 @@ async function run(line: Line, memory: Memory): Promise<void> {
       sent = line.acked;
       return true;
     }
+    if (line.partial.length > 0) return await complete();
     pace.read(clock.monotonic() - began);
     const isAll = piece.frames.length <= pace.limit();
     const frames = isAll ? piece.frames : piece.frames.slice(0, pace.limit());
@@ -160,10 +161,23 @@ async function run(line: Line, memory: Memory): Promise<void> {
     memory.condemned = { frame: frame!, type: error.type, detail: error.message };
   }
 
+  /** What was broken off is brought before anything that comes after it. */
+  async function complete(): Promise<boolean> {
+    const isAll = line.partial.length < MAX_PARTIAL;
+    for (const name of line.partial) await bring(name);
+    line.partial = [];
+    if (!isAll) throw new Changed("More runs may be there in part.");
+    return true;
+  }
+
   async function introduce(name: string, seq: number): Promise<void> {
     introduced.set(name, seq);
+    if (!(await bring(name))) outbox.forget(name);
+  }
+
+  /** All that is kept of a run; false where nothing is. */
+  async function bring(name: string): Promise<boolean> {
     const end = await bringParts(line, [name]);
-    if (!end) return outbox.forget(name);
     // Where nothing else but facts is wanted: to ask is to say that it goes on, also as another run.
     const { transport, session, identity } = line;
     await transport.positions(
@@ -175,7 +189,8 @@ async function run(line: Line, memory: Memory): Promise<void> {
       ],
       signal,
     );
-    await closeParts(line, [name], end);
+    await closeParts(line, [name], end ?? { upto: line.acked, digest: null });
+    return end !== undefined;
   }
 
   /** Until there is more; false when it is time to greet. */

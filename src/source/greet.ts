@@ -1,6 +1,6 @@
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
-import type { Cursor, Hello } from "../relay/contract.ts";
+import { MAX_PARTIAL, type Cursor, type Hello } from "../relay/contract.ts";
 import { prepared } from "../store/prepared.ts";
 import { greet } from "./accept.ts";
 import { KINDS } from "./kinds.ts";
@@ -87,7 +87,21 @@ function addSource(
   return hold(collector, { id, name, label, state, path: "[]", told: undefined });
 }
 
-function cursorOf({ installation }: Collector, { id, state }: Held): Cursor {
+function cursorOf({ connection, installation }: Collector, { id, state }: Held): Cursor {
+  const partial = prepared(
+    connection,
+    `SELECT run FROM source_run WHERE source = ? AND renew = 2 LIMIT ${MAX_PARTIAL}`,
+  ).all(id) as { run: string }[];
   const { epoch, acked, reach, digest, turn } = state;
-  return { source: id, turn, epoch, acked, reach, digest, platform: installation.id, kinds: KINDS };
+  return {
+    source: id,
+    turn,
+    epoch,
+    acked,
+    reach,
+    digest,
+    partial: partial.map(({ run }) => run),
+    platform: installation.id,
+    kinds: KINDS,
+  };
 }
