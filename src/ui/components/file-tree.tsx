@@ -151,8 +151,8 @@ const FileLine = memo(
         >
           <Icon name="file" size={14} />
           <bdi>{row.name}</bdi>
+          {row.pending && <span class="pending nowrap">content on its way</span>}
         </a>
-        {row.pending && <span class="pending">content on its way</span>}
       </td>
       <td class="right soft" role="cell">
         <Size bytes={row.size} />

@@ -49,18 +49,20 @@ export const VersionView = (props: VersionViewProps) => {
           <Aliases version={version} onSet={props.onSet} />
         </div>
         <div class="run-actions">
-          <a
-            class="button primary"
-            href={
-              only
-                ? downloadHref(version.id, version.version, only.path)
-                : zipHref(version.id, version.version)
-            }
-            title={only ? only.path : "All files, as one zip"}
-            download
-          >
-            <Icon name="download" size={14} /> {only ? "Download" : "Download all"}
-          </a>
+          {props.pending === 0 && (
+            <a
+              class="button primary"
+              href={
+                only
+                  ? downloadHref(version.id, version.version, only.path)
+                  : zipHref(version.id, version.version)
+              }
+              title={only ? only.path : "All files, as one zip"}
+              download
+            >
+              <Icon name="download" size={14} /> {only ? "Download" : "Download all"}
+            </a>
+          )}
           <button
             class={props.onDelete ? "button danger" : "button danger waiting"}
             type="button"
