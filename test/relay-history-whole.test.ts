@@ -14,7 +14,7 @@ import type { DeviceFacts } from "../src/device/schema.ts";
 import { recordUse } from "../src/device/use.ts";
 import { appendSamples } from "../src/sample/append.ts";
 import { recordEvents } from "../src/sample/event.ts";
-import { exportOf, jsonOf, seriesOf, textOf, unzip } from "./helpers/archive.ts";
+import { exportOf, importTo, jsonOf, seriesOf, textOf, unzip } from "./helpers/archive.ts";
 import { keepFiles, logFiles } from "./helpers/artifacts.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { createLink, type Link, type LinkOptions } from "./helpers/relay-link.ts";
@@ -264,12 +264,12 @@ describe("machines, their readings and events, models and artifacts", () => {
     gpus: [],
   };
 
-  async function readHere(from: number, seconds: number, run: string): Promise<void> {
-    for (let at = 0; at < seconds; at += 60)
+  async function read(at: TestCollector, from: number, seconds: number, run: string): Promise<void> {
+    for (let begun = 0; begun < seconds; begun += 60)
       await appendSamples(
-        here.collector,
+        at.collector,
         DEVICE,
-        Array.from({ length: 60 }, (_, i) => at + i).flatMap((second) => [
+        Array.from({ length: 60 }, (_, i) => begun + i).flatMap((second) => [
           { subject: "", time: from + 1000 * second, values: { "cpu.utilization": (second % 10) / 10 } },
           {
             subject: GPU,
@@ -281,9 +281,9 @@ describe("machines, their readings and events, models and artifacts", () => {
       );
   }
 
-  async function makeRun(id: string, from: number, to: number): Promise<void> {
-    await here.json("/api/v1/runs", { body: { id, name: "with everything", started: from } });
-    await appendRecords(here.collector, id, {
+  async function makeRun(at: TestCollector, id: string, from: number, to: number): Promise<void> {
+    await at.json("/api/v1/runs", { body: { id, name: "with everything", started: from } });
+    await appendRecords(at.collector, id, {
       client: "w",
       seq: 1,
       items: Array.from({ length: 300 }, (_, i) => ({
@@ -291,14 +291,14 @@ describe("machines, their readings and events, models and artifacts", () => {
         metrics: { loss: 1 / (i + 1) },
       })),
     });
-    await registerDevice(here.collector, DEVICE, facts);
-    await recordEvents(here.collector, DEVICE, [
+    await registerDevice(at.collector, DEVICE, facts);
+    await recordEvents(at.collector, DEVICE, [
       { subject: GPU, time: from - 5000, kind: "gpu.lost", text: "lost before it began" },
       { subject: "", time: from + 1000, kind: "clock.jumped", text: "jumped", detail: { ms: 5 } },
       { subject: `run/${id}`, time: from + 2000, kind: "sampling.began", text: "began" },
     ]);
     const gpu = { index: 0, name: "G", by: "process" as const, energy: 1, hours: 0.3, peak_memory: 5 };
-    await recordUse(here.collector, DEVICE, {
+    await recordUse(at.collector, DEVICE, {
       run: id,
       from,
       to,
@@ -308,19 +308,29 @@ describe("machines, their readings and events, models and artifacts", () => {
       note: null,
     });
     const large = "x".repeat(200_000);
-    await logFiles(here.collector, id, "net", { files: { "w.bin": large, "a.txt": "1" }, aliases: ["best"] });
-    await logFiles(here.collector, id, "net", {
+    await logFiles(at.collector, id, "net", { files: { "w.bin": large, "a.txt": "1" }, aliases: ["best"] });
+    await logFiles(at.collector, id, "net", {
       files: { "w.bin": large, "a.txt": "2" },
       metadata: { acc: 0.9 },
     });
-    const data = await logFiles(here.collector, null, "data", {
+    const data = await logFiles(at.collector, null, "data", {
       kind: "artifact",
       files: { "d.csv": "1,2" },
     });
-    await useArtifact(here.collector, id, data.id, 1);
-    await here.json(`/api/v1/runs/${id}/finish`, {
+    await useArtifact(at.collector, id, data.id, 1);
+    await at.json(`/api/v1/runs/${id}/finish`, {
       body: { status: "FAILED", exit_code: 3, reason: "out of luck", finished: to },
     });
+  }
+
+  /** In the place of the lane that does it beside. */
+  async function bringFiles(): Promise<void> {
+    for (const { sha256 } of here.collector.connection
+      .prepare("SELECT DISTINCT sha256 FROM artifact_file")
+      .all() as { sha256: string }[]) {
+      const bytes = await new Response(here.collector.blobs.read(sha256)).bytes();
+      await keepFiles(there.collector, { file: bytes });
+    }
   }
 
   /** What an export says of hardware, events and versions; ids of artifacts are each collector's own. */
@@ -345,22 +355,17 @@ describe("machines, their readings and events, models and artifacts", () => {
   test("arrive as they are kept, readings of days ago as coarse as they are here", async () => {
     const now = Date.now();
     const from = Math.floor((now - 4 * DAY) / 600_000) * 600_000;
-    await makeRun("all1", from, from + 7200_000);
-    await readHere(from, 7200, "all1");
+    await makeRun(here, "all1", from, from + 7200_000);
+    await read(here, from, 7200, "all1");
     await here.collector.samples.finish();
     await here.collector.samples.expire();
     const recent = Math.floor((now - 7200_000) / 600_000) * 600_000;
-    await makeRun("all2", recent, recent + 3600_000);
-    await readHere(recent, 3600, "all2");
+    await makeRun(here, "all2", recent, recent + 3600_000);
+    await read(here, recent, 3600, "all2");
     await forgetJournal(here);
     const relay = link();
     await relay.upToDate();
-    for (const { sha256 } of here.collector.connection
-      .prepare("SELECT DISTINCT sha256 FROM artifact_file")
-      .all() as { sha256: string }[]) {
-      const bytes = await new Response(here.collector.blobs.read(sha256)).bytes();
-      await keepFiles(there.collector, { file: bytes });
-    }
+    await bringFiles();
     for (const run of ["all1", "all2"]) {
       const kept = await restOf(here, run);
       expect(await restOf(there, run)).toEqual(kept);
@@ -372,4 +377,29 @@ describe("machines, their readings and events, models and artifacts", () => {
     const coarse = (await restOf(there, "all1")).samples.join("\n");
     expect(coarse).toMatch(/ 10 1\d{12} 10 /);
   }, 90_000);
+
+  test("of a run that is imported here arrive, though what the machine read later is there already", async () => {
+    const now = Date.now();
+    const recent = Math.floor((now - 3600_000) / 600_000) * 600_000;
+    await makeRun(here, "mine", recent, recent + 600_000);
+    await read(here, recent, 600, "mine");
+    const relay = link();
+    await relay.upToDate();
+    const other = createTestCollector();
+    try {
+      const from = recent - 7200_000;
+      await makeRun(other, "theirs", from, from + 1200_000);
+      await read(other, from, 1200, "theirs");
+      const response = await importTo(here, await exportOf(other, "theirs"));
+      expect(response.status).toBe(201);
+      await relay.upToDate();
+      await bringFiles();
+      expect(relay.pieces.some(({ of }) => of === "samples")).toBe(true);
+      expect(await restOf(there, "theirs")).toEqual(await restOf(here, "theirs"));
+      expect(await contentOf(there, "theirs")).toEqual(await contentOf(other, "theirs"));
+      expect(await restOf(there, "mine")).toEqual(await restOf(here, "mine"));
+    } finally {
+      await other.close();
+    }
+  }, 60_000);
 });

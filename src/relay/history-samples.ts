@@ -70,7 +70,9 @@ export async function* samplesHistory(
     if (single) {
       while (frames.length > 1) yield { from: begun, to: begun, frames: [frames.shift()!] };
     } else if (next && bytes < PIECE_BYTES && frames.length < PIECE_FRAMES) continue;
-    const to = Math.max(begun, Math.min(next?.start ?? Infinity, bounds.time));
+    // What a run alone has of it says nothing of where the device stands.
+    const upTo = run === undefined ? Math.min(next?.start ?? Infinity, bounds.time) : 0;
+    const to = Math.max(begun, upTo);
     if (frames.length > 0 || to > begun) yield { from: begun, to, frames };
     begun = to;
     frames = [];
