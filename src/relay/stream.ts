@@ -54,12 +54,16 @@ async function run(line: Line, memory: Memory): Promise<void> {
   let isDry = false;
   let savedAt = -Infinity;
 
-  while (!signal.aborted && !memory.condemned) {
-    isDry = false;
-    while (!isDry && underWay.length < pace.window()) if (!(await readNext())) break;
-    const [head] = underWay;
-    if (head) await settle(head);
-    else if (isDry && !(await rest())) return;
+  try {
+    while (!signal.aborted && !memory.condemned) {
+      isDry = false;
+      while (!isDry && underWay.length < pace.window()) if (!(await readNext())) break;
+      const [head] = underWay;
+      if (head) await settle(head);
+      else if (isDry && !(await rest())) return;
+    }
+  } finally {
+    abandoning.abort();
   }
 
   /** False where what comes next must wait until all before it has arrived. */
@@ -73,6 +77,8 @@ async function run(line: Line, memory: Memory): Promise<void> {
     }
     if (piece.type === "history") {
       if (underWay.length > 0) return false;
+      // Everything is brought.
+      if (piece.runs === undefined) line.partial = [];
       await bringPiece(line, piece);
       sent = line.acked;
       return true;
