@@ -245,6 +245,29 @@ describe("a run that goes on while its history is sent", () => {
   }, 60_000);
 });
 
+test("runs that were deleted while the journal was cut are said to be; of those that retention took nothing is said", async () => {
+  for (const id of ["kept", "gone", "everywhere", "pruned"])
+    await here.json("/api/v1/runs", { body: { id } });
+  const before = link();
+  await before.upToDate();
+  await before.remove();
+  for (const id of ["gone", "everywhere", "pruned"])
+    await here.json(`/api/v1/runs/${id}/finish`, { body: { status: "FINISHED", exit_code: 0 } });
+  await deleteRun(here.collector, "gone", false);
+  await deleteRun(here.collector, "everywhere", false, true);
+  await pruneRuns(here.collector, { keepBytes: 0 }, false);
+  await forgetJournal(here);
+  await link({ name: "later" }).upToDate();
+  const { runs } = await there.json("/api/v1/runs");
+  const told = Object.fromEntries(
+    runs.map(({ id, deleted_at_source }: { id: string; deleted_at_source: string | null }) => [
+      id,
+      deleted_at_source !== null,
+    ]),
+  );
+  expect(told).toEqual({ kept: false, gone: true, pruned: false });
+});
+
 describe("machines, their readings and events, models and artifacts", () => {
   const DEVICE = "0123456789abcdef";
   const GPU = "GPU-5a1e1c4e-0000-0000-0000-000000000001";

@@ -1,7 +1,8 @@
-import { and, asc, eq, gt, inArray, lte, notLike, or, sql, type SQL } from "drizzle-orm";
+import { and, asc, eq, gt, inArray, isNotNull, lte, notLike, or, sql, type SQL } from "drizzle-orm";
 import { listFiles } from "../artifact/find.ts";
 import type { Collector } from "../collector.ts";
 import { ARTIFACT_STREAM, deviceOfStream, deviceStream, Encoding } from "../entry.ts";
+import { UPSTREAM } from "../run/delete.ts";
 import { subjectOfRun, type NewDeviceEvent } from "../sample/schema.ts";
 import {
   artifact as artifactTable,
@@ -59,6 +60,7 @@ async function* factFrames(collector: Collector, bounds: HistoryBounds): AsyncGe
     const frame = await runFrame(collector, bounds, run);
     if (frame) yield frame;
   }
+  if (!bounds.runs) yield* deletedFrames(collector);
   yield* versionFrames(collector, bounds);
   yield* eventFrames(
     collector,
@@ -145,6 +147,22 @@ async function runFrame(collector: Collector, bounds: HistoryBounds, id: string)
     uses: uses.map(({ run: _, ...use }) => use),
   };
   return fact("run.held", id, row.created, held);
+}
+
+/** Whoever missed the entry that says so would show them as live for ever. */
+async function* deletedFrames({ db }: Collector): AsyncGenerator<Frame, void> {
+  for (let after = ""; ;) {
+    const rows = await db
+      .select({ id: runTable.id, time: runTable.deletedAtSource, reason: runTable.reason })
+      .from(runTable)
+      .where(and(eq(runTable.deleted, true), isNotNull(runTable.deletedAtSource), gt(runTable.id, after)))
+      .orderBy(asc(runTable.id))
+      .limit(RUNS_PAGE);
+    for (const { id, time, reason } of rows)
+      yield fact("run.deleted", id, time!, { id, ...(reason === UPSTREAM && { upstream: true }) });
+    if (rows.length < RUNS_PAGE) return;
+    after = rows.at(-1)!.id;
+  }
 }
 
 const deviceFrame = ({ id, facts, firstSeen, lastSeen }: DeviceRow): Frame =>

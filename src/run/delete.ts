@@ -37,6 +37,9 @@ export const TOMBSTONE = {
   deleted: true,
 } satisfies Partial<RunRow>;
 
+/** By which one sees of a row that it was deleted everywhere. */
+export const UPSTREAM = "upstream";
+
 /** Only its row stays, emptied, by which late writes hear that it is gone; its data goes when the entry is announced. */
 export async function buryRun(
   collector: Collector,
@@ -46,10 +49,17 @@ export async function buryRun(
 ): Promise<void> {
   const { id } = row;
   const status = isLive(row.status) ? "KILLED" : row.status;
+  const isDeleted = kind === "run.deleted";
+  const tombstone: Partial<RunRow> = {
+    ...TOMBSTONE,
+    // Told to platforms that miss the entry. Retention is nobody else's affair.
+    deletedAtSource: isDeleted ? collector.now() : null,
+    reason: upstream ? UPSTREAM : null,
+  };
   await appendRunEntry(collector, kind, { ...row, status }, { id, ...(upstream && { upstream }) }, [
     collector.db
       .update(runTable)
-      .set({ status, ...TOMBSTONE })
+      .set({ status, ...tombstone })
       .where(eq(runTable.id, id))
       .toSQL(),
     ...writesOfBurial(id),

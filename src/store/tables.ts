@@ -34,7 +34,7 @@ export const run = sqliteTable("run", {
   source: text("source"),
   /** Whose it is where its source relays it, too: labels, the last one's own; null: its source's. */
   origin: text("origin"),
-  /** When its source deleted it; it stays here. */
+  /** When its source deleted it; it stays here. Of one that was deleted here by a person: when. */
   deletedAtSource: real("deleted_at_source"),
   /** Counters as of the journal entries already deleted; store/counters.ts adds those still there. */
   nextOrdinal: integer("next_ordinal").notNull().default(0),
