@@ -10,8 +10,8 @@ import { createTurns } from "./turns.ts";
 import { damaged, type ArchiveEntry } from "./zip-read.ts";
 
 /** Records and values of one journal entry. */
-const MAX_RECORDS = 32_768;
-const MAX_VALUES = 65_536;
+const MAX_RECORDS = 16_384;
+const MAX_VALUES = 16_384;
 const MAX_TEXT_LENGTH = 1024 * 1024;
 /** Ordinals without a record that an entry may span. */
 const MAX_GAP = 1000;
