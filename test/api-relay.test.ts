@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { needOf } from "../src/api/auth.ts";
 import { descriptionOf } from "../src/api/route.ts";
@@ -301,7 +301,7 @@ describe("bodies", () => {
       { path: ["x"] },
       { host: "x".repeat(300) },
       { openings: [{ nonce: "x", last: 1 }] },
-      { openings: Array(301).fill({ nonce: "a".repeat(32), last: 1 }) },
+      { openings: Array.from({ length: 301 }, () => ({ nonce: "a".repeat(32), last: 1 })) },
       { sent_at: "now" },
     ])
       expect(await says(more)).toMatchObject({ status: 400, type: "invalid" });
@@ -315,6 +315,45 @@ describe("bodies", () => {
     expect(own.skew).toBe(clock.now - far);
     expect(Date.parse(own.last_seen)).toBe(clock.now);
   });
+});
+
+test("what is answered is what the document says", async () => {
+  const bytes = randomBytes(100);
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const pack = Buffer.concat([Buffer.from(sha256, "hex"), Buffer.from([100, 0, 0, 0]), bytes]);
+  const post = (path: string, json: object) => source.request(path, { json, headers: source.headers() });
+  const tries: [string, () => Promise<Response>][] = [
+    ["POST cursor", () => source.request("cursor", { json: source.hello(1) })],
+    ["GET cursor", () => source.request("cursor", { method: "GET" })],
+    ["POST batches", () => source.batch(0, 1, [{ ...created, run: "told" }])],
+    ["POST positions", () => post("positions", { parts: [{ of: "logs", run: "told" }] })],
+    ["POST history", () => source.history({ of: "facts" }, 0, 0, [], { acked: 1 })],
+    ["POST requeued", () => source.post("requeued", [created])],
+    ["POST content/missing", () => post("content/missing", { sha256: [sha256] })],
+    [
+      "POST content/pack",
+      () =>
+        source.request("content/pack", {
+          body: new Uint8Array(pack),
+          headers: { "content-type": "application/vnd.binnacle.blobs" },
+        }),
+    ],
+    [
+      "POST content/blobs/:sha256/upload",
+      () => post(`content/blobs/${sha256}/upload`, { size: 100, chunks: [sha256] }),
+    ],
+    ["POST content/blobs/:sha256/commit", () => post(`content/blobs/${sha256}/commit`, {})],
+  ];
+  for (const [name, attempt] of tries) {
+    const [method, path] = name.split(" ");
+    const at = `/relay/v1/sources/:source/${path}`;
+    const handler = platform.app.routes.find((one) => one.method === method && one.path === at)!.handler;
+    const response = await attempt();
+    const answered = descriptionOf(handler)!.responses[String(response.status)];
+    expect(answered, `${name} ${response.status}`).toBeDefined();
+    const parsed = answered!.content!["application/json"]!.schema.safeParse(await response.json());
+    expect(parsed.error?.issues, name).toBeUndefined();
+  }
 });
 
 describe("history", () => {
@@ -361,7 +400,10 @@ describe("history", () => {
       type: "sequence-gap",
       expected: 10,
     });
-    // The journal goes on behind it.
+    // The journal goes on behind it, once all has come.
+    const early = await source.batch(0, 4, [records(4, id(), { ordinal: 10, values: [11] })]);
+    expect(await problemOf(early)).toMatchObject({ status: 422, type: "unknown-run" });
+    await source.whole(id());
     await source.send(0, 4, [records(4, id(), { ordinal: 10, values: [11] })]);
     expect(await source.positions([part()])).toEqual([11]);
   });
@@ -394,12 +436,13 @@ describe("history", () => {
 
   test("what was refused once is taken when it is sent again, each once", async () => {
     await okay(await source.history({ of: "facts" }, 0, 0, [held(id())]));
+    await source.whole(id());
     await source.send(0, 6, [records(6, id(), { ordinal: 2, values: [3] })]);
     const frames = [
       records(5, id(), { ordinal: 0, values: [1, 2] }),
       fact(4, "run.changed", id(), { status: "X" }),
     ];
-    for (const _ of [1, 2]) {
+    for (let time = 1; time <= 2; time++) {
       const answer = await okay<{ rejected: { index: number }[] }>(await source.post("requeued", frames));
       expect(answer.rejected.map(({ index }) => index)).toEqual([1]);
     }

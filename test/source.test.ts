@@ -61,10 +61,10 @@ async function train(at: TestCollector, run = RUN): Promise<void> {
 
 /** What a person sees of a run, but for whose it is. */
 async function view(at: TestCollector, run = RUN) {
-  const { source: _source, writers, ...detail } = await at.json(`/api/v1/runs/${run}`);
+  const { writers, ...detail } = await at.json(`/api/v1/runs/${run}`);
   return {
-    detail,
-    writers: writers.map(({ live: _live, ...writer }: { live: boolean }) => writer),
+    detail: { ...detail, source: undefined },
+    writers: writers.map((writer: object) => ({ ...writer, live: undefined })),
     metrics: await at.json(`/api/v1/runs/${run}/metrics`),
     loss: await at.json(`/api/v1/runs/${run}/points?key=loss`),
     note: await at.json(`/api/v1/runs/${run}/points?key=note`),

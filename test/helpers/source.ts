@@ -1,7 +1,14 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Collector } from "../../src/collector.ts";
 import { deviceStream, Encoding, type Entry } from "../../src/entry.ts";
-import { ENTRIES_TYPE, type Cursor, type Frame, type Opening, type Part } from "../../src/relay/contract.ts";
+import {
+  ENTRIES_TYPE,
+  type Cursor,
+  type Frame,
+  type HistoryPart,
+  type Opening,
+  type Part,
+} from "../../src/relay/contract.ts";
 import { encodeFrames } from "../../src/relay/frame.ts";
 import { compress } from "../../src/store/zstd.ts";
 import type { TestCollector } from "./collector.ts";
@@ -140,7 +147,7 @@ export class TestSource {
   }
 
   history(
-    part: Part,
+    part: HistoryPart,
     from: number,
     to: number,
     frames: readonly Frame[],
@@ -153,6 +160,11 @@ export class TestSource {
       "x-relay-from": String(from),
       "x-relay-to": String(to),
     });
+  }
+
+  /** All that is kept of a run has come. */
+  async whole(run: string, where?: { acked?: number; upto?: number }): Promise<void> {
+    await okay(await this.history({ of: "whole", run }, 0, 0, [], where));
   }
 
   async positions(parts: Part[]): Promise<number[]> {
