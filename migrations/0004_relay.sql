@@ -113,8 +113,8 @@ CREATE INDEX source_token_name ON source_token (name);
 
 -- A source's run, and the run it is here: under its own id unless that one is taken. `next_ordinal` and `next_line` count as the source
 -- does, shifted where a restored source counts again what is here already. NULL: an earlier life of the source went on with it, so
--- that nobody knows what of it is here until its next entry says so. `seq`: the last entry that touched it; `history`: the last one
--- that a piece of history may hold of. 1 in `renew`: such a piece is of the life that was left, and can't be compared with entries:
+-- that nobody knows what of it is here until its next entry says so. `seq`: the last entry of which records or lines of it are here;
+-- `history`: the last one that a piece of history may hold of. 1 in `renew`: such a piece is of the life that was left, and can't be compared with entries:
 -- what comes next begins a run of its own. 2: history is still to bring all of it; entries wait.
 CREATE TABLE source_run (
   source TEXT NOT NULL,

@@ -54,6 +54,7 @@ function runOf(plan: Plan, frame: Frame, where: Where): PlannedRun {
   // What lies before this entry is not in it either: positions are asked first, and begin it anew.
   if (where === undefined && (run.isToRenew || run.isPartial) && !run.isDeleted)
     throw unknownRun(frame.run, frame.seq);
+  plan.touch(run, frame.seq);
   return run;
 }
 

@@ -102,12 +102,12 @@ function runId({ run }: Frame): string {
 function putRun(plan: Plan, frame: Frame, run: string, row: Row, beside: Beside): PlannedRun {
   const known = plan.run(run);
   if (known) {
-    plan.touch(known, frame.seq);
+    plan.touch(known, 0);
     changeRow(plan, frame, known, row, beside);
     return known;
   }
   const planned = plan.addRun(run);
-  plan.touch(planned, frame.seq);
+  plan.touch(planned, 0);
   planned.row = {
     ...row,
     id: planned.local,
@@ -219,7 +219,7 @@ export function planDeleted(plan: Plan, frame: Frame, { upstream }: z.infer<type
   const planned = plan.run(frame.run);
   // Nothing of it came: there is nothing to do.
   if (!planned || planned.isDeleted) return;
-  plan.touch(planned, frame.seq);
+  plan.touch(planned, 0);
   const known = plan.rowOf(planned);
   const hasEnded = !isLive(known.status);
   const ended = hasEnded ? {} : { status: "KILLED" as const, finished: frame.time, presumed: false };

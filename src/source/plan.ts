@@ -30,7 +30,7 @@ export interface PlannedRun {
   localOrdinal: number;
   localLine: number;
   writers: Map<string, WriterCounter>;
-  /** Highest seq that touched it. */
+  /** Highest seq of which records or lines of it are here. */
   seq: number;
   /** Highest seq that a piece of history may hold of. */
   history: number;
@@ -146,13 +146,13 @@ export class Plan {
   requireRun({ run, seq }: Frame): PlannedRun {
     const found = this.run(run);
     if (!found) throw unknownRun(run, seq);
-    this.touch(found, seq);
+    this.touch(found, 0);
     return found;
   }
 
+  /** `seq`: of an entry with records or lines; 0 where it is only said something of. */
   touch(run: PlannedRun, seq: number): void {
     run.seq = Math.max(run.seq, seq);
-    run.history = Math.max(run.history, this.upto);
     run.isTouched = true;
   }
 

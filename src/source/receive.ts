@@ -245,7 +245,7 @@ function pieceOf(plan: Plan, part: HistoryPart, now: number): Piece | undefined 
   const run = plan.run(part.run);
   if (!run) throw unknownRun(part.run, 0);
   const known = isUncertain(run) ? renewRun(plan, run, now) : run;
-  plan.touch(known, 0);
+  plan.touch(known, plan.upto);
   known.history = Math.max(known.history, plan.upto);
   return beginPiece(known, part.of);
 }
