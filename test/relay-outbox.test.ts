@@ -168,7 +168,8 @@ describe("what a destination is sent", () => {
     ]);
     expect(piece.last).toBe(5);
     outbox.forget("a");
-    expect(summary(((await outbox.read(0)) as { frames: Frame[] }).frames)).toEqual(["4 run.created b"]);
+    const rest = (await outbox.read(0)) as { frames: Frame[] };
+    expect(summary(rest.frames)).toEqual(["3 run.deleted a", "4 run.created b"]);
     outbox.close();
   });
 
@@ -178,6 +179,7 @@ describe("what a destination is sent", () => {
     await store.append("a", records(10));
     addDestination(store, { from: "now" });
     const outbox = outboxOf(store);
+    expect(outbox.backlog()).toEqual({ entries: 0, bytes: 0, oldest: undefined });
     expect(await outbox.read(0)).toEqual({ type: "batch", last: 2, frames: [] });
     expect(await outbox.read(2)).toBeUndefined();
     await store.append("a", records(10));
@@ -274,6 +276,7 @@ describe("the journal", () => {
     expect(store.collector.journal.bounds().first).toBe(7);
     addDestination(store);
     const outbox = outboxOf(store);
+    expect(outbox.backlog()).toEqual({ entries: 6, bytes: undefined, oldest: undefined });
     // Nothing is held for who needs all of it anyway.
     await store.append("a", records(100));
     await store.collector.tidy(5000);
@@ -284,6 +287,11 @@ describe("the journal", () => {
     await store.collector.tidy(5000);
     expect(store.collector.journal.bounds().first).toBe(8);
     await save(outbox, 7);
+    expect(outbox.backlog()).toMatchObject({
+      entries: 2,
+      bytes: expect.any(Number),
+      oldest: expect.any(Number),
+    });
     expect(await outbox.read(7)).toMatchObject({ type: "batch", last: 9, frames: [{ seq: 8 }, { seq: 9 }] });
     outbox.close();
   });

@@ -19,7 +19,7 @@ export interface Lane {
   status(): DeliveryStatus;
   /** ms since the epoch; undefined: nothing yet. */
   ackedAt(): number | undefined;
-  backlog(): { entries: number; bytes: number; oldest: number | undefined };
+  backlog(): { entries: number; bytes: number | undefined; oldest: number | undefined };
   rate(): { entries: number; bytes: number } | undefined;
   /** Counted since the start. */
   totals(): { entries: number; errors: number };

@@ -15,8 +15,8 @@ export interface History<Bounds> {
 }
 
 export interface JournalOutbox extends Outbox {
-  /** What has not arrived. */
-  backlog(): { entries: number; bytes: number; oldest: number | undefined };
+  /** What has not arrived; of entries that are gone, for which history stands in, nobody knows the size. */
+  backlog(): { entries: number; bytes: number | undefined; oldest: number | undefined };
   close(): void;
 }
 
@@ -89,7 +89,7 @@ export function createOutbox<Bounds>({
   let bringing: { last: number; runs: string[] | undefined; upTo: number } | undefined;
   let historyFrom: { seq: number; bytes: number } | undefined;
   let waiting: (() => void)[] = [];
-  let unacked = count(kept.acked, journal.position().seq);
+  let unacked = count(reached(kept.acked), journal.position().seq);
   let seen = journal.position();
   let lookedAt = seen.bytes;
 
@@ -124,8 +124,13 @@ export function createOutbox<Bounds>({
     if (kept.acked === acked) return kept;
     broughtUpTo.clear();
     forgotten.clear();
-    unacked = count(kept.acked, seen.seq);
+    unacked = count(reached(kept.acked), seen.seq);
     return kept;
+  }
+
+  /** What is passed over from now on is nobody's backlog. */
+  function reached(acked: number): number {
+    return Math.max(acked, kept.skip);
   }
 
   function count(after: number, upTo: number): { entries: number; bytes: number } {
@@ -256,21 +261,22 @@ export function createOutbox<Bounds>({
     } finally {
       if (isOnlyAck) connection.exec("PRAGMA synchronous=FULL");
     }
-    measure(before.acked, acked);
+    measure(reached(before.acked), reached(acked));
     kept = { ...before, epoch, acked, paused };
     hold();
   }
 
   function measure(before: number, acked: number): void {
     catchUp();
-    if (acked < before) {
-      unacked = count(acked, seen.seq);
-      return;
-    }
-    const { entries, bytes } = count(before, acked);
-    unacked = { entries: unacked.entries - entries, bytes: unacked.bytes - bytes };
-    if (entries > 0) onAcked(entries, bytes);
+    const arrived = count(before, acked);
+    if (arrived.entries > 0) onAcked(arrived.entries, arrived.bytes);
+    // Counted anew where entries between have gone unseen, or come back.
+    if (acked < before || isCutOff(before)) unacked = count(acked, seen.seq);
+    else unacked = { entries: unacked.entries - arrived.entries, bytes: unacked.bytes - arrived.bytes };
   }
+
+  /** Entries behind it are gone. */
+  const isCutOff = (acked: number): boolean => acked < seen.seq && acked + 1 < journal.bounds().first;
 
   /** Counts what has come since the last look, rather than all that waits. */
   function catchUp(): void {
@@ -330,8 +336,9 @@ export function createOutbox<Bounds>({
       return history.of(part, from, bounds, single);
     },
     backlog() {
-      const { acked } = current();
+      const acked = reached(current().acked);
       catchUp();
+      if (isCutOff(acked)) return { entries: seen.seq - acked, bytes: undefined, oldest: undefined };
       const oldest =
         unacked.entries > 0 ? (selectOldest.get(acked) as { time: number } | undefined) : undefined;
       return { ...unacked, oldest: oldest?.time };

@@ -118,7 +118,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
       epoch,
       acked,
       acked_at: time(lane.ackedAt()),
-      backlog: { entries, bytes, oldest: time(oldest) },
+      backlog: { entries, bytes: bytes ?? null, oldest: time(oldest) },
       rate: lane.rate() ?? null,
       history,
       content: lane.content() ?? null,
@@ -169,7 +169,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     if (!discard && (entries > 0 || letters > 0 || (content?.files ?? 0) > 0))
       throw new CollectorError("conflict", `${name} has not got everything yet: ${waiting()}.`, {
         hint: "Wait for it, or give that up with --discard (?discard=true).",
-        details: { entries, bytes, dead_letters: letters, files: content?.files ?? null },
+        details: { entries, bytes: bytes ?? null, dead_letters: letters, files: content?.files ?? null },
       });
     laneByName.delete(name);
     await lane.close();
@@ -181,7 +181,8 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
 
     function waiting(): string {
       const parts = [
-        entries > 0 && `${plural(entries, "entry", "entries")} (${bytes} bytes)`,
+        entries > 0 &&
+          `${plural(entries, "entry", "entries")}${bytes === undefined ? "" : ` (${bytes} bytes)`}`,
         letters > 0 && plural(letters, "dead letter", "dead letters"),
         content && content.files > 0 && `${plural(content.files, "file", "files")} (${content.bytes} bytes)`,
       ];
