@@ -44,8 +44,9 @@ const sha256Of = (bytes: Uint8Array | undefined) => bytes && createHash("sha256"
 /** What a run's export holds of its content, as digests. */
 async function contentOf(at: TestCollector, run: string) {
   const files = await unzip(await exportOf(at, run));
+  const { series, next_ordinal, next_line, ...row } = jsonOf(files, "run.json");
   // Which batches were taken of a client is told by entries alone: nobody writes to it there.
-  const { series, clients: _, next_ordinal, next_line, ...row } = jsonOf(files, "run.json");
+  delete row.clients;
   const { counts } = jsonOf(files, "manifest.json");
   return {
     row,

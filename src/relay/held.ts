@@ -11,7 +11,6 @@ import { ClientId, Config, Json, Label, RunId, RunStatus, WriterRole } from "../
 export const HELD_VERSION = 1;
 
 const time = z.number().min(0).max(MAX_TIME);
-const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 
 /** A row of `writer`. */
 export const HeldWriter = z.object({
