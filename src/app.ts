@@ -1,6 +1,7 @@
 import { archiveRoutes } from "./api/archive.ts";
 import { artifactFileRoutes } from "./api/artifact-files.ts";
 import { artifactRoutes } from "./api/artifacts.ts";
+import { backupRoutes } from "./api/backup.ts";
 import { blobRoutes } from "./api/blobs.ts";
 import { deviceRoutes } from "./api/devices.ts";
 import { doctorRoutes } from "./api/doctor.ts";
@@ -87,6 +88,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", artifactRoutes(edge));
   app.route("/api/v1", artifactFileRoutes(edge));
   app.route("/api/v1", archiveRoutes(edge));
+  app.route("/api/v1", backupRoutes(edge));
   app.route("/api/v1", relayRoutes(edge));
   app.route("/api/v1", doctorRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));

@@ -1,5 +1,6 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { RESTORED_FILE } from "./backup/schema.ts";
 import { createBlobs, type Blobs } from "./blob/blobs.ts";
 import { readDeviceId } from "./device/identity.ts";
 import { migrations } from "./generated.ts";
@@ -99,8 +100,14 @@ export function openCollector({
   }
   // Before anything is replayed: what an import left must not come back.
   const unfinished = dropUnfinished(connection);
-  rmSync(join(dataDir, "imports"), { recursive: true, force: true });
+  for (const left of ["imports", "backups"]) rmSync(join(dataDir, left), { recursive: true, force: true });
   const installation = openInstallation(connection, now);
+  const restored = join(dataDir, RESTORED_FILE);
+  if (existsSync(restored)) {
+    // What others have of the time since the backup is not to be taken for what comes now under the same numbers.
+    installation.newEpoch(0);
+    rmSync(restored);
+  }
   const bus = createBus(onListenerError);
   const counters = createCounters(connection);
   const onFull = () => quota.full();

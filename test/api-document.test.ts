@@ -272,6 +272,7 @@ const NO_JSON = new Set([
   "GET /api/v1/artifacts/:id/versions/:v/preview",
   "POST /api/v1/artifacts/:id/versions/:v/pack",
   "GET /api/v1/artifacts/:id/versions/:v/zip",
+  "POST /api/v1/backup",
   "POST /api/v1/doctor",
   "GET /api/v1/runs/:id/export",
   "POST /api/v1/runs/import",

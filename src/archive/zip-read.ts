@@ -56,7 +56,8 @@ class FileReader extends Reader<number> {
   }
 }
 
-export async function openArchive(path: string): Promise<Archive> {
+/** `isName`: whether a file of this name may be in it. */
+export async function openArchive(path: string, isName = isEntryName): Promise<Archive> {
   const descriptor = openSync(path, "r");
   const zip = new ZipReader(new FileReader(descriptor), {
     strictness: "strict",
@@ -72,7 +73,7 @@ export async function openArchive(path: string): Promise<Archive> {
       if (entries.size >= MAX_ENTRIES) throw damaged(`it has more than ${MAX_ENTRIES} files`);
       const { filename } = entry;
       if (entries.has(filename)) throw damaged(`it has ${quoted(filename)} twice`);
-      check(entry as FileEntry);
+      check(entry as FileEntry, isName);
       entries.set(filename, entryOf(entry as FileEntry));
     }
     return { entries, close };
@@ -86,10 +87,10 @@ export async function openArchive(path: string): Promise<Archive> {
 const REGULAR = 0o100000;
 const TYPE_MASK = 0o170000;
 
-function check(entry: FileEntry): void {
+function check(entry: FileEntry, isName: (name: string) => boolean): void {
   const { filename, compressedSize, uncompressedSize, compressionMethod, unixMode } = entry;
   const name = quoted(filename);
-  if (!isEntryName(filename)) throw damaged(`${name} is no name of a file in an exported run`);
+  if (!isName(filename)) throw damaged(`${name} is no name of a file that it can have`);
   if (entry.directory) throw damaged(`${name} is a folder`);
   const type = (unixMode ?? 0) & TYPE_MASK;
   if (entry.symlink || (type !== 0 && type !== REGULAR))

@@ -125,6 +125,24 @@ function createRate() {
   };
 }
 
+const COUNT_MS = 200;
+
+/** How much of a file is written so far: how much it will be nobody knows before the end. */
+export function createCount() {
+  const { stderr } = process;
+  let shownAt = -Infinity;
+  return {
+    show(size: number) {
+      if (!stderr.isTTY || performance.now() - shownAt < COUNT_MS) return;
+      shownAt = performance.now();
+      stderr.write(`\r\u001b[KWriting  ${bytes(size)}`);
+    },
+    close() {
+      if (shownAt > -Infinity) stderr.write("\r\u001b[K");
+    },
+  };
+}
+
 /** "45.1 MiB in 3.2 s (14.1 MiB/s)". Of a few bytes a rate says nothing. */
 export function took(count: number, ms: number): string {
   if (count < 1024 ** 2) return bytes(count);

@@ -2,10 +2,7 @@ import { exportRun } from "../client/typescript/archive.ts";
 import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
 import { connect, currentRun, findRun } from "./connect.ts";
 import { print, printJson } from "./output.ts";
-import { took } from "./progress.ts";
-import { bytes } from "./units.ts";
-
-const EVERY_MS = 200;
+import { createCount, took } from "./progress.ts";
 
 export const command = defineCommand({
   name: "run export",
@@ -35,7 +32,7 @@ export const command = defineCommand({
     const connection = connect(values);
     const run = await findRun(connection, values["run-id"] ?? positionals[0] ?? currentRun(), "run export");
     const file = values.output ?? `run-${run.id}.zip`;
-    const progress = createCounter();
+    const progress = createCount();
     const begun = performance.now();
     let size: number;
     try {
@@ -51,19 +48,3 @@ export const command = defineCommand({
     return 0;
   },
 });
-
-/** How much there is so far: how much it will be nobody knows before the end. */
-function createCounter() {
-  const { stderr } = process;
-  let shownAt = -Infinity;
-  return {
-    show(size: number) {
-      if (!stderr.isTTY || performance.now() - shownAt < EVERY_MS) return;
-      shownAt = performance.now();
-      stderr.write(`\r\u001b[KWriting  ${bytes(size)}`);
-    },
-    close() {
-      if (shownAt > -Infinity) stderr.write("\r\u001b[K");
-    },
-  };
-}

@@ -21,15 +21,30 @@ function descriptorOf(path: string): number {
  * Copies the database while it goes on working. Commits go to the WAL alone for as long as it takes, so the file itself stands
  * still; VACUUM INTO would hold everything up.
  */
-export async function backupDatabase(connection: Connection, path: string, target: string): Promise<void> {
-  checkpoint(connection);
-  connection.exec("PRAGMA wal_autocheckpoint=0");
-  try {
+export function backupDatabase(connection: Connection, path: string, target: string): Promise<void> {
+  return whileStill(connection, async () => {
     const copy = startCopy(path, target);
     while (copy.next()) await new Promise((resolve) => setImmediate(resolve));
     copy.finish();
+  });
+}
+
+const still = new WeakSet<Connection>();
+
+/** The file stands still meanwhile. One at a time: the first to end would let it move under the other. */
+export async function whileStill<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
+  if (still.has(connection))
+    throw new CollectorError("busy", "The database is being copied or looked through already.", {
+      hint: "Try again when that is done.",
+    });
+  still.add(connection);
+  try {
+    checkpoint(connection);
+    connection.exec("PRAGMA wal_autocheckpoint=0");
+    return await work();
   } finally {
-    connection.exec("PRAGMA wal_autocheckpoint=1000");
+    still.delete(connection);
+    if (connection.open) connection.exec("PRAGMA wal_autocheckpoint=1000");
   }
 }
 
@@ -41,7 +56,7 @@ export function backupDatabaseNow(connection: Connection, path: string, target: 
   copy.finish();
 }
 
-export function checkpoint(connection: Connection): void {
+function checkpoint(connection: Connection): void {
   const [busy] = connection.prepare("PRAGMA wal_checkpoint(TRUNCATE)").raw(true).get() as [number];
   if (busy !== 0) throw new CollectorError("busy", "The database could not be checkpointed for a copy.");
 }

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { statSync } from "node:fs";
 import Database from "libsql";
 import { CollectorError } from "../error.ts";
-import { checkpoint } from "./backup.ts";
+import { whileStill } from "./backup.ts";
 import type { Connection } from "./open.ts";
 
 /** The WAL grows while the file is read: beyond this it is not worth it. */
@@ -22,14 +22,20 @@ export interface DatabaseCheck {
  * long as it takes, so that the file stands still. On the one connection a gigabyte would hold everything up for 2.5 s.
  * `command` runs this program.
  */
-export async function checkDatabase(
+export function checkDatabase(
   connection: Connection,
   path: string,
   command: readonly string[],
   signal: AbortSignal,
 ): Promise<DatabaseCheck> {
-  checkpoint(connection);
-  connection.exec("PRAGMA wal_autocheckpoint=0");
+  return whileStill(connection, () => checkStill(path, command, signal));
+}
+
+async function checkStill(
+  path: string,
+  command: readonly string[],
+  signal: AbortSignal,
+): Promise<DatabaseCheck> {
   const before = stampOf(path);
   const stop = new AbortController();
   const timer = setInterval(() => {
@@ -49,7 +55,6 @@ export async function checkDatabase(
     throw error;
   } finally {
     clearInterval(timer);
-    if (connection.open) connection.exec("PRAGMA wal_autocheckpoint=1000");
   }
 }
 

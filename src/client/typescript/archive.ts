@@ -19,20 +19,37 @@ const SILENCE_MS = 60_000;
 const END_OF_ZIP = 0x06054b50;
 const END_LENGTH = 22;
 
-/** Writes a run's archive beside its place, and moves it there when it is whole; resolves with its size. */
-export async function exportRun(
+/** Writes a run's archive; resolves with its size. */
+export const exportRun = (
   connection: Collector,
   run: string,
   path: string,
-  { force = false, signal, onProgress }: ArchiveOptions & { force?: boolean } = {},
+  options: ArchiveOptions & { force?: boolean } = {},
+): Promise<number> =>
+  fetchArchive(connection, "GET", `/api/v1/runs/${encodeURIComponent(run)}/export`, path, options);
+
+/** Writes everything that the collector keeps into one file; resolves with its size. */
+export const backUp = (
+  connection: Collector,
+  path: string,
+  options: ArchiveOptions & { force?: boolean } = {},
+): Promise<number> => fetchArchive(connection, "POST", "/api/v1/backup", path, options);
+
+/** Writes it beside its place, and moves it there when it is whole. */
+async function fetchArchive(
+  connection: Collector,
+  method: "GET" | "POST",
+  address: string,
+  path: string,
+  { force = false, signal, onProgress }: ArchiveOptions & { force?: boolean },
 ): Promise<number> {
   const target = resolve(path);
   requireFree(target, path, force);
   const part = `${target}.${process.pid}.part`;
   const file = await opened(part, path);
-  const address = `/api/v1/runs/${encodeURIComponent(run)}/export`;
   try {
     const response = await request(connection, address, {
+      method,
       headers: { accept: "application/zip" },
       signal,
       timeout: 0,
@@ -47,7 +64,8 @@ export async function exportRun(
   } catch (error) {
     await file.close().catch(() => {});
     rmSync(part, { force: true });
-    throw (await damageOf(connection, address, error, signal)) ?? error;
+    // (Not what is no mere question: a second backup would begin.)
+    throw (method === "GET" && (await damageOf(connection, address, error, signal))) || error;
   }
 }
 

@@ -1,0 +1,173 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { createHash, randomBytes } from "node:crypto";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { unzip, zipOf } from "./helpers/archive.ts";
+import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
+
+// A process a command, on a machine that may be busy.
+setDefaultTimeout(60_000);
+
+const RUN = "4831";
+const weights = randomBytes(300_000);
+let server: TestServer;
+let folder: string;
+let backup: string;
+
+const cli = (dataDir: string, ...args: string[]) =>
+  runCli(args, { env: { BINNACLE_DATA: dataDir }, cwd: folder });
+
+const records = (from: number, count: number) =>
+  Array.from({ length: count }, (_, i) => ({
+    time: 1.7e12 + from + i,
+    metrics: { loss: 1 / (from + i + 1) },
+  }));
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "binnacle-backup-"));
+  backup = join(folder, "backup.zip");
+  server = await startServer();
+  await server.api("/api/v1/runs", { id: RUN, name: "digits", config: { lr: 0.1 } });
+  await server.api(`/api/v1/runs/${RUN}/records`, { client: "w", seq: 1, items: records(0, 5000) });
+  await server.api(`/api/v1/runs/${RUN}/logs`, { client: "w", seq: 2, items: [{ text: "hello" }] });
+  writeFileSync(join(folder, "weights"), weights);
+  const put = await cli(server.dataDir, "model", "put", "net", join(folder, "weights"), "-rid", RUN);
+  expect(put).toMatchObject({ code: 0 });
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const pointsOf = (from: TestServer) => from.api(`/api/v1/runs/${RUN}/points?key=loss&x=step`);
+
+test("a backup is taken while records come, and what it restores is the collector as of one moment", async () => {
+  let seq = 3;
+  let stopped = false;
+  const writing = (async () => {
+    for (; !stopped; seq++)
+      await server.api(`/api/v1/runs/${RUN}/records`, {
+        client: "w",
+        seq,
+        items: records(5000 + (seq - 3) * 100, 100),
+      });
+  })();
+  const made = await cli(server.dataDir, "backup", backup, "--json");
+  stopped = true;
+  await writing;
+  expect(made).toMatchObject({ code: 0, stderr: "" });
+  expect(JSON.parse(made.stdout)).toEqual({ file: backup, bytes: statSync(backup).size });
+  expect(statSync(backup).mode & 0o777).toBe(0o600);
+  // Nothing of the making stays.
+  expect(readdirSync(join(server.dataDir, "backups"))).toEqual([]);
+
+  const dataDir = join(folder, "restored");
+  const restored = await cli(dataDir, "restore", backup, "--json");
+  expect(restored).toMatchObject({ code: 0, stderr: "" });
+  expect(JSON.parse(restored.stdout)).toMatchObject({ data: dataDir, files: 1, missing: [], replaced: null });
+  const there = await startServer({ dataDir });
+  try {
+    const [before, after] = [await pointsOf(server), await pointsOf(there)];
+    const count = after.points.length;
+    expect(count).toBeGreaterThanOrEqual(5000);
+    expect(count).toBeLessThanOrEqual(before.points.length);
+    expect(after.points).toEqual(before.points.slice(0, count));
+    // A batch is whole or not there.
+    expect(count % 100).toBe(0);
+    expect((await there.api(`/api/v1/runs/${RUN}/logs`)).lines).toHaveLength(1);
+    const out = join(folder, "got");
+    expect(await cli(dataDir, "model", "get", "net", "-o", out)).toMatchObject({ code: 0 });
+    expect(readFileSync(join(out, "weights")).equals(weights)).toBe(true);
+  } finally {
+    await there.close();
+  }
+});
+
+test("tokens are not in it, and it is all of plain files", async () => {
+  const token = readFileSync(join(server.dataDir, "token"), "utf8").trim();
+  expect(readFileSync(backup).includes(token)).toBe(false);
+  const files = await unzip(new Uint8Array(readFileSync(backup)));
+  const sha256 = createHash("sha256").update(weights).digest("hex");
+  expect([...files.keys()]).toEqual(["binnacle.db", `blobs/${sha256}`, "backup.json"]);
+});
+
+test("a restore takes the place of nothing unless told, and then moves aside what was there", async () => {
+  const dataDir = join(folder, "taken");
+  const first = await startServer({ dataDir });
+  await first.api("/api/v1/runs", { id: "77", name: "mine" });
+  expect(await cli(dataDir, "restore", backup)).toMatchObject({ code: 5 });
+  expect((await cli(dataDir, "restore", backup, "--force")).stderr).toContain("binnacle stop");
+  await first.kill("SIGTERM");
+  expect((await cli(dataDir, "restore", backup)).stderr).toContain("--force");
+  const token = readFileSync(join(dataDir, "token"), "utf8");
+  const forced = await cli(dataDir, "restore", backup, "--force", "--json");
+  expect(forced).toMatchObject({ code: 0 });
+  const { replaced } = JSON.parse(forced.stdout);
+  expect(existsSync(join(replaced, "binnacle.db"))).toBe(true);
+  expect(readFileSync(join(dataDir, "token"), "utf8")).toBe(token);
+  const again = await startServer({ dataDir });
+  expect((await again.api("/api/v1/runs")).runs.map(({ id }: { id: string }) => id)).toEqual([RUN]);
+  await again.close();
+});
+
+test("what is no whole backup changes nothing, and says what it is", async () => {
+  const files = await unzip(new Uint8Array(readFileSync(backup)));
+  const variants: Record<string, (copy: typeof files) => void> = {
+    "no description": (copy) => void copy.delete("backup.json"),
+    "no database": (copy) => void copy.delete("binnacle.db"),
+    "a stranger in it": (copy) => void copy.set("../token", new Uint8Array(3)),
+    "a file more": (copy) => void copy.set(`blobs/${"0".repeat(64)}`, new Uint8Array(3)),
+    "a database that was changed": (copy) => {
+      const database = Uint8Array.from(copy.get("binnacle.db")!);
+      database[5000]! ^= 1;
+      copy.set("binnacle.db", database);
+    },
+    "a file that was changed": (copy) => {
+      const name = [...copy.keys()].find((key) => key.startsWith("blobs/"))!;
+      copy.set(name, new Uint8Array(300_000));
+    },
+  };
+  for (const [name, change] of Object.entries(variants)) {
+    const copy = new Map(files);
+    change(copy);
+    const path = join(folder, "bad.zip");
+    writeFileSync(
+      path,
+      await zipOf(copy, Object.fromEntries([...copy.keys()].map((key) => [key, { level: 0 }]))),
+    );
+    const dataDir = join(folder, "bad");
+    const { code, stderr } = await cli(dataDir, "restore", path);
+    expect({ name, code, text: stderr.slice(0, 40) }).toMatchObject({ name, code: 2 });
+    expect(stderr).toContain("Nothing was changed");
+    expect(existsSync(dataDir) ? readdirSync(dataDir) : []).toEqual([]);
+  }
+  const cut = join(folder, "cut.zip");
+  writeFileSync(cut, readFileSync(backup));
+  truncateSync(cut, statSync(cut).size - 100);
+  expect((await cli(join(folder, "bad"), "restore", cut)).stderr).toContain("no whole backup");
+  expect(await cli(join(folder, "bad"), "restore", join(folder, "none.zip"))).toMatchObject({ code: 3 });
+  expect(await cli(join(folder, "bad"), "restore")).toMatchObject({ code: 2 });
+  expect(await cli(server.dataDir, "backup")).toMatchObject({ code: 2 });
+});
+
+test("a backup is for the admin alone", async () => {
+  for (const scope of ["read", "write"]) {
+    const { stdout } = await cli(server.dataDir, "token", "--scope", scope);
+    const answer = await fetch(`${server.url}/api/v1/backup`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${stdout.trim()}`, "content-type": "application/json" },
+      body: "{}",
+    });
+    expect(answer.status).toBe(403);
+  }
+});
