@@ -126,7 +126,7 @@ export function receivingRoutes({ collector }: Pick<Edge, "collector">): App {
       const sender = senderOf(c);
       const headers = headersOf(c, BatchHeaders);
       const [prev, last] = rangeOf(headers["idempotency-key"], headers["x-relay-epoch"]);
-      return withFrames(c.req.raw, async (frames) =>
+      return withFrames(c, async (frames) =>
         c.json(
           await receiveBatch(collector, withClock(sender, headers), {
             ...sessionOf(headers),
@@ -174,7 +174,7 @@ export function receivingRoutes({ collector }: Pick<Edge, "collector">): App {
     async (c) => {
       const sender = senderOf(c);
       const headers = headersOf(c, HistoryHeaders);
-      return withFrames(c.req.raw, async (frames) =>
+      return withFrames(c, async (frames) =>
         c.json(
           await receiveHistory(collector, withClock(sender, headers), {
             ...sessionOf(headers),
@@ -205,7 +205,7 @@ export function receivingRoutes({ collector }: Pick<Edge, "collector">): App {
     async (c) => {
       const sender = senderOf(c);
       const headers = headersOf(c, SessionHeaders);
-      return withFrames(c.req.raw, async (frames) =>
+      return withFrames(c, async (frames) =>
         c.json(await receiveAgain(collector, withClock(sender, headers), { ...sessionOf(headers), frames })),
       );
     },
@@ -280,9 +280,12 @@ function rangeOf(key: string, epoch: number): [prev: number, last: number] {
 }
 
 /** Bounded as it comes and as it unpacks, and what a proxy in between has changed is refused. */
-function withFrames(request: Request, use: (frames: Frame[]) => Promise<Response>): Promise<Response> {
+function withFrames(c: AppContext, use: (frames: Frame[]) => Promise<Response>): Promise<Response> {
+  const request = c.req.raw;
   const options = { type: ENTRIES_TYPE, max: MAX_BODY_BYTES, encodings: ["zstd", "gzip"] };
   return withBytes(request, options, async (bytes) => {
+    // It may wait for those before it, and for room.
+    c.env?.keepOpen?.(request);
     checkDigest(request.headers, bytes);
     const unpacked = unpack(encodingOf(request.headers), bytes);
     return withinMemory(unpacked.length, async () => use(decodeFrames(unpacked)));
