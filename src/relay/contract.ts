@@ -189,7 +189,7 @@ export type RefusalType =
   | "source-in-use"
   /**
    * 412; `epoch`: begin a newer one than this. `common`: up to where both are one; null: they know no opening of each other.
-   * `rolled_back`: the platform has more of this very opening than there is.
+   * `rolled_back`: there is more of it here than that.
    */
   | "epoch"
   /** 409: the platform is itself on the way that the data takes. */

@@ -53,7 +53,8 @@ export function createGreeter(): Greeter {
         else {
           const above = details["epoch"];
           if (!isCount(above) || above >= MAX_EPOCH) throw error;
-          const sure = details["rolled_back"] === true ? outbox.state().acked : outbox.last();
+          // A snapshot with memory and all may have gone on under an old nonce: what the platform told this very life is sure.
+          const sure = details["rolled_back"] === false ? outbox.last() : outbox.state().acked;
           await outbox.newEpoch(Math.max(above, epoch), sure);
         }
       }

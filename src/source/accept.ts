@@ -76,7 +76,7 @@ export function greet(
   { own, now }: Context,
 ): Greeted | Refused {
   if (hello.path.includes(own)) return circle();
-  const { epoch, nonce, turn, last } = hello;
+  const { epoch, nonce, turn } = hello;
   if (!known)
     return {
       state: { epoch, acked: 0, reach: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now },
@@ -97,7 +97,7 @@ export function greet(
       {
         epoch: known.epoch,
         common: common?.last ?? null,
-        rolled_back: broughtBy(known, nonce) > last,
+        rolled_back: isBack,
       },
     );
   return {
@@ -143,10 +143,6 @@ function commonOf(known: SourceState, hello: Hello): Omit<KnownOpening, "nonce">
   }
   return common;
 }
-
-/** Up to where an opening brought what is here. */
-const broughtBy = (known: SourceState, nonce: string): number =>
-  openingsOf(known).find((opening) => opening.nonce === nonce)?.last ?? 0;
 
 const circle = () =>
   refuse(
