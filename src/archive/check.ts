@@ -229,7 +229,7 @@ async function keepFiles(
 /** Read twice: the store wants to know the digests of all chunks before the first of them. */
 async function keepLarge(blobs: Blobs, entry: ArchiveEntry, size: number, sha256: string): Promise<void> {
   const chunks: string[] = [];
-  for await (const chunk of inChunks(digested(entry, sha256), { reuse: true }))
+  for await (const chunk of inChunks(digested(entry, sha256)))
     chunks.push(createHash("sha256").update(chunk).digest("hex"));
   const upload = await blobs.open(sha256, { size, chunks });
   if (upload.complete) return;
@@ -242,12 +242,9 @@ async function keepLarge(blobs: Blobs, entry: ArchiveEntry, size: number, sha256
   await blobs.commit(sha256);
 }
 
-/** Each in memory of its own, which the store hands on to its worker; or all in the same, for who only looks at them. */
-async function* inChunks(
-  parts: AsyncGenerator<Uint8Array, void>,
-  { reuse = false } = {},
-): AsyncGenerator<Uint8Array, void> {
-  let chunk = new Uint8Array(CHUNK_BYTES);
+/** All in the same memory, which the store's worker reads where it is: each is to be done with before the next is asked for. */
+async function* inChunks(parts: AsyncGenerator<Uint8Array, void>): AsyncGenerator<Uint8Array, void> {
+  const chunk = new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES));
   let length = 0;
   for await (const part of parts)
     for (let at = 0; at < part.length;) {
@@ -257,7 +254,6 @@ async function* inChunks(
       at += taken;
       if (length < CHUNK_BYTES) continue;
       yield chunk;
-      if (!reuse) chunk = new Uint8Array(CHUNK_BYTES);
       length = 0;
     }
   if (length > 0) yield chunk.slice(0, length);
