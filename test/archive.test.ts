@@ -545,6 +545,13 @@ describe("what is not as it was", () => {
   });
 });
 
+test("archives that nobody reads hold up no other", async () => {
+  await here.json("/api/v1/runs", { body: { id: "held" } });
+  const unread = await Promise.all(Array.from({ length: 8 }, () => here.request("/api/v1/runs/held/export")));
+  expect((await exportOf(here, "held")).length).toBeGreaterThan(0);
+  for (const { body } of unread) await body!.cancel();
+});
+
 test("an import that its process does not live to end leaves nothing, and can be made again", async () => {
   await here.json("/api/v1/runs", { body: { id: "crash" } });
   const items = Array.from({ length: 2000 }, (_, i) => ({ metrics: { a: i, b: -i } }));

@@ -6,7 +6,13 @@ import type { ManifestFile } from "./schema.ts";
 import { createTurns } from "./turns.ts";
 
 // No workers of its own: they would have to be carried in the binary, and files are written one after another anyway.
-configure({ useWebWorkers: false, chunkSize: 64 * 1024, CompressionStream: FastCompressionStream });
+configure({
+  useWebWorkers: false,
+  chunkSize: 64 * 1024,
+  CompressionStream: FastCompressionStream,
+  // Its default lets as many archives be written at once as there are processors: two that nobody reads would stop all others.
+  maxWorkers: 1000,
+});
 
 export type Parts = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
