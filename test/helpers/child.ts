@@ -7,7 +7,12 @@ import { temporaryFolder } from "./binary.ts";
 
 export const ADMIN_TOKEN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
 
-export type ChildOptions = Pick<CollectorOptions, "series" | "trim" | "quota">;
+export interface ChildOptions extends Pick<CollectorOptions, "series" | "trim" | "quota"> {
+  /** Others may relay here. */
+  platform?: boolean;
+  /** It can relay to others. */
+  relays?: boolean;
+}
 
 /** A collector in a process of its own. */
 export interface Child {
