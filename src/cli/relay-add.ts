@@ -12,13 +12,19 @@ export const command = defineCommand({
   name: "relay add",
   usage: "NAME URL",
   maxPositionals: 2,
-  summary: "Send everything to a platform, too.",
+  summary: "Send everything to a platform, too, or metrics and logs to OpenTelemetry.",
   description:
     "What is kept here already goes first. Again with the same address it takes a new token. The token is that which\n" +
-    "`binnacle source add NAME` prints on the platform: from --token-file, else from $BINNACLE_RELAY_TOKEN.",
+    "`binnacle source add NAME` prints on the platform: from --token-file, else from $BINNACLE_RELAY_TOKEN.\n" +
+    "An address such as otlp+https://host:4318 is that of an OpenTelemetry backend: it gets metrics, output and readings\n" +
+    "of the hardware at least once, by default what comes from now on.",
   flags: {
     "token-file": { type: "string", value: "FILE", help: "file with the token; -: standard input" },
-    from: { type: "string", value: "now", help: "now: leave out what is here already" },
+    from: {
+      type: "string",
+      value: "WHEN",
+      help: "now: leave out what is here already; history: begin with it",
+    },
     "ca-file": { type: "string", value: "FILE", help: "trust these certificates, PEM, and no others" },
     "insecure-http": { type: "boolean", help: "beyond loopback without TLS" },
     ...jsonFlag,
@@ -30,6 +36,10 @@ export const command = defineCommand({
       "send everything there, from the first run on",
     ],
     ["relay add main https://platform.example.org:7070 --from now", "only what comes from now on"],
+    [
+      "relay add grafana otlp+https://otel.example.org:4318 --token-file token",
+      "metrics and logs to OpenTelemetry",
+    ],
   ],
   async run({ values, positionals: [name, url] }) {
     if (name === undefined || url === undefined)

@@ -60,6 +60,7 @@ export function behindOf({ backlog, content }: Relay): string {
 export function notesOf(relay: Relay, now = Date.now()): string[] {
   const { error, notice, attempts, next_try_at, dead_letters, dropped, content, history, name } = relay;
   const notes: string[] = [];
+  if (relay.kind === "otlp") notes.push("OpenTelemetry: at least once, from the journal alone.");
   if (error) notes.push(oneLine(error.message), ...(error.hint === null ? [] : [oneLine(error.hint)]));
   if (notice) notes.push(oneLine(notice.message));
   if (next_try_at !== null) {

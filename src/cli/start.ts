@@ -15,7 +15,7 @@ import { selfCommand } from "../launch/collector.ts";
 import { superviseGpus } from "../machine/gpu/supervisor.ts";
 import { createMachine } from "../machine/machine.ts";
 import { createSampler, type Sampler } from "../machine/sampler.ts";
-import { checkAddress } from "../relay/address.ts";
+import { checkDestination } from "../relay/otlp/address.ts";
 import { createRelays, type Relays } from "../relay/relay.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";
@@ -119,7 +119,7 @@ export interface Running {
 export async function start(config: Config): Promise<Running> {
   process.umask(0o077);
   warnOfRoot();
-  for (const url of config.relay) checkAddress(url, { insecureHttp: config.insecureHttp });
+  for (const url of config.relay) checkDestination(url, { insecureHttp: config.insecureHttp });
   const dataDir = prepareDataDir(config);
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const ending = new AbortController();
@@ -169,7 +169,6 @@ export async function start(config: Config): Promise<Running> {
   for (const url of config.relay)
     await relays.addAddress({
       url,
-      from: "history",
       token: config.relayToken,
       insecure_http: config.insecureHttp,
     });

@@ -15,11 +15,29 @@ export interface HttpOptions {
   resolve?: Resolve | undefined;
   /** How long the shortest request may take. */
   timeoutMs?: number | undefined;
+  /** What is spoken there; absent: our own contract. */
+  dialect?: Dialect | undefined;
 }
+
+export interface Dialect {
+  /** Where it stands under the address. */
+  root: string;
+  accept: string;
+  maxAnswerBytes: number;
+  /** What a refusal says, where it is no problem document. */
+  readRefusal: (type: string, bytes: Uint8Array) => string | undefined;
+}
+
+const OWN: Dialect = {
+  root: RELAY_PATH,
+  accept: "application/json",
+  maxAnswerBytes: MAX_ANSWER_BYTES,
+  readRefusal: () => undefined,
+};
 
 export interface HttpRequest {
   method: "GET" | "POST" | "PUT";
-  /** Below /relay/v1. */
+  /** Below /relay/v1, or what the dialect has in its place. */
   path: string;
   headers?: Record<string, string>;
   body?: Uint8Array<ArrayBuffer> | undefined;
@@ -33,6 +51,7 @@ export interface Answer {
   headers: Headers;
   /** Parsed; undefined where it is no JSON. */
   json: unknown;
+  bytes: Uint8Array;
 }
 
 /** The way to one platform: with its token, to its address alone, bounded in time and size. */
@@ -47,12 +66,21 @@ const TIMEOUT_MS = 15_000;
 /** And so much longer for each byte: a line of half a megabit is slow, and not dead. */
 const BYTES_PER_MS = 64;
 
-export function createHttp({ url, token, ca, resolve, timeoutMs = TIMEOUT_MS }: HttpOptions): Http {
+export function createHttp(options: HttpOptions): Http {
+  const { url, token, ca, resolve, timeoutMs = TIMEOUT_MS, dialect = OWN } = options;
+  const { maxAnswerBytes } = dialect;
   const { host, hostname } = new URL(url);
   const checkName = createResolver(url, resolve);
   const direct = isLoopbackHost(hostname);
 
-  async function request({ method, path, headers = {}, body, signal, timeoutMs: own }: HttpRequest): Promise<Answer> {
+  async function request({
+    method,
+    path,
+    headers = {},
+    body,
+    signal,
+    timeoutMs: own,
+  }: HttpRequest): Promise<Answer> {
     const within = (own ?? timeoutMs) + (body?.length ?? 0) / BYTES_PER_MS;
     const ending = new AbortController();
     const end = () => ending.abort(signal.reason);
@@ -63,11 +91,11 @@ export function createHttp({ url, token, ca, resolve, timeoutMs = TIMEOUT_MS }: 
     try {
       await checkName();
       const response = await send(
-        url + RELAY_PATH + path,
+        url + dialect.root + path,
         {
           method,
           headers: {
-            accept: "application/json",
+            accept: dialect.accept,
             "accept-encoding": "identity",
             ...(secret !== undefined && { authorization: `Bearer ${secret}` }),
             ...headers,
@@ -95,15 +123,16 @@ export function createHttp({ url, token, ca, resolve, timeoutMs = TIMEOUT_MS }: 
         hint: `Add it under its own address${redirectedTo(response)}.`,
       });
     }
-    const json = parse(await readBounded(response));
-    if (status >= 200 && status < 300) return { status, headers, json };
-    throw toRefusal(status, headers, json);
+    const bytes = await readBounded(response);
+    const json = parse(bytes);
+    if (status >= 200 && status < 300) return { status, headers, json, bytes };
+    throw toRefusal(status, headers, json, dialect.readRefusal(headers.get("content-type") ?? "", bytes));
   }
 
   async function readBounded(response: Response): Promise<Uint8Array> {
     const { headers, body } = response;
     const encoding = headers.get("content-encoding") ?? "identity";
-    const isTooLarge = Number(headers.get("content-length") ?? 0) > MAX_ANSWER_BYTES;
+    const isTooLarge = Number(headers.get("content-length") ?? 0) > maxAnswerBytes;
     if (encoding !== "identity" || isTooLarge) {
       await body?.cancel();
       throw garbage(isTooLarge ? "more than an answer is" : `something in ${printable(encoding, 40)}`);
@@ -114,20 +143,20 @@ export function createHttp({ url, token, ca, resolve, timeoutMs = TIMEOUT_MS }: 
       // Leaving the loop cancels the rest of it.
       for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
         size += chunk.byteLength;
-        if (size > MAX_ANSWER_BYTES) throw garbage("more than an answer is");
+        if (size > maxAnswerBytes) throw garbage("more than an answer is");
         chunks.push(chunk);
       }
     return Buffer.concat(chunks, size);
   }
 
-  function toRefusal(status: number, headers: Headers, json: unknown): Refusal {
-    const { type, detail, ...details } = isObject(json) ? json : {};
+  function toRefusal(status: number, headers: Headers, json: unknown, words: string | undefined): Refusal {
+    const { type, detail = words, ...details } = isObject(json) ? json : {};
     if (typeof details["hint"] === "string") details["hint"] = printable(details["hint"], 500);
     const named = typeof type === "string" ? /^urn:binnacle:([a-z-]{1,60})$/.exec(type)?.[1] : undefined;
     const message =
       typeof detail === "string" && detail !== ""
         ? printable(detail, 500)
-        : status === 404
+        : status === 404 && dialect === OWN
           ? `${host} has no place for relays: it is no platform.`
           : `${host} answered ${status}.`;
     const retryAfter = retryAfterMs(headers);

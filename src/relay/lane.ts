@@ -192,7 +192,7 @@ export function startPlatformLane(options: LaneOptions): Lane {
 }
 
 /** The first of them that fit into one request. */
-function takePage<T extends { frame: Parameters<typeof frameBytes>[0] }>(letters: T[]): T[] {
+export function takePage<T extends { frame: Parameters<typeof frameBytes>[0] }>(letters: T[]): T[] {
   let bytes = 0;
   const end = letters.findIndex(({ frame }, index) => {
     bytes += frameBytes(frame);
@@ -201,12 +201,12 @@ function takePage<T extends { frame: Parameters<typeof frameBytes>[0] }>(letters
   return end < 0 ? letters : letters.slice(0, end);
 }
 
-interface WakingClock extends Clock {
+export interface WakingClock extends Clock {
   /** Whoever sleeps wakes up. */
   wake(): void;
 }
 
-function createClock(now: () => number): WakingClock {
+export function createClock(now: () => number): WakingClock {
   const sleepers = new Set<() => void>();
   return {
     now,

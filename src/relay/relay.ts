@@ -3,12 +3,13 @@ import { isDeepStrictEqual } from "node:util";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { VERSION } from "../version.ts";
-import { checkAddress } from "./address.ts";
 import type { DeliveryStatus } from "./deliver.ts";
 import { createDestinations, holderOf, type Destination } from "./destinations.ts";
 import { countDropped, listDrops, putDropOfDestination } from "./drops.ts";
 import { startPlatformLane, type Lane } from "./lane.ts";
 import { createLetterBox } from "./letters.ts";
+import { checkDestination } from "./otlp/address.ts";
+import { startOtlpLane } from "./otlp/lane.ts";
 import type { AddRelay, DeadLetterPage, Relay, RelayList, SettleDeadLetters } from "./schema.ts";
 
 /** Where what is recorded here goes on to. */
@@ -51,9 +52,10 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
 
   function startLane(destination: Destination): void {
     const { name } = destination;
+    const start = destination.kind === "otlp" ? startOtlpLane : startPlatformLane;
     laneByName.set(
       name,
-      startPlatformLane({
+      start({
         collector,
         destination,
         destinations,
@@ -127,8 +129,8 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     };
   }
 
-  async function add({ name, url: given, from, token, ca, insecure_http }: AddRelay) {
-    const url = checkAddress(given, { insecureHttp: insecure_http });
+  async function add({ name, url: given, from: wanted, token, ca, insecure_http }: AddRelay) {
+    const { kind, url } = checkDestination(given, { insecureHttp: insecure_http });
     const known = destinations.get(name);
     const before = known ? destinations.secretsOf(name) : {};
     const secrets = { ...before, ...(token !== undefined && { token }), ...(ca !== undefined && { ca }) };
@@ -144,8 +146,12 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     if (!isDeepStrictEqual(secrets, before)) destinations.setSecrets(name, secrets);
     else if (known) return { created: false, relay: toRelay(known) };
     if (!known) {
-      const skip = from === "now" ? collector.journal.position().seq : 0;
-      destinations.add({ name, kind: "platform", url, from, created: now(), skip });
+      // A backend that draws what is now has little use for what was.
+      const from = wanted ?? (kind === "otlp" ? "now" : "history");
+      const { first } = collector.journal.bounds();
+      // Nothing but the journal goes to OpenTelemetry.
+      const skip = from === "now" ? collector.journal.position().seq : kind === "otlp" ? first - 1 : 0;
+      destinations.add({ name, kind, url, from, created: now(), skip });
     }
     await laneByName.get(name)?.close();
     if (!closing) startLane(destinations.get(name)!);
@@ -153,7 +159,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
   }
 
   async function addAddress(relay: Omit<AddRelay, "name">): Promise<Relay> {
-    const url = checkAddress(relay.url, { insecureHttp: relay.insecure_http });
+    const { url } = checkDestination(relay.url, { insecureHttp: relay.insecure_http });
     const all = destinations.list();
     const known = all.find((destination) => destination.url === url);
     const name = known?.name ?? nameOf(url, new Set(all.map(({ name }) => name)));

@@ -69,8 +69,8 @@ export const AddRelay = z
   .strictObject({
     name: RelayName,
     url: z.string().min(1, "must not be empty").max(2000),
-    /** "now": nothing of what is here already. */
-    from: z.enum(["history", "now"], "wants history or now").default("history"),
+    /** "now": nothing of what is here already. Absent: history for a platform, now for OpenTelemetry. */
+    from: z.enum(["history", "now"], "wants history or now").optional(),
     /** The source's token; kept beside the database, and never shown again. */
     token: z
       .string()

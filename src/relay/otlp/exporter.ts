@@ -1,0 +1,113 @@
+import { gzip } from "node:zlib";
+import { CollectorError } from "../../error.ts";
+import { printable, type Http } from "../http.ts";
+import { Refusal } from "../ports.ts";
+import type { Body } from "./encode.ts";
+import type { Signal } from "./prepare.ts";
+import { readProtobuf } from "./protobuf.ts";
+
+/** What a backend took of a request. */
+export interface Exported {
+  /** Points or lines that it will not have; not to be sent again. */
+  rejected: number;
+  /** Its words; "": none. */
+  message: string;
+}
+
+export interface Exporter {
+  /** Rejects with a Refusal, or with anything else where there was no answer. */
+  send(signal: Signal, body: Body, signalToEnd: AbortSignal): Promise<Exported>;
+}
+
+export const PROTOBUF = "application/x-protobuf";
+/** So much a backend may say (opentelemetry-proto, "OTLP/HTTP Response"). */
+export const MAX_EXPORT_ANSWER_BYTES = 4 * 1024 * 1024;
+const MIN_COMPRESSED = 512;
+
+/** OTLP/HTTP: https://opentelemetry.io/docs/specs/otlp/#otlphttp. */
+export function createExporter(http: Http): Exporter {
+  /** Until a backend says that it reads no gzip. */
+  let isCompressing = true;
+
+  return {
+    async send(signal, { bytes, items }, ending) {
+      const isPacked = isCompressing && bytes.length >= MIN_COMPRESSED;
+      const body = isPacked ? await pack(bytes) : bytes;
+      try {
+        const { headers, bytes: answer } = await http.request({
+          method: "POST",
+          path: `/v1/${signal}`,
+          headers: { "content-type": PROTOBUF, ...(isPacked && { "content-encoding": "gzip" }) },
+          body,
+          signal: ending,
+        });
+        return readAnswer(headers.get("content-type") ?? "", answer, items);
+      } catch (error) {
+        if (!isPacked || !(error instanceof Refusal) || error.status !== 415) throw error;
+        isCompressing = false;
+        return this.send(signal, { bytes, items }, ending);
+      }
+    },
+  };
+}
+
+const pack = (bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> =>
+  new Promise((resolve, reject) => {
+    // The fastest level makes it hardly larger, and the machine has other work.
+    gzip(bytes, { level: 1 }, (error, packed) =>
+      error ? reject(error) : resolve(packed as Uint8Array<ArrayBuffer>),
+    );
+  });
+
+/** ExportMetricsServiceResponse and ExportLogsServiceResponse {partial_success = 1 {rejected = 1, message = 2}} */
+function readAnswer(type: string, bytes: Uint8Array, items: number): Exported {
+  // A proxy's page of welcome has taken nothing.
+  if (/^text\/html\b/i.test(type))
+    throw new CollectorError("unreachable", "The answer is a page, and no backend's.", {
+      hint: "Check the address, and what stands between.",
+    });
+  try {
+    if (/^application\/json\b/i.test(type)) return readJson(bytes, items);
+    if (!/^application\/(x-)?protobuf\b/i.test(type)) return TAKEN;
+    const partial = readProtobuf(bytes).get(1);
+    if (!(partial instanceof Uint8Array)) return TAKEN;
+    const fields = readProtobuf(partial);
+    const message = fields.get(2);
+    return exported(fields.get(1), message instanceof Uint8Array ? text(message) : "", items);
+  } catch {
+    // It said 200, and that is what counts.
+    return TAKEN;
+  }
+}
+
+const TAKEN: Exported = { rejected: 0, message: "" };
+
+function readJson(bytes: Uint8Array, items: number): Exported {
+  const { partialSuccess: partial } = JSON.parse(text(bytes)) as {
+    partialSuccess?: { rejectedDataPoints?: unknown; rejectedLogRecords?: unknown; errorMessage?: unknown };
+  };
+  if (!partial) return TAKEN;
+  const { rejectedDataPoints, rejectedLogRecords, errorMessage } = partial;
+  const rejected = Number(rejectedDataPoints ?? rejectedLogRecords ?? 0);
+  return exported(rejected, typeof errorMessage === "string" ? errorMessage : "", items);
+}
+
+/** No more than there were. */
+const exported = (rejected: unknown, message: string, items: number): Exported => ({
+  rejected: typeof rejected === "number" && rejected > 0 ? Math.min(rejected, items) : 0,
+  message: printable(message, 500),
+});
+
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/** What a refusal says: google.rpc.Status {message = 2}, or plain text. */
+export function readRefusal(type: string, bytes: Uint8Array): string | undefined {
+  if (/^application\/(x-)?protobuf\b/i.test(type))
+    try {
+      const message = readProtobuf(bytes).get(2);
+      return message instanceof Uint8Array ? text(message) : undefined;
+    } catch {
+      return undefined;
+    }
+  return /^text\/plain\b/i.test(type) ? text(bytes.subarray(0, 2000)).trim() : undefined;
+}

@@ -1,0 +1,163 @@
+import { CollectorError } from "../../error.ts";
+import { printable, createHttp } from "../http.ts";
+import { createClock, takePage, type Lane, type LaneOptions } from "../lane.ts";
+import { createLetterBox } from "../letters.ts";
+import type { DeliveryStatus } from "../line.ts";
+import { createMeter } from "../meter.ts";
+import { createOutbox } from "../outbox.ts";
+import type { Frame } from "../contract.ts";
+import { Refusal, type DeadLetter } from "../ports.ts";
+import { readOtlpAddress } from "./address.ts";
+import { deliverOtlp } from "./deliver.ts";
+import { putCut, putRejected } from "./drops.ts";
+import { encode } from "./encode.ts";
+import { createExporter, MAX_EXPORT_ANSWER_BYTES, PROTOBUF, readRefusal } from "./exporter.ts";
+import { prepare, type Prepared } from "./prepare.ts";
+import { createResources } from "./resource.ts";
+import { createSeriesClock } from "./series-clock.ts";
+
+const REQUEUE_ENTRIES = 100;
+
+/** What goes on for one OpenTelemetry backend: metrics, output and readings of the journal, at least once. */
+export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lane {
+  const { collector, destination, destinations, onChange, onFailed } = options;
+  const { connection, journal, now } = collector;
+  const { name } = destination;
+  const { base, step } = readOtlpAddress(destination.url);
+  const { token, ca } = destinations.secretsOf(name);
+  const ending = new AbortController();
+  const clock = createClock(now);
+  const meter = createMeter(clock.monotonic);
+  const letters = createLetterBox(collector, name);
+  const seriesClock = createSeriesClock();
+  const exporter = createExporter(
+    createHttp({
+      url: base,
+      token: () => token,
+      ca,
+      dialect: { root: "", accept: PROTOBUF, maxAnswerBytes: MAX_EXPORT_ANSWER_BYTES, readRefusal },
+    }),
+  );
+  let ackedAt: number | undefined;
+  let totals = { entries: 0, errors: 0 };
+  let status: DeliveryStatus = {
+    state: "starting",
+    error: null,
+    notice: null,
+    acked: destination.acked,
+    attempts: 0,
+    nextTryAt: null,
+    history: null,
+  };
+  const outbox = createOutbox<undefined>({
+    collector,
+    destination: name,
+    // Nothing but the journal goes there.
+    history: { parts: async () => ({ parts: [], bounds: undefined }), async *of() {} },
+    onAcked(entries, bytes) {
+      ackedAt = now();
+      totals = { ...totals, entries: totals.entries + entries };
+      meter.add(entries, bytes);
+    },
+  });
+
+  const delivery = deliverOtlp(
+    {
+      outbox,
+      first: () => journal.bounds().first,
+      onCut(acked, first) {
+        // What was gone before it was added was never promised to it.
+        const after = Math.max(acked, destination.skip);
+        if (after + 1 < first) putCut(connection, { name, after, first, at: now() });
+      },
+      onRejected: (frames, records, message) =>
+        putRejected(connection, { name, frames, records, message, at: now() }),
+      prepare: prepareAll,
+      send: exporter.send.bind(exporter),
+      clock,
+      random: Math.random,
+      onChange: change,
+    },
+    ending.signal,
+  ).catch(onFailed);
+
+  function change(next: DeliveryStatus): void {
+    if (next.error !== null && next.error !== status.error) totals = { ...totals, errors: totals.errors + 1 };
+    status = next;
+    onChange(next);
+  }
+
+  function prepareAll(frames: readonly Frame[]): { prepared: Prepared[]; unreadable: DeadLetter[] } {
+    const resources = createResources(collector);
+    const prepared: Prepared[] = [];
+    const unreadable: DeadLetter[] = [];
+    for (const frame of frames)
+      try {
+        prepared.push(prepare(frame, { resources, clock: seriesClock, step }));
+      } catch (error) {
+        const detail = printable(error instanceof Error ? error.message : String(error), 500);
+        unreadable.push({ frame, type: "unreadable", detail });
+      }
+    return { prepared, unreadable };
+  }
+
+  async function requeue(ids: readonly number[] | undefined): Promise<number> {
+    let after = 0;
+    let arrived = 0;
+    let refused = "";
+    for (;;) {
+      const page = takePage(letters.frames(REQUEUE_ENTRIES, after, ids));
+      if (page.length === 0) break;
+      // One by one: each is there because it was refused.
+      for (const { id, frame } of page) {
+        after = id;
+        const why = await sendAgain(frame);
+        if (why === undefined) {
+          letters.remove([id]);
+          arrived++;
+        } else refused = why;
+      }
+    }
+    if (arrived === 0 && refused !== "")
+      throw new CollectorError("conflict", `${name} refused them again: ${refused}`, {
+        hint: "Give them up with --discard, or see what the backend says of them.",
+      });
+    return arrived;
+  }
+
+  /** Why not; undefined: it has arrived. */
+  async function sendAgain(frame: Frame): Promise<string | undefined> {
+    const { prepared, unreadable } = prepareAll([frame]);
+    if (unreadable[0]) return unreadable[0].detail;
+    try {
+      for (const signal of ["metrics", "logs"] as const)
+        for (const body of encode(signal, prepared)) {
+          const { rejected, message } = await exporter.send(signal, body, ending.signal);
+          if (rejected > 0) return message;
+        }
+      return undefined;
+    } catch (error) {
+      if (error instanceof Refusal && error.status < 500 && error.status !== 429) return error.message;
+      throw new CollectorError("unreachable", `${name} does not answer.`, {
+        hint: "Send them again when `binnacle relay status` says that it does.",
+        cause: error,
+      });
+    }
+  }
+
+  return {
+    status: () => status,
+    ackedAt: () => ackedAt,
+    backlog: outbox.backlog,
+    rate: meter.rate,
+    totals: () => totals,
+    content: () => undefined,
+    retry: clock.wake,
+    requeue,
+    async close() {
+      ending.abort();
+      await delivery;
+      outbox.close();
+    },
+  };
+}
