@@ -13,10 +13,11 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { unzip, zipOf } from "./helpers/archive.ts";
+import { until } from "./helpers/relay.ts";
 import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
 
 // A process a command, on a machine that may be busy.
-setDefaultTimeout(60_000);
+setDefaultTimeout(90_000);
 
 const RUN = "4831";
 const weights = randomBytes(300_000);
@@ -169,5 +170,53 @@ test("a backup is for the admin alone", async () => {
       body: "{}",
     });
     expect(answer.status).toBe(403);
+  }
+});
+
+test("a platform loses nothing of what came after a backup that is restored, and has nothing twice", async () => {
+  const dataDir = join(folder, "source");
+  const platform = await startServer({ args: ["--role", "platform", "--no-hardware"] });
+  let source = await startServer({ dataDir, args: ["--no-hardware"] });
+  try {
+    const token = (await platform.cli("source", "add", "box")).stdout.trim();
+    writeFileSync(join(folder, "relay-token"), token);
+    const add = ["relay", "add", "top", platform.url, "--token-file", join(folder, "relay-token")];
+    expect(await source.cli(...add)).toMatchObject({ code: 0 });
+    await source.api("/api/v1/runs", { id: "early" });
+    const log = (run: string, client: string, seq: number, from: number) =>
+      source.api(`/api/v1/runs/${run}/records`, { client, seq, items: records(from, 100) });
+    const arrived = (run: string, count: number) =>
+      until(
+        () => platform.api(`/api/v1/runs/${run}/points?key=loss&x=step`).catch(() => ({ points: [] })),
+        ({ points }) => points.length === count,
+      );
+    await log("early", "a", 1, 0);
+    await arrived("early", 100);
+    const file = join(folder, "early.zip");
+    expect(await source.cli("backup", file)).toMatchObject({ code: 0 });
+    // What the backup does not have: more of that run, and a run of its own.
+    await log("early", "a", 2, 100);
+    await source.api("/api/v1/runs", { id: "lost" });
+    await log("lost", "b", 1, 0);
+    await arrived("early", 200);
+    await arrived("lost", 100);
+    await source.kill("SIGTERM");
+    expect(await source.cli("restore", file, "--force")).toMatchObject({ code: 0 });
+    source = await startServer({ dataDir, args: ["--no-hardware"] });
+    expect((await source.api("/api/v1/runs")).runs.map(({ id }: { id: string }) => id)).toEqual(["early"]);
+    // The writer, who had no answer to its last batch, sends it again; others are new, under numbers that were used before.
+    await log("early", "a", 2, 100);
+    await log("early", "a", 3, 200);
+    await source.api("/api/v1/runs", { id: "late" });
+    await log("late", "c", 1, 0);
+    const { points } = await arrived("early", 300);
+    await arrived("late", 100);
+    await arrived("lost", 100);
+    expect(points.map(([, value]: [number, number]) => value)).toEqual(
+      records(0, 300).map(({ metrics }) => metrics.loss),
+    );
+  } finally {
+    await source.close();
+    await platform.close();
   }
 });
