@@ -131,7 +131,7 @@ test("wrong arguments throw on the line that has them", async () => {
   expect(() => run.logModel("m", join(folder.path, "none"))).toThrow("There is no");
   expect(() => run.logModel("m", join(folder.path, "link"))).toThrow("symbolic link");
   expect(() => run.logModel("a/b", file)).toThrow("slashes");
-  expect(() => run.logModel("m", file, { aliases: ["latest"] })).toThrow("aliases");
+  expect(() => run.logModel("m", file, { aliases: ["latest"] })).toThrow("The alias latest");
   await run.finish();
   expect(() => run.logModel("m", file)).toThrow("finished");
 });
