@@ -94,8 +94,12 @@ export function openInstallation(connection: Connection, now: () => number): Ins
     newSource() {
       inTransaction(() => {
         connection.prepare("UPDATE installation SET id = ?, epoch = 1, nonce = ?").run(newId(), newId());
+        // Other backends know nothing of sources: what they have they have.
         connection
-          .prepare("UPDATE destination SET epoch = 0, acked = 0, openings = '[]', answered = NULL")
+          .prepare(
+            `UPDATE destination SET epoch = 0, acked = 0, openings = '[]', answered = NULL
+             WHERE kind = 'platform'`,
+          )
           .run();
       });
     },
