@@ -4,7 +4,7 @@
  */
 import { expect } from "bun:test";
 import { createHash } from "node:crypto";
-import { PACK_TYPE } from "../../src/blob/schema.ts";
+import { PACK_TYPE, SMALL_BYTES } from "../../src/blob/schema.ts";
 import type { Collector } from "../../src/collector.ts";
 import { takeBounds } from "../../src/relay/bounds.ts";
 import { samplesHistory } from "../../src/relay/history-samples.ts";
@@ -40,7 +40,6 @@ interface LoadRun {
 }
 
 interface Model {
-  run: string;
   name: string;
   state: State;
 }
@@ -63,16 +62,24 @@ const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest(
 /** Of the name alone, so that none has to be kept to be compared. */
 export function filesOf(name: string): { path: string; bytes: Buffer }[] {
   const noise = createHash("sha512").update(name).digest();
-  const size = 200 + noise.readUInt16LE(0) / 2;
+  // Some are files of their own, others lie in the database.
+  const size = 200 + 2 * noise.readUInt16LE(0);
   return [
-    { path: "weights.bin", bytes: Buffer.alloc(Math.floor(size), noise) },
+    { path: "weights.bin", bytes: Buffer.alloc(size, noise) },
     { path: "about/name.txt", bytes: Buffer.from(`model ${name}`) },
   ];
 }
 
+export interface WriteOptions {
+  steps?: number;
+  signal?: AbortSignal;
+  /** Models with a large file that are logged first. */
+  large?: number;
+}
+
 export interface RelayLoad {
   /** Records until the collector is gone, until it is told to stop, or for so many steps of each writer. */
-  write(child: Child, options?: { steps?: number; signal?: AbortSignal }): Promise<void>;
+  write(child: Child, options?: WriteOptions): Promise<void>;
   /** All of it is at the platform, and no more. */
   check(platform: Child, collector: Child): Promise<void>;
   /** The same of what the hardware read, in the databases of processes that have ended. */
@@ -94,6 +101,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
   }));
   const counts: Record<string, number> = { answered: 0, refused: 0, unanswered: 0 };
   let lastTime = 0;
+  let names = 0;
 
   async function ask(
     child: Child,
@@ -176,19 +184,30 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     counts["refused"]!++;
   }
 
-  async function log(at: () => Child, run: LoadRun): Promise<void> {
-    const model: Model = { run: run.id, name: `m${models.length}`, state: "unknown" };
+  async function log(at: () => Child, run: LoadRun | undefined, isLarge = false): Promise<void> {
+    const isWanted = () => !isLarge || filesOf(`m${names}`).some(({ bytes }) => bytes.length > SMALL_BYTES);
+    do names++;
+    while (!isWanted());
+    const model: Model = { name: `m${names}`, state: "unknown" };
     models.push(model);
     const files = filesOf(model.name);
+    for (const { bytes } of files.filter(({ bytes }) => bytes.length > SMALL_BYTES)) {
+      const digest = sha256(bytes);
+      const upload = { size: bytes.length, chunks: [digest] };
+      await okay(at(), "POST", `/blobs/${digest}/upload`, upload);
+      await okay(at(), "PUT", `/blobs/${digest}/chunks/0`, bytes, "application/octet-stream");
+      await okay(at(), "POST", `/blobs/${digest}/commit`, {});
+    }
+    const small = files.filter(({ bytes }) => bytes.length <= SMALL_BYTES);
     const pack = Buffer.concat(
-      files.flatMap(({ bytes }) => {
+      small.flatMap(({ bytes }) => {
         const length = Buffer.alloc(4);
         length.writeUInt32LE(bytes.length);
         return [Buffer.from(sha256(bytes), "hex"), length, bytes];
       }),
     );
     await okay(at(), "POST", "/blobs/pack", pack, PACK_TYPE);
-    await okay(at(), "POST", `/runs/${run.id}/artifacts`, {
+    await okay(at(), "POST", run ? `/runs/${run.id}/artifacts` : "/artifacts", {
       kind: "model",
       name: model.name,
       type: "model",
@@ -232,10 +251,12 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
         ended: undefined,
       };
       runs.push(made);
-      writer.run = made;
       writer.seq = 0;
       const name = `run ${made.id}`;
-      return await settle(writer, () => okay(at(), "POST", "/runs", { id: made.id, name }).then(() => {}));
+      return await settle(writer, async () => {
+        await okay(at(), "POST", "/runs", { id: made.id, name });
+        writer.run = made;
+      });
     }
     if (dice < 0.02) {
       run.ended = "unknown";
@@ -264,10 +285,11 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
 
   async function write(
     child: Child,
-    { steps = Infinity, signal }: { steps?: number; signal?: AbortSignal } = {},
+    { steps = Infinity, signal, large = 0 }: WriteOptions = {},
   ): Promise<void> {
     const work = async (writer: Writer) => {
       try {
+        if (writer === all[0]) for (let left = large; left > 0; left--) await log(() => at, writer.run, true);
         for (let left = steps; left > 0 && !signal?.aborted; left--) await step(() => at, writer);
       } catch (error) {
         if (!(error instanceof Gone)) throw error;
@@ -400,9 +422,10 @@ export async function relayOf(collector: Child): Promise<Relay> {
 }
 
 /** All there is has arrived, files too. Whoever waits to try again is told to try now. */
-export async function drained(collector: Child, within = 30_000): Promise<Relay> {
-  const end = performance.now() + within;
+export async function drained(collector: Child, { signal }: { signal?: AbortSignal } = {}): Promise<Relay> {
+  const end = performance.now() + 30_000;
   for (;;) {
+    signal?.throwIfAborted();
     const relay = await relayOf(collector);
     const { state, backlog, content, next_try_at } = relay;
     if (state === "idle" && backlog.entries === 0 && content?.files === 0) return relay;
