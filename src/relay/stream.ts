@@ -7,6 +7,8 @@ import { Changed, isInvalid, isTooLarge, Untrue } from "./trouble.ts";
 
 /** The platform's word is kept here so often while much goes out: it can be asked again. */
 const SAVE_MS = 1000;
+/** While one record comes after the other, those of so long go together. One that comes alone waits for nothing. */
+const GATHER_MS = 25;
 
 interface UnderWay {
   prev: number;
@@ -15,6 +17,8 @@ interface UnderWay {
   sentAt: number;
   /** Another was under way before it, and may come later. */
   isBehind: boolean;
+  /** More was there when it was read. */
+  isFull: boolean;
   reply: Promise<{ accepted: Accepted } | { error: unknown }>;
 }
 
@@ -84,15 +88,18 @@ async function run(line: Line, memory: Memory): Promise<void> {
       return true;
     }
     if (line.partial.length > 0) return await complete();
+    // What does not fill a batch goes alone, with all that comes until it may: each request has a head, and costs both sides work.
+    const isFull = piece.last < outbox.last();
+    if (underWay.length > 0 && !isFull) return false;
     pace.read(clock.monotonic() - began);
     const isAll = piece.frames.length <= pace.limit();
     const frames = isAll ? piece.frames : piece.frames.slice(0, pace.limit());
     const last = isAll ? piece.last : frames.at(-1)!.seq;
-    await send(frames, last);
+    await send(frames, last, isFull);
     return true;
   }
 
-  async function send(frames: Frame[], last: number): Promise<void> {
+  async function send(frames: Frame[], last: number, isFull: boolean): Promise<void> {
     const digest = frames.at(-1)?.seq === last ? null : ((await outbox.digestAt(last)) ?? null);
     line.check();
     if (line.status.state !== "sending") line.change({ state: "sending" });
@@ -105,6 +112,7 @@ async function run(line: Line, memory: Memory): Promise<void> {
       frames,
       sentAt: clock.monotonic(),
       isBehind: underWay.length > 0,
+      isFull,
       reply: line.transport.send(line.identity.id, batch, whileWanted).then(
         (accepted) => ({ accepted }),
         (error: unknown) => ({ error }),
@@ -130,7 +138,7 @@ async function run(line: Line, memory: Memory): Promise<void> {
     await refused(head, error);
   }
 
-  async function taken({ last, frames, sentAt }: UnderWay, { acked }: Accepted): Promise<void> {
+  async function taken({ last, frames, sentAt, isFull }: UnderWay, { acked }: Accepted): Promise<void> {
     if (acked < last || acked > sent)
       throw new Untrue(
         `The platform says that it has entry ${acked}, and was sent those from ${line.acked + 1} to ${sent}.`,
@@ -140,9 +148,11 @@ async function run(line: Line, memory: Memory): Promise<void> {
     pace.taken(clock.monotonic() - sentAt, outbox.last() > sent);
     if (frames.length > 0) introduced.clear();
     line.change({ acked: line.acked });
-    if (clock.monotonic() - savedAt < SAVE_MS) return;
-    savedAt = clock.monotonic();
-    await line.save();
+    if (clock.monotonic() - savedAt >= SAVE_MS) {
+      savedAt = clock.monotonic();
+      await line.save();
+    }
+    if (!isFull && underWay.length === 0 && outbox.last() > sent) await clock.sleep(GATHER_MS, signal);
   }
 
   async function refused({ frames }: UnderWay, error: unknown): Promise<void> {
