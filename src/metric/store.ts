@@ -35,8 +35,8 @@ export interface SeriesStore extends SeriesReader {
   readonly applier: Applier;
   /** Refuses a batch that would bring more series than a run may have; else its new series count from now on. */
   admit(run: string, batch: MetricBatch): void;
-  /** undefined, or what a writer waits for while sealing catches up. */
-  room(): Promise<void> | undefined;
+  /** undefined, or what a writer waits for while sealing catches up: sooner where it is `patient`, having kept what it brings. */
+  room(patient?: boolean): Promise<void> | undefined;
   list(run: string): MetricSummary[];
   /** The series of a run, in the order of their first appearance, and all that was logged to them before a record. */
   dump(run: string, before: number): SeriesDump;
@@ -141,7 +141,8 @@ export function createSeriesStore(
   let nextId = table.nextSeriesId();
   let pending = 0;
   let lastSeq = 0;
-  let waiting = new Set<() => void>();
+  /** With the points in memory at which each goes on. */
+  const waiting = new Map<() => void, number>();
   let closed = false;
   const hardMaxPoints = maxPoints * HARD_FACTOR;
   /** How far the journal had come at some ticks: what is to be replayed from a given entry. */
@@ -223,13 +224,16 @@ export function createSeriesStore(
   /** Who waits for sealing would wait in vain: let the journal tell them why. */
   function tellFull(): void {
     onFull();
-    admitWaiting();
+    admitWaiting(Infinity);
   }
 
-  function admitWaiting(): void {
-    const admitted = waiting;
-    waiting = new Set();
-    for (const admit of admitted) admit();
+  /** `atLeast`: in the place of fewer points. */
+  function admitWaiting(atLeast = 0): void {
+    for (const [admit, most] of waiting) {
+      if (pending > Math.max(most, atLeast)) continue;
+      waiting.delete(admit);
+      admit();
+    }
   }
 
   /** Full pages, in order: a page must not be written before the one it follows, or a kill in between would lose that one. */
@@ -285,7 +289,7 @@ export function createSeriesStore(
 
   function settle(series: Series): void {
     if (series.pages.length === 0 && series.texts.length === 0) dirty.delete(series);
-    if (pending <= hardMaxPoints) admitWaiting();
+    admitWaiting();
   }
 
   function tick(): void {
@@ -364,8 +368,9 @@ export function createSeriesStore(
       for (const id of fresh) admitted.add(id);
     },
 
-    room() {
-      if (pending <= hardMaxPoints || closed) return undefined;
+    room(patient = false) {
+      const most = patient ? maxPoints : hardMaxPoints;
+      if (pending <= most || closed) return undefined;
       relieveMemory();
       return new Promise((resolve, reject) => {
         const admit = () => {
@@ -381,7 +386,7 @@ export function createSeriesStore(
           );
         }, MAX_WAIT_MS);
         timer.unref();
-        waiting.add(admit);
+        waiting.set(admit, most);
       });
     },
 
@@ -447,7 +452,7 @@ export function createSeriesStore(
       clearInterval(timer);
       sealer.close();
       texts.close();
-      admitWaiting();
+      admitWaiting(Infinity);
     },
   };
 }

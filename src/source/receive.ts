@@ -148,7 +148,7 @@ async function commit(
 
 async function waitForRoom({ series, logs, samples }: Collector, frames: readonly Frame[]): Promise<void> {
   const kinds = new Set(frames.map(({ kind }) => kind));
-  if (kinds.has("metric.appended")) await series.room();
+  if (kinds.has("metric.appended")) await series.room(true);
   if (kinds.has("log.appended")) await logs.room();
   if (kinds.has("sample.appended") && !(await samples.room()))
     throw new CollectorError("busy", "More samples wait to be compressed than fit into memory.", {
