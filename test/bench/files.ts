@@ -189,17 +189,21 @@ function writeSmall(folder: string, count: number, seed: number): void {
   }
 }
 
-/** Passes everything on, and counts what goes to the collector. */
-async function countingProxy(target: number): Promise<{ port: number; sent(): number; close(): void }> {
+/** Passes everything on, and counts what goes to the collector, and what it answers. */
+export async function countingProxy(
+  target: number,
+): Promise<{ port: number; sent(): number; answered(): number; close(): void }> {
   let sent = 0;
+  let answered = 0;
   const proxy: TcpServer = createServer((client) => {
     const upstream = connect(target, "127.0.0.1");
     client.on("data", (bytes) => void (sent += bytes.length));
+    upstream.on("data", (bytes) => void (answered += bytes.length));
     client.pipe(upstream).pipe(client);
     for (const socket of [client, upstream])
       socket.on("error", () => [client, upstream].forEach((s) => s.destroy()));
   });
   const port = await freePort();
   await new Promise<void>((resolve) => proxy.listen(port, "127.0.0.1", resolve));
-  return { port, sent: () => sent, close: () => void proxy.close() };
+  return { port, sent: () => sent, answered: () => answered, close: () => void proxy.close() };
 }

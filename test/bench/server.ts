@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Connection, requestHead } from "./http-load.ts";
 
-const binary = join(import.meta.dirname, "../../dist/binnacle");
+/** Another build, where $BENCH_BINARY names one. */
+const binary = process.env.BENCH_BINARY ?? join(import.meta.dirname, "../../dist/binnacle");
 
 export interface Server {
   port: number;
@@ -48,9 +49,13 @@ export async function until<T>(attempt: () => Promise<T>, { timeout = 30_000, pa
 /** Starts the compiled binary on a data folder of its own: what is measured is what people run. */
 export async function startServer(
   dataDir = mkdtempSync(join(tmpdir(), "binnacle-bench-")),
-  { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {},
+  {
+    args = [],
+    env = {},
+    port: givenPort,
+  }: { args?: string[]; env?: Record<string, string>; port?: number } = {},
 ): Promise<Server> {
-  const port = await freePort();
+  const port = givenPort ?? (await freePort());
   const begun = performance.now();
   const child: ChildProcess = spawn(binary, ["start", "--port", String(port), "--data", dataDir, ...args], {
     stdio: ["ignore", "ignore", "inherit"],
