@@ -1,9 +1,10 @@
 import { and, eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import { writeOfDeleted } from "../store/bury.ts";
 import { artifact as artifactTable, artifactAlias, artifactVersion, runArtifact } from "../store/tables.ts";
 import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
-import { getArtifact, getVersion } from "./find.ts";
+import { getArtifact, getVersion, refOf } from "./find.ts";
 
 interface Delete {
   /** Even if something is lost that others refer to. */
@@ -18,7 +19,7 @@ export function deleteVersion(
   { force = false }: Delete = {},
 ): Promise<void> {
   return inArtifactTurn(collector, async () => {
-    const { kind, name, aliases, used_by } = await getVersion(collector, id, version);
+    const { name, aliases, used_by } = await getVersion(collector, id, version);
     const kept = aliases.filter((alias) => alias !== "latest");
     const what = `v${version} of ${name}`;
     if (kept.length > 0 && !force)
@@ -32,7 +33,9 @@ export function deleteVersion(
         { hint: "Delete it all the same with --force (?force=true)." },
       );
     const { db } = collector;
-    await appendArtifactEntry(collector, "artifact.deleted", null, { kind, name, version }, [
+    const ref = refOf(await getArtifact(collector, id));
+    await appendArtifactEntry(collector, "artifact.deleted", null, { ...ref, version }, [
+      writeOfDeleted("artifact_version.artifact = ? AND artifact_version.version = ?", [id, version]),
       db
         .delete(artifactVersion)
         .where(and(eq(artifactVersion.artifact, id), eq(artifactVersion.version, version)))
@@ -48,9 +51,10 @@ export function deleteArtifact(
   { force = false }: Delete = {},
 ): Promise<void> {
   return inArtifactTurn(collector, async () => {
-    const { kind, name } = await getArtifact(collector, id);
-    if (!force) await requireUnreferenced(collector, id, name);
-    await appendArtifactEntry(collector, "artifact.deleted", null, { kind, name, version: null }, [
+    const row = await getArtifact(collector, id);
+    if (!force) await requireUnreferenced(collector, id, row.name);
+    await appendArtifactEntry(collector, "artifact.deleted", null, { ...refOf(row), version: null }, [
+      writeOfDeleted("artifact_version.artifact = ?", [id]),
       collector.db.delete(artifactTable).where(eq(artifactTable.id, id)).toSQL(),
     ]);
   });

@@ -47,6 +47,13 @@ export async function getArtifact({ db }: Collector, id: number): Promise<Artifa
   });
 }
 
+/** As entries call it: whoever they are relayed to knows it by its source, too. */
+export const refOf = ({ kind, name, source }: ArtifactRow) => ({
+  kind,
+  name,
+  ...(source !== "" && { from: source }),
+});
+
 /** The number behind "v3", an alias, or "latest". */
 export async function resolveVersion({ db }: Collector, id: number, word: string): Promise<number> {
   const of = (condition: ReturnType<typeof eq>) =>

@@ -3,7 +3,7 @@ import type { Collector } from "../collector.ts";
 import type { Write } from "../store/journal.ts";
 import { artifactAlias, artifactVersion } from "../store/tables.ts";
 import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
-import { getVersion } from "./find.ts";
+import { getArtifact, getVersion, refOf } from "./find.ts";
 import { setAlias } from "./log.ts";
 import type { ArtifactVersion, SetVersion } from "./schema.ts";
 
@@ -15,7 +15,8 @@ export function setVersion(
   { description, metadata, add_aliases = [], remove_aliases = [] }: SetVersion,
 ): Promise<ArtifactVersion> {
   return inArtifactTurn(collector, async () => {
-    const { kind, name } = await getVersion(collector, id, version);
+    await getVersion(collector, id, version);
+    const ref = refOf(await getArtifact(collector, id));
     const { db } = collector;
     const writes: Write[] = [];
     const change = { ...(description !== undefined && { description }), ...(metadata && { metadata }) };
@@ -46,7 +47,7 @@ export function setVersion(
         collector,
         "artifact.changed",
         null,
-        { kind, name, version, ...change, add_aliases, remove_aliases },
+        { ...ref, version, ...change, add_aliases, remove_aliases },
         writes,
       );
     return getVersion(collector, id, version);

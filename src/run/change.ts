@@ -35,6 +35,7 @@ export async function changeRun(
   row: RunRow,
   change: Partial<RunRow>,
   writers: WriterChange[] = [],
+  beside: Write[] = [],
 ): Promise<RunRow> {
   const changed = { ...row, ...change };
   const update =
@@ -44,6 +45,7 @@ export async function changeRun(
   await appendRunEntry(collector, "run.changed", changed, withWriters(change, writers), [
     ...update,
     ...writers.map((writer) => writeOfWriter(collector, row.id, writer)),
+    ...beside,
   ]);
   return changed;
 }

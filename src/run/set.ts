@@ -1,4 +1,6 @@
 import type { Collector } from "../collector.ts";
+import type { Write } from "../store/journal.ts";
+import { findEdited, writeOfEdited } from "../store/source-edit.ts";
 import { changeRun, inTurn, type RunRow } from "./change.ts";
 import { getRow } from "./find.ts";
 import type { Config, SetRun } from "./schema.ts";
@@ -13,8 +15,16 @@ export function setRun(collector: Collector, id: string, input: SetRun): Promise
     if (input.tags !== undefined) change.tags = [...new Set(input.tags)];
     if (input.notes !== undefined) change.notes = input.notes;
     if (input.config !== undefined) change.config = mergeConfig(row.config, input.config);
-    return Object.keys(change).length === 0 ? row : changeRun(collector, row, change);
+    if (Object.keys(change).length === 0) return row;
+    return changeRun(collector, row, change, [], editOf(collector, row, change));
   });
+}
+
+/** Of a run that is relayed here: its source does not undo it by saying once more what it said before. */
+function editOf({ connection }: Collector, row: RunRow, change: Partial<RunRow>): Write[] {
+  if (row.source === null) return [];
+  const said = Object.fromEntries(Object.keys(change).map((name) => [name, row[name as keyof RunRow]]));
+  return [writeOfEdited(row.id, { ...said, ...findEdited(connection, row.id) })];
 }
 
 /** Key by key; null removes a key. */

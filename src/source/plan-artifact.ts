@@ -117,8 +117,9 @@ interface Version extends Omit<HeldVersion, "about" | "from"> {
 }
 
 function putVersion(plan: Plan, frame: Frame, stream: string, held: Version): void {
-  const artifact = findOrAdd(plan, held as ArtifactRef);
   const digest = digestOf(held.files);
+  if (isDeletedHere(plan, held as ArtifactRef, held.version, digest)) return;
+  const artifact = findOrAdd(plan, held as ArtifactRef);
   const known = artifact.versions.get(held.version);
   const isKnown = known?.digest === digest;
   const number = isKnown ? known.version : freeNumber(artifact, held.version);
@@ -166,6 +167,18 @@ function putVersion(plan: Plan, frame: Frame, stream: string, held: Version): vo
     writes,
   });
 }
+
+/** A person did not want it: it does not come back because its source has it. */
+const isDeletedHere = (
+  { collector, source }: Plan,
+  { kind, name, from }: ArtifactRef,
+  version: number,
+  digest: string,
+): boolean =>
+  prepared(
+    collector.connection,
+    "SELECT 1 FROM source_deleted WHERE source = ? AND kind = ? AND name = ? AND version = ? AND digest = ?",
+  ).get(artifactSource(source.id, from), kind, name, version, digest) !== undefined;
 
 /** The source's own number, unless another version has it. */
 function freeNumber({ taken, nextVersion }: PlannedArtifact, number: number): number {

@@ -4,12 +4,13 @@ import { z } from "zod";
 import { Encoding, type EntryKind } from "../entry.ts";
 import { MAX_BODY_BYTES, type Frame } from "../relay/contract.ts";
 import { HeldRow, HeldRun, HeldUse, HeldWriter } from "../relay/held.ts";
-import { TOMBSTONE } from "../run/delete.ts";
+import { TOMBSTONE, UPSTREAM } from "../run/delete.ts";
 import { toRun, withWriters, type RunRow } from "../run/change.ts";
 import { isLive, RunId, RunStatus } from "../run/schema.ts";
 import { writeOfWriter, type WriterChange } from "../run/writer-change.ts";
 import { writesOfBurial } from "../store/bury.ts";
 import type { Write } from "../store/journal.ts";
+import { writeOfEdited } from "../store/source-edit.ts";
 import { runSource } from "../store/source-label.ts";
 import { run as runTable, runDevice } from "../store/tables.ts";
 import { decompressWithin } from "../store/zstd.ts";
@@ -148,10 +149,21 @@ function changeRow(
   if (planned.isDeleted) return;
   const { collector } = plan;
   const known = plan.rowOf(planned);
+  const edited = plan.editedOf(planned);
   const change: Partial<RunRow> = {};
-  for (const [name, value] of Object.entries(row) as [keyof Row, never][])
-    if (value !== undefined && !isDeepStrictEqual(known[name], value)) change[name] = value;
   const writes = writesBeside(plan, planned, beside);
+  let isOverruled = false;
+  for (const [name, value] of Object.entries(row) as [keyof Row, never][]) {
+    if (value === undefined) continue;
+    if (Object.hasOwn(edited, name)) {
+      // What it said before a person changed it here: nothing new.
+      if (isDeepStrictEqual(edited[name], value)) continue;
+      isOverruled = true;
+      delete edited[name];
+    }
+    if (!isDeepStrictEqual(known[name], value)) change[name] = value;
+  }
+  if (isOverruled) writes.push(writeOfEdited(planned.local, edited));
   if (Object.keys(change).length === 0 && writes.length === 0) return;
   planned.row = { ...known, ...change };
   if (Object.keys(change).length > 0)
@@ -222,13 +234,15 @@ export function planDeleted(plan: Plan, frame: Frame, { upstream }: z.infer<type
   plan.touch(planned, 0);
   const known = plan.rowOf(planned);
   const hasEnded = !isLive(known.status);
+  // Who told it first knows when.
+  const deletedAtSource = known.deletedAtSource ?? frame.time;
   const ended = hasEnded ? {} : { status: "KILLED" as const, finished: frame.time, presumed: false };
   if (!upstream)
     return changeRow(
       plan,
       frame,
       planned,
-      { ...ended, deletedAtSource: frame.time },
+      { ...ended, deletedAtSource },
       {
         writers: hasEnded ? [] : [{ what: "ended", outcome: "KILLED" }],
         series: [],
@@ -242,7 +256,8 @@ export function planDeleted(plan: Plan, frame: Frame, { upstream }: z.infer<type
     [
       collector.db
         .update(runTable)
-        .set({ ...ended, ...TOMBSTONE })
+        // Told to platforms of ours that miss the entry.
+        .set({ ...ended, ...TOMBSTONE, deletedAtSource, reason: UPSTREAM })
         .where(eq(runTable.id, planned.local))
         .toSQL(),
       ...writesOfBurial(planned.local),
@@ -263,6 +278,7 @@ export function renewRun(plan: Plan, known: PlannedRun, time: number): PlannedRu
   plan.touch(planned, known.seq);
   planned.isPartial = true;
   planned.row = { ...row, id: planned.local, nextOrdinal: 0, nextLine: 1 };
+  planned.edited = { ...plan.editedOf(known) };
   const { collector } = plan;
   const copied = [known.local, planned.local];
   plan.append(

@@ -7,6 +7,7 @@ import type { RunRow } from "../run/change.ts";
 import { writerOf, type RunCounter, type WriterCounter } from "../store/counters.ts";
 import type { AppendItem, Write } from "../store/journal.ts";
 import { prepared } from "../store/prepared.ts";
+import { findEdited, type Edited } from "../store/source-edit.ts";
 import { addRows, type RolledRows } from "../store/sample-rollup.ts";
 import type { ChunkPlace } from "../store/sample-table.ts";
 import { run as runTable } from "../store/tables.ts";
@@ -40,6 +41,8 @@ export interface PlannedRun {
   isPartial: boolean;
   isTouched: boolean;
   row: RunRow | undefined;
+  /** What a person changed of it here (store/source-edit.ts). */
+  edited: Edited | undefined;
 }
 
 export interface PlannedSource {
@@ -114,6 +117,7 @@ export class Plan {
       isPartial: row.renew === 2,
       isTouched: false,
       row: undefined,
+      edited: undefined,
     };
   }
 
@@ -138,6 +142,7 @@ export class Plan {
       isPartial: false,
       isTouched: true,
       row: undefined,
+      edited: undefined,
     };
     this.#runs.set(run, planned);
     return planned;
@@ -170,6 +175,11 @@ export class Plan {
   rowOf(planned: PlannedRun): RunRow {
     planned.row ??= selectRow(this.collector, planned.local);
     return planned.row;
+  }
+
+  editedOf(planned: PlannedRun): Edited {
+    planned.edited ??= planned.isNew ? {} : findEdited(this.collector.connection, planned.local);
+    return planned.edited;
   }
 
   /** What a source's device is called here; undefined where nothing of it is here. */

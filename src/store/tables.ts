@@ -270,8 +270,21 @@ export const sourceRun = sqliteTable(
     nextLine: integer("next_line").default(1),
     ordinalShift: integer("ordinal_shift").notNull().default(0),
     lineShift: integer("line_shift").notNull().default(0),
+    edited: text("edited"),
   },
   (table) => [primaryKey({ columns: [table.source, table.run] })],
+);
+
+export const sourceDeleted = sqliteTable(
+  "source_deleted",
+  {
+    source: text("source").notNull(),
+    kind: text("kind").notNull(),
+    name: text("name").notNull(),
+    version: integer("version").notNull(),
+    digest: text("digest").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.source, table.kind, table.name, table.version, table.digest] })],
 );
 
 export const sourceDevice = sqliteTable(
