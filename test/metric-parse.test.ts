@@ -189,7 +189,10 @@ test("a batch comes back from its packed form as the records it was made of", ()
       }));
       // -0 is 0 to JSON.stringify, and the order of keys is no part of a record.
       const sorted = (list: object[]) =>
-        list.map((record: any) => ({ ...record, metrics: Object.entries(record.metrics).sort() }));
+        list.map((record: any) => ({
+          ...record,
+          metrics: Object.entries(record.metrics).sort(([a], [b]) => (a < b ? -1 : 1)),
+        }));
       expect(
         JSON.stringify(sorted(records).map((r: any) => [r.ordinal, r.step, r.time, r.x, r.metrics])),
       ).toBe(JSON.stringify(sorted(expected).map((r: any) => [r.ordinal, r.step, r.time, r.x, r.metrics])));
