@@ -130,6 +130,8 @@ export function startPlatformLane(options: LaneOptions): Lane {
 
   async function greet(...[source, hello, signal]: Parameters<typeof transport.greet>) {
     const cursor = await transport.greet(source, hello, signal);
+    // It was set back, and its files with it.
+    if (cursor.acked < status.acked) content.again();
     const { epoch, nonce, turn, path: way } = hello;
     session = { epoch, nonce, turn, path: way };
     if (path().includes(cursor.platform))

@@ -4,6 +4,7 @@ import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { CollectorOptions } from "../../src/collector.ts";
 import { temporaryFolder } from "./binary.ts";
+import { mutantPlugin } from "./mutants.ts";
 
 export const ADMIN_TOKEN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
 
@@ -42,6 +43,7 @@ async function bundle(): Promise<string> {
     bytecode: true,
     sourcemap: "linked",
     external: ["libsql", "koffi"],
+    plugins: process.env.MUTANT === undefined ? [] : [mutantPlugin(process.env.MUTANT)],
   });
   return join(outdir, "serve-child.js");
 }
