@@ -1,8 +1,14 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { registerDevice } from "../src/device/register.ts";
+import { recordUse } from "../src/device/use.ts";
 import { createRelays } from "../src/relay/relay.ts";
+import { appendSamples } from "../src/sample/append.ts";
+import { recordEvents } from "../src/sample/event.ts";
+import { blockStart } from "../src/store/sample-block.ts";
 import { exportOf, importTo } from "./helpers/archive.ts";
 import { logFiles } from "./helpers/artifacts.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
+import { DEVICE, facts } from "./helpers/device.ts";
 import { startPlatform, until, type TestPlatform } from "./helpers/relay.ts";
 import type { Relay, RelayList } from "../src/relay/schema.ts";
 
@@ -156,6 +162,47 @@ test("from now on: nothing of before", async () => {
   await log(from.at, "old", [4]);
   await arrived(from.at);
   expect(await valuesOf(up.at, "old")).toEqual([4]);
+});
+
+test("from now on: machines with what they are, and without what happened to them before", async () => {
+  const up = await platform();
+  const from = source();
+  const { collector } = from.at;
+  const read = (time: number) =>
+    appendSamples(collector, DEVICE, [{ subject: "", time, values: { "load.1": 1 } }]);
+  const jump = (text: string) =>
+    recordEvents(collector, DEVICE, [
+      { subject: "", time: Date.now(), kind: "clock.jumped", text, detail: {} },
+    ]);
+  const begun = Date.now();
+  await registerDevice(collector, DEVICE, facts());
+  await create(from.at, "old");
+  await recordUse(collector, DEVICE, {
+    run: "old",
+    from: begun,
+    to: null,
+    attribution: "cgroup",
+    cpuSeconds: 1,
+    gpus: {},
+    note: null,
+  });
+  await read(begun);
+  await jump("before");
+  await Bun.sleep(2);
+  await add(from.at, up.url, await up.addSource("lab"), { from: "now" });
+  await read(begun + 1000);
+  await jump("after");
+  // It is introduced, and all its machine says of itself with it.
+  await log(from.at, "old", [1]);
+  await arrived(from.at);
+  const { devices } = await up.at.json("/api/v1/devices");
+  expect(devices).toMatchObject([{ id: DEVICE, name: facts().name, source: "lab" }]);
+  const within = `from=${begun - 1000}&to=${begun + 60_000}`;
+  const { events } = await up.at.json(`/api/v1/devices/${DEVICE}/events?${within}`);
+  expect(events.map(({ text }: { text: string }) => text)).toEqual(["after"]);
+  const times = up.at.collector.samples.rowTimes(DEVICE, "", blockStart(begun + 1000));
+  expect([...times]).toEqual([begun + 1000]);
+  expect(await valuesOf(up.at, "old")).toEqual([1]);
 });
 
 test("a dead destination and a slow one hold up neither the third nor local use", async () => {

@@ -18,11 +18,17 @@ export interface HistoryBounds {
   time: number;
   /** Only these runs, and what they use. */
   runs: ReadonlySet<string> | undefined;
+  /** ms: what happened to devices before is not told. */
+  since: number;
   /** Of the runs that were in memory then. */
   byRun: ReadonlyMap<string, RunBounds>;
 }
 
-export function takeBounds(collector: Collector, runs?: readonly string[]): Promise<HistoryBounds> {
+export function takeBounds(
+  collector: Collector,
+  runs?: readonly string[],
+  since = -Infinity,
+): Promise<HistoryBounds> {
   const { journal, counters, connection, now } = collector;
   const only = runs && new Set(runs);
   return journal.atRest(() => {
@@ -32,7 +38,7 @@ export function takeBounds(collector: Collector, runs?: readonly string[]): Prom
     const { event } = connection.prepare("SELECT coalesce(max(id), 0) AS event FROM device_event").get() as {
       event: number;
     };
-    return { seq: journal.bounds().last, event, time: now(), runs: only, byRun };
+    return { seq: journal.bounds().last, event, time: now(), runs: only, since, byRun };
   });
 }
 

@@ -1,4 +1,4 @@
-import { and, asc, eq, gt, inArray, isNotNull, lte, notLike, or, sql, type SQL } from "drizzle-orm";
+import { and, asc, eq, gt, gte, inArray, isNotNull, lte, notLike, or, sql, type SQL } from "drizzle-orm";
 import { listFiles } from "../artifact/find.ts";
 import type { Collector } from "../collector.ts";
 import { ARTIFACT_STREAM, deviceOfStream, deviceStream, Encoding } from "../entry.ts";
@@ -236,7 +236,7 @@ async function describeVersion(
 /** What happened to devices; for some runs alone, without what happened to others. */
 async function* eventFrames(
   { db }: Collector,
-  { event: last, runs }: HistoryBounds,
+  { event: last, runs, since }: HistoryBounds,
   devices: readonly string[],
 ): AsyncGenerator<Frame, void> {
   for (const device of devices) {
@@ -251,6 +251,7 @@ async function* eventFrames(
           and(
             eq(deviceEvent.device, device),
             lte(deviceEvent.id, last),
+            since > 0 ? gte(deviceEvent.time, since) : undefined,
             only,
             or(
               gt(deviceEvent.time, Math.max(after.time, -1)),

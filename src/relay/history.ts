@@ -24,8 +24,9 @@ export type { HistoryPiece } from "./piece.ts";
 export async function historyParts(
   collector: Collector,
   runs?: readonly string[],
+  since?: number,
 ): Promise<{ parts: Part[]; bounds: HistoryBounds }> {
-  const bounds = await takeBounds(collector, runs);
+  const bounds = await takeBounds(collector, runs, since);
   if (runs && !runs.some((stream) => isKept(collector, bounds, stream))) return { parts: [], bounds };
   const parts: Part[] = [{ of: "facts" }];
   for await (const run of runIds(collector, bounds)) {

@@ -54,6 +54,7 @@ const FAILED_MS = 60_000;
 export function startPlatformLane(options: LaneOptions): Lane {
   const { collector, destination, destinations, path, facts, onChange, onFailed } = options;
   const { name, url } = destination;
+  const since = destination.from === "now" ? destination.created : undefined;
   const ending = new AbortController();
   const clock = createClock(collector.now);
   const meter = createMeter(clock.monotonic);
@@ -79,7 +80,7 @@ export function startPlatformLane(options: LaneOptions): Lane {
     collector,
     destination: name,
     history: {
-      parts: (runs) => historyParts(collector, runs),
+      parts: (runs) => historyParts(collector, runs, since),
       of: (part, from, bounds, single = false) => historyOf(collector, part, from, bounds, { single }),
     },
     onAcked(entries, bytes) {
