@@ -150,7 +150,11 @@ export function createHttp(options: HttpOptions): Http {
   }
 
   function toRefusal(status: number, headers: Headers, json: unknown, words: string | undefined): Refusal {
-    const { type, detail = words, ...details } = isObject(json) ? json : {};
+    const {
+      type,
+      detail = words && `${host} answered ${status}: ${words}`,
+      ...details
+    } = isObject(json) ? json : {};
     if (typeof details["hint"] === "string") details["hint"] = printable(details["hint"], 500);
     const named = typeof type === "string" ? /^urn:binnacle:([a-z-]{1,60})$/.exec(type)?.[1] : undefined;
     const message =

@@ -102,12 +102,15 @@ const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** What a refusal says: google.rpc.Status {message = 2}, or plain text. */
 export function readRefusal(type: string, bytes: Uint8Array): string | undefined {
-  if (/^application\/(x-)?protobuf\b/i.test(type))
-    try {
-      const message = readProtobuf(bytes).get(2);
-      return message instanceof Uint8Array ? text(message) : undefined;
-    } catch {
-      return undefined;
+  if (/^text\/plain\b/i.test(type)) return text(bytes.subarray(0, 2000)).trim();
+  try {
+    if (/^application\/json\b/i.test(type)) {
+      const { message } = JSON.parse(text(bytes)) as { message?: unknown };
+      return typeof message === "string" ? message : undefined;
     }
-  return /^text\/plain\b/i.test(type) ? text(bytes.subarray(0, 2000)).trim() : undefined;
+    const message = /^application\/(x-)?protobuf\b/i.test(type) ? readProtobuf(bytes).get(2) : undefined;
+    return message instanceof Uint8Array ? text(message) : undefined;
+  } catch {
+    return undefined;
+  }
 }
