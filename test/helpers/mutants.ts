@@ -47,8 +47,8 @@ export const mutants = {
   "a client is answered before COMMIT": [
     {
       file: "store/journal.ts",
-      from: "    begin.run();\n    const first = lastSeq + 1;",
-      to: "    const first = lastSeq + 1;\n    group.forEach(({ resolve }, index) => resolve(first + index));\n    const until = performance.now() + 20;\n    await new Promise((resolve) => setTimeout(resolve, until - performance.now()));\n    begin.run();",
+      from: "    queue.push({ entry, data, writes: entryWrites, joined: false, resolve, reject });\n      schedule();",
+      to: "    const isEarly = entry.kind === 'metric.appended';\n    if (isEarly) resolve(lastSeq);\n    queue.push({ entry, data, writes: entryWrites, joined: false, resolve: isEarly ? () => {} : resolve, reject });\n    setTimeout(schedule, 5);",
     },
   ],
   "the local cursor is trusted": [
@@ -56,6 +56,13 @@ export const mutants = {
       file: "relay/greeting.ts",
       from: "    line.acked = acked;\n",
       to: "    line.acked = outbox.state().acked;\n",
+    },
+  ],
+  "files are not looked for again": [
+    {
+      file: "relay/lane.ts",
+      from: "if (cursor.acked < status.acked) content.again();",
+      to: "",
     },
   ],
 } as const satisfies Record<string, Change[]>;
