@@ -10,6 +10,9 @@ import * as measures from "./measures.ts";
 import type { Figures } from "./measures.ts";
 import { measurePeers } from "./peers.ts";
 import { measurePython } from "./python.ts";
+import { measureRelayPeer } from "./relay-peer.ts";
+import { relaySources } from "./relay-sources.ts";
+import { backlog, relay, relayHistory, relayLatency, relayWire } from "./relay.ts";
 import { sampleBytes, sampleWeek } from "./samples.ts";
 import { format, median, stealJiffies } from "./statistics.ts";
 import { measureStored } from "./stored.ts";
@@ -48,6 +51,12 @@ const all = {
   largeFile,
   smallFiles,
   archive,
+  relay,
+  backlog,
+  relayHistory,
+  relayWire,
+  relayLatency,
+  relaySources,
 };
 /** Minutes each: taken once. */
 const once = new Set([
@@ -60,6 +69,11 @@ const once = new Set([
   "stored",
   "largeFile",
   "archive",
+  "backlog",
+  "relayHistory",
+  "relayWire",
+  "relayLatency",
+  "relaySources",
 ]);
 const isWanted = (name: string) => !values.only || values.only.split(",").includes(name);
 
@@ -78,6 +92,7 @@ const others = ["ingest", "requests", "chart", "overlay", "python"];
 const peers: Record<string, Figures> = {
   ...(values.peers && isWanted("hardware") ? await measureHardwarePeers(options) : {}),
   ...(values.peers && ["largeFile", "smallFiles"].some(isWanted) ? await measureFilePeers(options) : {}),
+  ...(values.peers && ["relay", "relayWire"].some(isWanted) ? await measureRelayPeer(options) : {}),
   ...(values.peers && others.some(isWanted) ? await measurePeers(options) : {}),
 };
 print();
@@ -266,6 +281,51 @@ function print(): void {
   row("archive", "  longest that another request waits", "ms", { figure: "importHold", reach: "≤ 100" });
   row("archive", "  p99", "ms", { figure: "importP99" });
   row("archive", "  collector's memory, peak", "MiB", { figure: "importPeak", reach: "≤ 200" });
+  const otel = { by: "OpenTelemetry Collector, queue in a file" };
+  row("relay", "relay while records come, until they are stored there", "points/s", {
+    figure: "rate",
+    reference: peers.otel?.rate,
+    ...otel,
+    reach: "≥ 600,000",
+  });
+  row("relay", "  the last ones come later by", "s", { figure: "lag" });
+  row("relay", "  collector's memory, peak", "MiB", { figure: "collectorPeak" });
+  row("relay", "  platform's memory, peak", "MiB", { figure: "platformPeak" });
+  row("relay", "  collector's processor time", "s per 1 M points", { figure: "collectorCpu" });
+  row("relay", "  platform's", "s per 1 M points", { figure: "platformCpu" });
+  for (const [group, name] of [
+    ["backlog", "backlog of 10 M points"],
+    ["relayHistory", "10 M points by history"],
+  ] as const) {
+    row(group, name, "points/s", { figure: "rate", reach: "≥ 600,000" });
+    row(group, "  collector's memory, peak", "MiB", { figure: "collectorPeak", reach: "≤ 200" });
+    row(group, "  before it", "MiB", { figure: "filled" });
+    row(group, "  platform's memory, peak", "MiB", { figure: "platformPeak", reach: "≤ 200" });
+  }
+  row("relayWire", "relay, batches of 1,000 × 10", "bytes/point", {
+    figure: "batches",
+    reference: peers.otel?.bytes,
+    ...otel,
+    inverse: true,
+    reach: "≤ 8",
+  });
+  row("relayWire", "  requests of one record × 10, 64 connections", "bytes/point", {
+    figure: "singles",
+    reach: "≤ 8",
+  });
+  row("relayLatency", "a record alone, until the platform has it, p50", "ms", {
+    figure: "p50",
+    reach: "≤ 50",
+  });
+  row("relayLatency", "  p99", "ms", { figure: "p99" });
+  row("relayLatency", "  of it until the collector has it, p50", "ms", { figure: "ownP50" });
+  row("relayLatency", "  of it until the collector has it, p99", "ms", { figure: "ownP99" });
+  row("relaySources", "1,000 sources connected, platform's memory", "MiB", {
+    figure: "peak",
+    reach: "≤ 300",
+  });
+  row("relaySources", "  before them", "MiB", { figure: "empty" });
+  row("relaySources", "  processor", "% of a core", { figure: "core" });
 
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   for (const [index, line] of table.entries()) {

@@ -176,6 +176,7 @@ export async function relayLatency(_: Options): Promise<Figures> {
     const [to, from] = [await collector.connection(), await platform.connection()];
     const look = requestHead("GET", "/api/v1/runs/alone/metrics", platform);
     const latencies: number[] = [];
+    const owns: number[] = [];
     for (let step = 0; step < RECORDS_ALONE + 10; step++) {
       const metrics = Object.fromEntries(KEYS.map((key, index) => [key, next(index)]));
       const record = { step, time: Date.now(), metrics };
@@ -183,6 +184,7 @@ export async function relayLatency(_: Options): Promise<Figures> {
       const head = requestHead("POST", "/api/v1/runs/alone/records", { ...collector, length: body.length });
       const begun = performance.now();
       const { status, body: answer } = await to.send(head, body);
+      const own = performance.now() - begun;
       if (status !== 200) throw new Error(`alone: ${status} ${answer.toString().slice(0, 300)}`);
       for (;;) {
         const reply = await from.send(look, undefined);
@@ -193,12 +195,20 @@ export async function relayLatency(_: Options): Promise<Figures> {
         if (performance.now() - begun > 10_000) throw new Error(`record ${step} has not arrived`);
         await sleep(1);
       }
-      // The first ones find a code that has not run before.
-      if (step >= 10) latencies.push(performance.now() - begun);
+      // The first ones find code that has not run before.
+      if (step >= 10) {
+        latencies.push(performance.now() - begun);
+        owns.push(own);
+      }
       await sleep(20);
     }
     to.close();
     from.close();
-    return { p50: median(latencies), p99: quantile(latencies, 0.99) };
+    return {
+      p50: median(latencies),
+      p99: quantile(latencies, 0.99),
+      ownP50: median(owns),
+      ownP99: quantile(owns, 0.99),
+    };
   });
 }
