@@ -230,6 +230,43 @@ test("a dead destination and a slow one hold up neither the third nor local use"
   expect(await valuesOf(slow.at, "a")).toHaveLength(20);
 });
 
+test("a destination that wants one epoch after the other neither uses them up nor unsettles the others", async () => {
+  const up = await platform();
+  const from = source();
+  let asked = 0;
+  let leap = 0;
+  const server = Bun.serve({
+    port: 0,
+    reusePort: false,
+    async fetch(request) {
+      asked++;
+      const { epoch } = (await request.json()) as { epoch: number };
+      const problem = { type: "urn:binnacle:epoch", detail: "newer", epoch: epoch + leap, common: 0 };
+      return Response.json(problem, { status: 412 });
+    },
+  });
+  closers.push(() => server.stop(true));
+  await add(from.at, up.url, await up.addSource("lab"));
+  await add(from.at, `http://127.0.0.1:${server.port}`, "bnc_source_none", { name: "liar" });
+  const tell = async (times: number) => {
+    const enough = asked + times;
+    while (asked < enough) {
+      await from.at.json("/api/v1/relays/liar/retry", { body: {} });
+      await Bun.sleep(20);
+    }
+  };
+  await tell(40);
+  expect((await relaysOf(from.at)).installation.epoch).toBeLessThan(20);
+  leap = 2 ** 31 - 1000;
+  await tell(4);
+  expect((await relaysOf(from.at)).installation.epoch).toBeLessThan(20);
+  expect((await relayOf(from.at, "liar")).error!.hint).toContain("Nothing of it is believed");
+  await create(from.at, "a");
+  await log(from.at, "a", [1, 2, 3]);
+  await arrived(from.at);
+  expect(await valuesOf(up.at, "a")).toEqual([1, 2, 3]);
+});
+
 test("a token that is wrong or revoked pauses it, data stays, and a new one is taken by adding it again", async () => {
   const up = await platform();
   const from = source();

@@ -310,7 +310,8 @@ describe("a platform that is none", () => {
   };
 
   test("nobody listens, or the name is not known", async () => {
-    await unreachable("http://127.0.0.1:1", "Nobody answers at 127.0.0.1:1");
+    const { hint } = await unreachable("http://127.0.0.1:1", "Nobody answers at 127.0.0.1:1");
+    expect(hint).toContain("All data waits here");
     await unreachable("https://no-such-name.invalid", "no-such-name.invalid is not known");
   });
 
@@ -323,6 +324,8 @@ describe("a platform that is none", () => {
       expect(hint).toContain(`${other} is right`);
     }
     expect(elsewhere).toBe(0);
+    const within = platform(() => new Response(null, { status: 302, headers: { location: "/sign-in" } }));
+    expect((await unreachable(within, "a redirect")).hint).toContain("within itself");
     const odd = platform(
       () => new Response(null, { status: 302, headers: { location: "javascript:alert(1)" } }),
     );
@@ -450,6 +453,17 @@ describe("the token", () => {
     const refusal = (await ask(echo)) as Refusal;
     expect(refusal).toMatchObject({ status: 401, type: "unauthorized", message: "I know your Bearer …!" });
     expect(Bun.inspect(refusal)).not.toContain(TOKEN);
+  });
+
+  test("nor in a hint, where it came back as the name of a host", async () => {
+    const token = "AbCdEf0123456789";
+    const url = platform(
+      () => new Response(null, { status: 308, headers: { location: `http://${token}.example.org/` } }),
+    );
+    const error = await ask(url, { token: () => token });
+    expect(error).toMatchObject({ code: "unreachable" });
+    expect(error.hint).toContain("http://….example.org");
+    expect(Bun.inspect(error).toLowerCase()).not.toContain(token.toLowerCase());
   });
 
   test("others' words are one line", () => expect(printable("a\r\nb\0\u0085c", 10)).toBe("a b c"));

@@ -46,7 +46,9 @@ const words: Record<Relay["state"], string> = {
   "in-use": "its id is in use elsewhere",
 };
 
-export const stateOf = ({ state }: Relay): string => words[state];
+/** Versions arrive before their files do. */
+export const stateOf = ({ state, content }: Relay): string =>
+  state === "idle" && content && content.files > 0 ? "sending files" : words[state];
 
 /** What has not arrived. */
 export function behindOf({ backlog, content }: Relay): string {
@@ -65,7 +67,8 @@ export function notesOf(relay: Relay, now = Date.now()): string[] {
   if (notice) notes.push(oneLine(notice.message));
   if (next_try_at !== null) {
     const wait = Math.max(0, Math.ceil((Date.parse(next_try_at) - now) / 1000));
-    notes.push(`${attempts === 1 ? "1 attempt" : `${attempts} attempts`} failed; the next one in ${wait} s.`);
+    const failed = attempts === 0 ? "" : `${attempts === 1 ? "1 attempt" : `${attempts} attempts`} failed; `;
+    notes.push(`${failed}${failed === "" ? "The next attempt is" : "the next one"} in ${wait} s.`);
   }
   if (history)
     notes.push(

@@ -15,7 +15,7 @@ export type { DeliverOptions, DeliveryStatus };
 export async function deliver(options: DeliverOptions, signal: AbortSignal): Promise<void> {
   const { clock, random } = options;
   const backOff = createBackOff(random);
-  const greeter = createGreeter();
+  const greeter = createGreeter(clock);
   const stream = createStream(options.window ?? 4);
   /** Asked again without a pause since the last success. */
   let isAskedAgain = false;

@@ -1,6 +1,7 @@
 import { GREET_MS, LEASE_MS, MAX_EPOCH, NEWEST_OPENINGS, type Cursor } from "./contract.ts";
+import { createEpochGuard } from "./epoch-guard.ts";
 import type { Line } from "./line.ts";
-import { Refusal } from "./ports.ts";
+import { Refusal, type Clock } from "./ports.ts";
 import { toTrouble, Untrue } from "./trouble.ts";
 
 /** Refused for longer than any request of an earlier process of ours could count as a sign of life: we are the copy. */
@@ -11,6 +12,8 @@ const MAX_TRIES = 4;
 /** Another installation with our id is alive. */
 export class InUse extends Error {
   override readonly name = "InUse";
+  readonly hint =
+    "A copy of its data folder, or its old process? While both go on one of them becomes a source of its own, by itself.";
   readonly waitMs: number;
   constructor(message: string, waitMs: number) {
     super(message);
@@ -23,7 +26,8 @@ export interface Greeter {
   greet(line: Line): Promise<void>;
 }
 
-export function createGreeter(): Greeter {
+export function createGreeter(clock: Clock): Greeter {
+  const epochs = createEpochGuard(clock);
   let turn = 0;
   let inUseSince: number | undefined;
 
@@ -35,9 +39,13 @@ export function createGreeter(): Greeter {
       try {
         const cursor = await ask(line, openings);
         inUseSince = undefined;
-        if (await isOurs(line, cursor)) return await begin(line, cursor);
+        if (await isOurs(line, cursor)) {
+          epochs.accepted();
+          return await begin(line, cursor);
+        }
         if (tries >= MAX_TRIES)
           throw new Untrue("The platform has other entries than ours, whatever it is told.");
+        epochs.check(epoch, epoch);
         await outbox.newEpoch(epoch, Math.min(outbox.state().acked, cursor.reach - 1));
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
@@ -53,6 +61,7 @@ export function createGreeter(): Greeter {
         else {
           const above = details["epoch"];
           if (!isCount(above) || above >= MAX_EPOCH) throw error;
+          epochs.check(above, epoch);
           // A snapshot with memory and all may have gone on under an old nonce: what the platform told this very life is sure.
           const sure = details["rolled_back"] === false ? outbox.last() : outbox.state().acked;
           await outbox.newEpoch(Math.max(above, epoch), sure);

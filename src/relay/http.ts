@@ -62,6 +62,8 @@ export interface Http {
   postJson(path: string, body: unknown, signal: AbortSignal): Promise<Answer>;
 }
 
+const WAITS = "All data waits here until it answers.";
+
 const TIMEOUT_MS = 15_000;
 /** And so much longer for each byte: a line of half a megabit is slow, and not dead. */
 const BYTES_PER_MS = 64;
@@ -120,13 +122,22 @@ export function createHttp(options: HttpOptions): Http {
     if (status >= 300 && status < 400) {
       await response.body?.cancel();
       throw unreachable(`${host} answers with a redirect, and what is relayed goes nowhere else.`, {
-        hint: `Add it under its own address${redirectedTo(response)}.`,
+        hint: redirectedTo(response),
       });
     }
     const bytes = await readBounded(response);
     const json = parse(bytes);
     if (status >= 200 && status < 300) return { status, headers, json, bytes };
     throw toRefusal(status, headers, json, dialect.readRefusal(headers.get("content-type") ?? "", bytes));
+  }
+
+  function redirectedTo({ headers }: Response): string {
+    const location = headers.get("location") ?? "";
+    const { origin } = URL.canParse(location, url) ? new URL(location, url) : { origin: "null" };
+    if (origin === new URL(url).origin)
+      return "It sends on within itself: check the address, and what stands before the platform.";
+    const where = origin === "null" ? "" : `, if ${printable(origin, 200)} is right`;
+    return `Add it under its own address${where}.`;
   }
 
   async function readBounded(response: Response): Promise<Uint8Array> {
@@ -163,6 +174,8 @@ export function createHttp(options: HttpOptions): Http {
         : status === 404 && dialect === OWN
           ? `${host} has no place for relays: it is no platform.`
           : `${host} answered ${status}.`;
+    if (status === 404 && dialect === OWN)
+      details["hint"] ??= "Check the address. A collector becomes a platform by --role platform.";
     const retryAfter = retryAfterMs(headers);
     return new Refusal(status, named ?? String(status), message, {
       details,
@@ -173,7 +186,7 @@ export function createHttp(options: HttpOptions): Http {
   function toError(error: unknown, within: number): Error {
     if (error instanceof Refusal || error instanceof CollectorError) return error;
     if (error instanceof TimedOut || (error as Error | undefined)?.name === "TimeoutError")
-      return unreachable(`${host} did not answer within ${Math.round(within / 1000)} s.`);
+      return unreachable(`${host} did not answer within ${Math.round(within / 1000)} s.`, { hint: WAITS });
     const code = codeOf(error);
     if (code === "ENOTFOUND" || code === "EAI_AGAIN")
       return unreachable(`The name ${hostname} is not known (${code}).`, {
@@ -187,7 +200,9 @@ export function createHttp(options: HttpOptions): Http {
       return unreachable(`${host} does not speak TLS as we do (${code}).`, {
         hint: "Is it http, or another port?",
       });
-    return unreachable(`Nobody answers at ${host}${code === undefined ? "" : ` (${code})`}.`);
+    return unreachable(`Nobody answers at ${host}${code === undefined ? "" : ` (${code})`}.`, {
+      hint: `Is it running, and the address right${url.startsWith("http:") ? ", or is it https" : ""}? ${WAITS}`,
+    });
   }
 
   const garbage = (what: string) =>
@@ -223,7 +238,11 @@ const unreachable = (message: string, options: { hint?: string } = {}) =>
 /** Whatever the platform, or a library, puts into its words: never the token. */
 function withoutSecret(error: Error, secret: string | undefined): Error {
   if (secret === undefined || secret.length < 8) return error;
-  error.message = error.message.replaceAll(secret, "…");
+  // Names of hosts come in small letters.
+  const anyCase = new RegExp(secret.replaceAll(/\W/g, "\\$&"), "gi");
+  error.message = error.message.replaceAll(anyCase, "…");
+  if (error instanceof CollectorError && error.hint !== undefined)
+    return new CollectorError(error.code, error.message, { hint: error.hint.replaceAll(anyCase, "…") });
   if (error instanceof Refusal && JSON.stringify(error.details).includes(secret))
     return new Refusal(error.status, error.type, error.message, {
       ...(error.retryAfterMs !== undefined && { retryAfterMs: error.retryAfterMs }),
@@ -235,14 +254,6 @@ function withoutSecret(error: Error, secret: string | undefined): Error {
 function codeOf(error: unknown): string | undefined {
   const { code, cause } = (error ?? {}) as { code?: unknown; cause?: { code?: unknown } };
   return [code, cause?.code].find((found): found is string => typeof found === "string");
-}
-
-function redirectedTo({ headers, url }: Response): string {
-  const location = headers.get("location") ?? "";
-  const base = url === "" ? undefined : url;
-  if (!URL.canParse(location, base)) return "";
-  const { origin } = new URL(location, base);
-  return origin === "null" ? "" : `, if ${printable(origin, 200)} is right`;
 }
 
 function parse(bytes: Uint8Array): unknown {

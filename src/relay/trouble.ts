@@ -1,4 +1,3 @@
-import { CollectorError } from "../error.ts";
 import { Refusal } from "./ports.ts";
 
 /** An answer that cannot be true. Nothing in it is believed. */
@@ -66,12 +65,17 @@ const HINTS: Partial<Record<string, string>> = {
   "403": "Ask who runs the platform for a token: `binnacle source add NAME` there makes one.",
 };
 
+const LATER = "It is tried again, and all data waits here. If it stays so, ask who runs the platform.";
+
 export function toTrouble(error: unknown, at: number): Trouble {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Refusal) {
     const { hint } = error.details;
-    return { message, hint: HINTS[error.type] ?? (typeof hint === "string" ? hint : null), at };
+    // It may pass by itself, or is the platform's to mend.
+    const hinted =
+      typeof hint === "string" ? hint : error.status >= 500 || error.status === 429 ? LATER : null;
+    return { message, hint: HINTS[error.type] ?? hinted, at };
   }
-  const hinted = error instanceof CollectorError || error instanceof Untrue || error instanceof Stuck;
-  return { message, hint: hinted ? (error.hint ?? null) : null, at };
+  const { hint } = (error ?? {}) as { hint?: unknown };
+  return { message, hint: typeof hint === "string" ? hint : null, at };
 }
