@@ -23,9 +23,11 @@ const LANES = Math.min(4, 2 * availableParallelism());
  */
 const longest = [
   "kill",
+  "relay-kill",
   "run-network",
   "browser-hardware",
   "python-offline",
+  "relay-faults",
   "kill-files",
   "api-server",
   "archive-large",
@@ -33,6 +35,7 @@ const longest = [
   "python-artifact-transfer",
   "browser-devices",
   "launch-collector",
+  "relay-mutants",
   "dist-build",
 ].map((name) => `${name}.test.ts`);
 const count = { passed: 0, failed: 0, skipped: 0 };

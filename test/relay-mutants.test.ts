@@ -21,10 +21,12 @@ const found: [mutant: Mutant, file: string, name: string][] = [
   ],
   ["the local cursor is trusted", "relay-kill", "a platform that is set back"],
 ];
-/** By kills at random moments alone: they take a minute each. */
+/**
+ * By kills at random moments: they take a minute each. (A cursor that is written after the entries is not among them: what comes again
+ * is then known by its numbers.)
+ */
 const foundByKills: Mutant[] = [
   "the platform's cursor is committed before the entries",
-  "the platform's cursor is committed after the entries",
   "a client is answered before COMMIT",
 ];
 if (LONG) {
@@ -32,26 +34,29 @@ if (LONG) {
   for (const mutant of foundByKills) found.push([mutant, "relay-kill", "kills of either side"]);
 }
 
+function run(file: string, name: string, env: Record<string, string> = {}) {
+  const preload = env["MUTANT"] === undefined ? [] : ["--preload", "./test/helpers/mutate.ts"];
+  const words = ["--timeout=30000", `./test/${file}.test.ts`, "--test-name-pattern", name];
+  return spawnSync(process.execPath, ["test", ...preload, ...words], {
+    cwd: join(import.meta.dirname, ".."),
+    env: { ...process.env, KILLS: "30", ...env },
+    encoding: "utf8",
+  });
+}
+
+test.each(found.filter(([, file]) => file !== "relay-kill"))(
+  "%s: without it %s, %s, is green",
+  (_, file, name) => {
+    const { status, stderr } = run(file, name);
+    expect(status, stderr).toBe(0);
+  },
+  60_000,
+);
+
 test.each(found)(
   "%s: found by %s, %s",
   (mutant, file, name) => {
-    const { status, stdout, stderr } = spawnSync(
-      process.execPath,
-      [
-        "test",
-        "--preload",
-        "./test/helpers/mutate.ts",
-        "--timeout=30000",
-        `./test/${file}.test.ts`,
-        "--test-name-pattern",
-        name,
-      ],
-      {
-        cwd: join(import.meta.dirname, ".."),
-        env: { ...process.env, MUTANT: mutant, KILLS: "30" },
-        encoding: "utf8",
-      },
-    );
+    const { status, stdout, stderr } = run(file, name, { MUTANT: mutant });
     const output = stdout + stderr;
     expect(output).toMatch(/^MUTATED /m);
     // For no other reason than what it expects.
