@@ -150,6 +150,22 @@ test("steps are attributes only where the address asks for them", async () => {
   expect(bad.status).toBe(400);
 });
 
+test("a backend that takes no logs, or no metrics, is spared them", async () => {
+  const up = backend();
+  const at = collector();
+  up.answer = ({ path }) => (path === "/v1/logs" ? plain(404) : undefined);
+  expect((await add(at, `${up.url}?step=true&logs=false`)).url).toBe(`otlp+${up.url}?logs=false&step=true`);
+  await create(at, "a");
+  await log(at, "a", [1]);
+  await arrived(at);
+  expect(lossOf(up)).toEqual([1]);
+  expect(up.requests.map(({ path }) => path)).toEqual(["/v1/metrics"]);
+  for (const query of ["logs=false&metrics=false", "logs=no", "x", "step=false"]) {
+    const body = { name: "two", url: `otlp+${up.url}?${query}` };
+    expect((await at.request("/api/v1/relays", { body })).status).toBe(400);
+  }
+});
+
 test("lines of output are log records with their severity, stream and place", async () => {
   const up = backend();
   const at = collector();

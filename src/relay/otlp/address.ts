@@ -1,9 +1,9 @@
 import { CollectorError } from "../../error.ts";
 import { checkAddress } from "../address.ts";
 import type { Destination } from "../destinations.ts";
+import type { Signal } from "./prepare.ts";
 
 const PREFIX = "otlp+";
-const STEP = "?step=true";
 
 /** A destination's address as it is kept, and what it speaks there. Throws where nothing may be sent to it. */
 export function checkDestination(
@@ -11,22 +11,33 @@ export function checkDestination(
   options: { insecureHttp: boolean },
 ): Pick<Destination, "kind" | "url"> {
   if (!text.toLowerCase().startsWith(PREFIX)) return { kind: "platform", url: checkAddress(text, options) };
-  const [address = "", query] = splitOnce(text.slice(PREFIX.length), "?");
-  if (query !== undefined && !/^step=(true|false)?$/.test(query))
-    throw new CollectorError("invalid", "The address asks for something that is not known.", {
-      hint: `Leave out what is behind "?", or give ${STEP}.`,
-    });
+  const [address, query] = split(text);
   const url = PREFIX + checkAddress(address, options);
-  return { kind: "otlp", url: query === "step=true" ? url + STEP : url };
+  const wishes = new URLSearchParams(query);
+  const kept = new URLSearchParams();
+  for (const [name, value] of wishes) {
+    const isKnown =
+      name === "step" ? value === "true" : ["metrics", "logs"].includes(name) && value === "false";
+    if (!isKnown || (name !== "step" && kept.has(name === "logs" ? "metrics" : "logs")))
+      throw new CollectorError("invalid", "The address asks for something that is not known.", {
+        hint: 'Behind "?" may stand step=true, and logs=false or metrics=false.',
+      });
+    kept.set(name, value);
+  }
+  kept.sort();
+  return { kind: "otlp", url: kept.size > 0 ? `${url}?${kept}` : url };
 }
 
 /** Of an address that is kept. */
-export const readOtlpAddress = (url: string): { base: string; step: boolean } => {
-  const [address = "", query] = splitOnce(url.slice(PREFIX.length), "?");
-  return { base: address, step: query !== undefined };
-};
+export function readOtlpAddress(url: string): { base: string; step: boolean; signals: Signal[] } {
+  const [base, query] = split(url);
+  const wishes = new URLSearchParams(query);
+  const signals = (["metrics", "logs"] as const).filter((signal) => !wishes.has(signal));
+  return { base, step: wishes.has("step"), signals };
+}
 
-function splitOnce(text: string, by: string): [string, string | undefined] {
-  const at = text.indexOf(by);
-  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
+function split(url: string): [address: string, query: string] {
+  const address = url.slice(PREFIX.length);
+  const at = address.indexOf("?");
+  return at < 0 ? [address, ""] : [address.slice(0, at), address.slice(at + 1)];
 }

@@ -16,6 +16,8 @@ export interface OtlpOptions {
   onCut: (after: number, first: number) => void;
   /** Refused by the backend, while it took the rest. */
   onRejected: (frames: readonly Frame[], records: number, message: string) => void;
+  /** Those that it takes. */
+  signals: readonly Signal[];
   prepare: (frames: readonly Frame[]) => { prepared: Prepared[]; unreadable: DeadLetter[] };
   send: (signal: Signal, body: Body, ending: AbortSignal) => Promise<Exported>;
   clock: Clock;
@@ -44,7 +46,7 @@ interface Batch {
  * noted is sent again.
  */
 export async function deliverOtlp(options: OtlpOptions, signal: AbortSignal): Promise<void> {
-  const { outbox, first, onCut, onRejected, prepare, send, clock, random, onChange } = options;
+  const { outbox, first, onCut, onRejected, signals, prepare, send, clock, random, onChange } = options;
   const backOff = createBackOff(random);
   let status: DeliveryStatus = {
     state: "starting",
@@ -56,7 +58,7 @@ export async function deliverOtlp(options: OtlpOptions, signal: AbortSignal): Pr
     history: null,
   };
   let batch: Batch | undefined;
-  let streak = 0;
+  const streaks: Record<Signal, number> = { metrics: 0, logs: 0 };
 
   while (!signal.aborted)
     try {
@@ -92,7 +94,7 @@ export async function deliverOtlp(options: OtlpOptions, signal: AbortSignal): Pr
       return { last: first() > acked + 1 ? acked : last, work: [], letters: [] };
     }
     const { prepared, unreadable } = prepare(piece.frames);
-    const work = (["metrics", "logs"] as const).map((of) => workOf(of, prepared));
+    const work = signals.map((of) => workOf(of, prepared));
     return { last, work, letters: unreadable };
   }
 
@@ -117,7 +119,7 @@ export async function deliverOtlp(options: OtlpOptions, signal: AbortSignal): Pr
       return;
     }
     work.bodies.shift();
-    streak = 0;
+    streaks[work.signal] = 0;
     backOff.succeeded();
     if (status.error || status.attempts > 0) change({ error: null, attempts: 0 });
     const { rejected, message } = taken;
@@ -135,12 +137,14 @@ export async function deliverOtlp(options: OtlpOptions, signal: AbortSignal): Pr
       of.work.splice(0, 1, workOf(kind, all.slice(0, middle)), workOf(kind, all.slice(middle)));
       return;
     }
-    if (streak >= MAX_STREAK) {
+    if (streaks[kind] >= MAX_STREAK) {
       // One more at each attempt, for as long as it takes.
-      streak = MAX_STREAK - 1;
-      throw new Stuck(`The backend refused ${MAX_STREAK} entries in a row, and took none: ${error.message}`);
+      streaks[kind] = MAX_STREAK - 1;
+      throw new Stuck(
+        `The backend refused ${MAX_STREAK} entries in a row with ${kind}, and took none: ${error.message}`,
+      );
     }
-    streak++;
+    streaks[kind]++;
     of.work.shift();
     const [{ frame }] = all as [Prepared];
     if (!of.letters.some((letter) => letter.frame.seq === frame.seq))
@@ -191,11 +195,14 @@ const isForGood = (error: unknown): error is Refusal =>
 const isForPerson = (error: unknown): boolean =>
   error instanceof Stuck || (error instanceof Refusal && Object.hasOwn(HINTS, error.status));
 
+const PATH_HINT =
+  "Is the path right? /v1/metrics and /v1/logs are looked for below the address. One that takes no logs is added with ?logs=false.";
+
 const HINTS: Record<number, string> = {
   401: "Give its token with --token-file when you add it again.",
   403: "Give a token that may write when you add it again, with --token-file.",
-  404: "Is the path right? /v1/metrics and /v1/logs are looked for below the address.",
-  405: "Is the path right? /v1/metrics and /v1/logs are looked for below the address.",
+  404: PATH_HINT,
+  405: PATH_HINT,
   415: "It takes no OTLP as protobuf: give the address of one that does, such as an OpenTelemetry Collector.",
 };
 

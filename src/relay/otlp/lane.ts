@@ -23,7 +23,7 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
   const { collector, destination, destinations, onChange, onFailed } = options;
   const { connection, journal, now } = collector;
   const { name } = destination;
-  const { base, step } = readOtlpAddress(destination.url);
+  const { base, step, signals } = readOtlpAddress(destination.url);
   const { token, ca } = destinations.secretsOf(name);
   const ending = new AbortController();
   const clock = createClock(now);
@@ -72,6 +72,7 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
       },
       onRejected: (frames, records, message) =>
         putRejected(connection, { name, frames, records, message, at: now() }),
+      signals,
       prepare: prepareAll,
       send: exporter.send.bind(exporter),
       clock,
@@ -130,7 +131,7 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
     const { prepared, unreadable } = prepareAll([frame]);
     if (unreadable[0]) return unreadable[0].detail;
     try {
-      for (const signal of ["metrics", "logs"] as const)
+      for (const signal of signals)
         for (const body of encode(signal, prepared)) {
           const { rejected, message } = await exporter.send(signal, body, ending.signal);
           if (rejected > 0) return message;
