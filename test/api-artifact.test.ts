@@ -614,8 +614,21 @@ describe("a download", () => {
       at.collector.connection
         .prepare("UPDATE blob SET data = ? WHERE sha256 = ?")
         .run(Buffer.from("is damaged now"), sha256(Buffer.from("to be damaged")));
-      const response = await at.request(`/api/v1/artifacts/${id}/versions/v1/zip`);
+      const zip = `/api/v1/artifacts/${id}/versions/v1/zip`;
+      const response = await at.request(zip);
       expect(await response.arrayBuffer().catch((error: unknown) => error)).toBeInstanceOf(Error);
+      // Nobody hears why, unless he asks again.
+      const again = await at.request(zip);
+      expect(again.status).toBe(500);
+      expect(await again.json()).toMatchObject({
+        type: "urn:binnacle:damaged",
+        detail: expect.stringMatching(/^The file "b" of the model damaged v1 is damaged or gone/),
+        hint: expect.stringContaining("binnacle doctor"),
+      });
+      // The same bytes once more mend it.
+      const bytes = Buffer.from("to be damaged");
+      at.collector.blobs.putSmall([{ sha256: sha256(bytes), bytes }]);
+      expect((await (await at.request(zip)).arrayBuffer()).byteLength).toBeGreaterThan(0);
     });
   });
 

@@ -128,6 +128,21 @@ for name, path in (("forty", "big"), ("thousand", "many")):
   expect(inSpool()).toEqual([]);
 });
 
+test("small files come in packs that cost the collector little memory", async () => {
+  mkdirSync(join(folder, "many"));
+  for (let i = 0; i < 80; i++) writeFileSync(join(folder, `many/${i}`), randomBytes(60_000));
+  const before: number[] = [];
+  proxy.hold = (_method, path) => {
+    if (path.endsWith("/pack")) before.push(proxy.bytes);
+    return undefined;
+  };
+  await python(inFolder(`binnacle.log_model("packs", "many").wait(60)`), through());
+  const sizes = before.map((bytes, index) => (before[index + 1] ?? proxy.bytes) - bytes);
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(80 * 60_036);
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(2 * MIB);
+  expect(sizes).toHaveLength(3);
+});
+
 describe("a collector that is away", () => {
   test("when something is logged gets it when it is back", async () => {
     big("file", 20);

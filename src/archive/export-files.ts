@@ -74,7 +74,10 @@ function requireArrived({ connection }: Collector, run: string): void {
     );
 }
 
-const damagedFile = ({ kind, name, version }: ArchivedVersions[number], { path, sha256 }: ArtifactFile) =>
+type Named = Pick<ArchivedVersions[number], "kind" | "name" | "version">;
+type FileOf = Pick<ArtifactFile, "path" | "sha256">;
+
+export const damagedFile = ({ kind, name, version }: Named, { path, sha256 }: FileOf) =>
   new CollectorError(
     "damaged",
     `The file ${quoted(path)} of the ${kind} ${name} v${version} is damaged or gone: no bytes with its digest ${sha256} are here.`,
@@ -96,17 +99,27 @@ export async function writeVersions(
       const { path, sha256 } = file;
       if (written.has(sha256)) continue;
       written.add(sha256);
-      try {
-        const entry = fileEntry(of.kind, of.name, of.version, path);
-        await out.add(entry, bytesOf(blobs.read(sha256)), { sha256 });
-      } catch (error) {
-        const { code } = error as { code?: string };
-        if (code !== "damaged" && code !== "EIO" && code !== "not-found") throw error;
-        // Whoever asks again is told at once.
-        blobs.markDamaged(sha256);
-        throw damagedFile(of, file);
-      }
+      await writeFile(blobs, out, fileEntry(of.kind, of.name, of.version, path), of, file);
     }
+}
+
+export async function writeFile(
+  blobs: Collector["blobs"],
+  out: ArchiveWriter,
+  entry: string,
+  of: Named,
+  file: FileOf,
+): Promise<void> {
+  const { sha256 } = file;
+  try {
+    await out.add(entry, bytesOf(blobs.read(sha256)), { sha256 });
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code !== "damaged" && code !== "EIO" && code !== "not-found") throw error;
+    // Whoever asks again is told at once.
+    blobs.markDamaged(sha256);
+    throw damagedFile(of, file);
+  }
 }
 
 async function* bytesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {

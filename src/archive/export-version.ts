@@ -3,6 +3,7 @@ import type { ArtifactVersion } from "../artifact/schema.ts";
 import { onTheirWay } from "../blob/blobs.ts";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
+import { damagedFile, writeFile } from "./export-files.ts";
 import { createArchiveWriter, type ArchiveWriter } from "./zip-write.ts";
 
 const PAGE = 1000;
@@ -26,26 +27,37 @@ export function exportVersion(collector: Collector, version: ArtifactVersion): R
 }
 
 /** Before the answer begins: a zip that lacks files would be none. */
-function requireBytes({ connection }: Collector, { id, version }: ArtifactVersion): void {
+function requireBytes({ connection }: Collector, of: ArtifactVersion): void {
+  const { id } = of;
+  const version = numberOf(of);
+  const damaged = connection
+    .prepare(
+      `SELECT f.path, f.sha256 FROM artifact_file AS f JOIN blob_damage ON blob_damage.sha256 = f.sha256
+         WHERE f.artifact = ? AND f.version = ? ORDER BY f.path LIMIT 1`,
+    )
+    .get(id, version) as { path: string; sha256: string } | undefined;
+  if (damaged) throw damagedFile({ ...of, version }, damaged);
   const found = connection
     .prepare(
       `SELECT 1 FROM artifact_file AS f JOIN blob ON blob.sha256 = f.sha256
          WHERE f.artifact = ? AND f.version = ? AND blob.pending = 1 LIMIT 1`,
     )
-    .get(id, Number(version.slice(1)));
+    .get(id, version);
   if (found !== undefined) throw onTheirWay();
 }
 
-async function writeFiles(
-  collector: Collector,
-  { id, name, version, files: total }: ArtifactVersion,
-  out: ArchiveWriter,
-): Promise<void> {
+const numberOf = ({ version }: ArtifactVersion): number => Number(version.slice(1));
+
+async function writeFiles(collector: Collector, of: ArtifactVersion, out: ArchiveWriter): Promise<void> {
+  const { id, kind, name, version, files: total } = of;
+  const number = numberOf(of);
   let count = 0;
   for (let after = ""; ;) {
-    const files = await listFiles(collector, id, Number(version.slice(1)), { after, limit: PAGE });
-    for (const { path, sha256 } of files)
-      await out.add(`${name}-${version}/${path}`, collector.blobs.read(sha256), { sha256 });
+    const files = await listFiles(collector, id, number, { after, limit: PAGE });
+    for (const file of files) {
+      const entry = `${name}-${version}/${file.path}`;
+      await writeFile(collector.blobs, out, entry, { kind, name, version: number }, file);
+    }
     count += files.length;
     if (files.length < PAGE) break;
     after = files.at(-1)!.path;

@@ -117,15 +117,23 @@ export const ofKind = (kind: ArtifactKind) =>
 const typeOf = (kind: ArtifactKind) => (kind === "model" ? "model" : "general");
 
 function metadataOf(texts: string[]): Record<string, never> {
-  const metadata: Record<string, unknown> = {};
-  for (const text of texts)
-    if (text.startsWith("{")) Object.assign(metadata, objectOf(text));
-    else {
-      const [key, value] = keyAndValue(text, "--metadata");
-      metadata[key] = value;
+  const metadata = new Map<string, unknown>();
+  for (const text of texts) {
+    const pairs = text.startsWith("{") ? Object.entries(objectOf(text)) : [keyAndValue(text, "--metadata")];
+    for (const [key, value] of pairs) {
+      if (hasPrototypeKey({ [key]: value }))
+        throw new UsageError("--metadata can't have a key __proto__: choose another name.");
+      metadata.set(key, value);
     }
+  }
   // The collector's schema says what it may hold.
-  return metadata as Record<string, never>;
+  return Object.fromEntries(metadata) as Record<string, never>;
+}
+
+/** Nobody who reads it would get it. */
+function hasPrototypeKey(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(value).some(([key, member]) => key === "__proto__" || hasPrototypeKey(member));
 }
 
 function objectOf(text: string): object {

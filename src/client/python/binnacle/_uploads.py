@@ -24,7 +24,8 @@ PACK = "application/vnd.binnacle.blobs"
 BYTES = "application/octet-stream"
 CHUNK = 8 << 20
 SMALL = 64 << 10
-PACK_BYTES = 8 << 20
+# More in one request is no faster, and costs the collector memory.
+PACK_BYTES = 2 << 20
 PACK_FILES = 1_000
 # The collector may wait for its disk, or for what others send.
 ANSWER_WITHIN = 60.0
