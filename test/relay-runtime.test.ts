@@ -376,6 +376,28 @@ test("an entry that the platform refuses for good is a dead letter and holds up 
   expect(await relayOf(from.at)).toMatchObject({ dead_letters: 0, dropped: { records: 1 } });
 });
 
+test("a batch that was damaged on its way is sent again, and its entry is no dead letter", async () => {
+  const up = await platform();
+  const from = source();
+  await add(from.at, up.url, await up.addSource("lab"));
+  await create(from.at, "a");
+  await arrived(from.at);
+  let damaged = 0;
+  up.intercept = async (request) => {
+    if (!request.url.endsWith("/batches") || damaged > 0) return undefined;
+    damaged++;
+    const { method, headers, url } = request;
+    const body = new Uint8Array(await request.arrayBuffer());
+    body[body.length - 1]! ^= 1;
+    return up.at.app.fetch(new Request(url, { method, headers, body }));
+  };
+  await log(from.at, "a", [1]);
+  const relay = await arrived(from.at);
+  expect(damaged).toBe(1);
+  expect(relay.dead_letters).toBe(0);
+  expect(await valuesOf(up.at, "a")).toEqual([1]);
+});
+
 test("/metrics has how far each destination is behind, and why", async () => {
   const up = await platform();
   const from = source();

@@ -300,13 +300,10 @@ function checkDigest(headers: globalThis.Headers, bytes: Uint8Array): void {
       hint: "Send Content-Digest: sha-256=:…:, of the body as it is sent.",
     });
   if (createHash("sha256").update(bytes).digest("base64") !== given)
-    throw new CollectorError(
-      "invalid",
-      "The body does not fit its Content-Digest: it was changed on its way.",
-      {
-        hint: "Send it again.",
-      },
-    );
+    // Not "invalid": its entries are good, and must not become dead letters.
+    throw new CollectorError("busy", "The body does not fit its Content-Digest: it was changed on its way.", {
+      hint: "Send it again.",
+    });
 }
 
 function unpack(encoding: string, bytes: Uint8Array): Uint8Array {
