@@ -258,6 +258,21 @@ describe("files of versions", () => {
     expect(contentsOf(there)).toEqual([]);
   });
 
+  test("are counted once, however often they were tried", async () => {
+    const { done, until, lane } = begin();
+    await done();
+    let asked = 0;
+    const counts: number[] = [];
+    answer = ({ path }) => {
+      if (path !== "/pack") return undefined;
+      counts.push(lane.status()!.files);
+      return ++asked < 5 ? new Response(null, { status: 503 }) : undefined;
+    };
+    await logFiles(here.collector, null, "net", { files: { "a.txt": "one" } });
+    await until(({ files, error }) => asked === 5 && files === 0 && error === null);
+    expect(counts).toEqual([1, 1, 1, 1, 1]);
+  });
+
   test("wait while the platform says that there is no room, for as long as it says", async () => {
     await logFiles(here.collector, null, "net", { files: { "a.txt": "one" } });
     let asked = 0;

@@ -54,7 +54,10 @@ export const stateOf = ({ state, content }: Relay): string =>
 export function behindOf({ backlog, content }: Relay): string {
   const entries = backlog.entries === 1 ? "1 entry" : `${backlog.entries} entries`;
   const size = backlog.bytes === null || backlog.entries === 0 ? "" : ` (${bytes(backlog.bytes)})`;
-  const files = content && content.files > 0 ? `, ${content.files} files (${bytes(content.bytes)})` : "";
+  const files =
+    content && content.files > 0
+      ? `, ${content.files} ${content.files === 1 ? "file" : "files"} (${bytes(content.bytes)})`
+      : "";
   return `${backlog.entries === 0 && files !== "" ? "0 entries" : entries}${size}${files}`;
 }
 

@@ -200,7 +200,9 @@ export function startContent(
       for (let at = 0; at < contents.length; at += PAGE) {
         const missing = await missingOf(contents.slice(at, at + PAGE));
         const bytes = missing.reduce((sum, { size }) => sum + size, 0);
-        left = { files: (left?.files ?? 0) + missing.length, bytes: (left?.bytes ?? 0) + bytes };
+        // What an attempt before this one left is among them.
+        const before = at === 0 ? undefined : left;
+        left = { files: (before?.files ?? 0) + missing.length, bytes: (before?.bytes ?? 0) + bytes };
         onChange();
         await sendAll(missing);
       }
