@@ -26,7 +26,10 @@ CREATE TABLE destination (
   -- The nonce that it answered to last.
   answered TEXT,
   -- Told to pause by a person, or by an answer that only a person can mend; why, in words.
-  paused TEXT
+  paused TEXT,
+  -- The journal was cut behind `lacks_after`, where the destination stood: what came since this time history must bring.
+  lacks_after INTEGER,
+  lacks_from REAL
 ) WITHOUT ROWID;
 
 -- What the platform refused for good, kept whole until a person looks.

@@ -3,10 +3,13 @@ import { join } from "node:path";
 import { RESTORED_FILE } from "./backup/schema.ts";
 import { createBlobs, type Blobs } from "./blob/blobs.ts";
 import { readDeviceId } from "./device/identity.ts";
+import { deviceStream } from "./entry.ts";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
 import { createSeriesStore, type SeriesStore, type SeriesStoreOptions } from "./metric/store.ts";
 import { holdForDestinations } from "./relay/destinations.ts";
+import { createLosses } from "./relay/losses.ts";
+import { BUSY, NO_ROOM } from "./relay/reasons.ts";
 import { openInstallation, type Installation } from "./relay/installation.ts";
 import { isProcessAlive, readBootId } from "./run/machine.ts";
 import { createPresence, type Presence } from "./run/presence.ts";
@@ -121,7 +124,14 @@ export function openCollector({
   const quota = createQuota(connection, journal, dataDir, {
     ...quotaOptions,
     fileBytes: () => blobs.usedBytes(),
+    thin: async (isEnough) => {
+      if (!(await samples.thin(isEnough))) return;
+      await pruner.vacuum(true);
+      // Before it the file is as long as it was.
+      connection.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    },
   });
+  const losses = createLosses(connection, journal, now);
   const logs = createLogs(connection, bus, { onFatal, onFull });
   journal.register(logs.applier);
   const series = createSeriesStore(connection, {
@@ -139,6 +149,17 @@ export function openCollector({
     isDeleted,
     now,
     onExpired: () => void pruner.vacuum(),
+    onRemoved: losses.removed,
+    onDropped: (device, { first, last, count }, why) =>
+      losses.put({
+        destination: "",
+        stream: deviceStream(device),
+        kind: "sample.appended",
+        first,
+        last,
+        records: count,
+        reason: why === "full" ? NO_ROOM : BUSY,
+      }),
     ...sampleOptions,
   });
   journal.register(samples.applier);
@@ -150,7 +171,7 @@ export function openCollector({
   });
   journal.replay();
   holdForDestinations(connection, journal);
-  const trimmer = createTrimmer(connection, journal, { onFatal, ...trimOptions });
+  const trimmer = createTrimmer(connection, journal, { onFatal, onCut: losses.cut, ...trimOptions });
   const pruner = createPruner(connection, [series, logs, samples], {
     onFatal,
     heldBytes: blobs.heldBytes,
@@ -158,6 +179,10 @@ export function openCollector({
   });
   bus.subscribe(({ kind, run }) => {
     if (kind !== "run.deleted" && kind !== "run.pruned") return;
+    if (kind === "run.pruned") {
+      const { nextOrdinal = 0, nextLine = 1 } = counters.find(run) ?? {};
+      losses.pruned(run, nextOrdinal + nextLine - 1);
+    }
     counters.delete(run);
     void pruner.purge(run);
   });

@@ -157,7 +157,7 @@ export function createSampler({
     waiting.push(...samples);
     if (waiting.length <= MAX_WAITING) return;
     const left = waiting.splice(0, waiting.length - MAX_WAITING);
-    collector.samples.drop(left.length);
+    collector.samples.drop(device, left, "busy");
     lostSince ??= left[0]!.time;
   }
 
@@ -170,7 +170,7 @@ export function createSampler({
     try {
       await appendSamples(collector, device, batch);
     } catch (error) {
-      collector.samples.drop(batch.length);
+      collector.samples.drop(device, batch, "busy");
       if (lostSince === null) onError(error);
     } finally {
       isFlushing = false;

@@ -83,6 +83,7 @@ export function startPlatformLane(options: LaneOptions): Lane {
       parts: (runs) => historyParts(collector, runs, since),
       of: (part, from, bounds, single = false) => historyOf(collector, part, from, bounds, { single }),
     },
+    maxHeldBytes: collector.quota.journalBytes(),
     onAcked(entries, bytes) {
       ackedAt = collector.now();
       totals = { ...totals, entries: totals.entries + entries };

@@ -25,7 +25,7 @@ export async function appendSamples(collector: Collector, device: string, sample
     throw new CollectorError("too-large", `${kept.length} samples are too many for one batch.`, {
       hint: `Send at most ${MAX_SAMPLES} at a time.`,
     });
-  if (!(await collector.samples.room())) return collector.samples.drop(kept.length);
+  if (!(await collector.samples.room())) return collector.samples.drop(device, kept, "busy");
   const { encoding, payload } = packSamples(kept);
   try {
     await collector.journal.append(
@@ -47,7 +47,7 @@ export async function appendSamples(collector: Collector, device: string, sample
     );
   } catch (error) {
     if (!(error instanceof CollectorError) || error.code !== "disk-full") throw error;
-    collector.samples.drop(kept.length);
+    collector.samples.drop(device, kept, "full");
   }
 }
 

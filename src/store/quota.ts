@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { CollectorError } from "../error.ts";
@@ -10,11 +10,19 @@ const CHECK_MS = { least: 1000, most: 10_000 };
 /** Bytes a second that others may write to the disk, and that we may: so fast the room of the last look can go. */
 const FILLED_BY_OTHERS = 1024 ** 3;
 const FILLED_BY_US = 64 * 1024 ** 2;
-/** Samples are left out so early that records and lines have room: what was trained is worth more than what it ran on. */
-const SAMPLES_FREE_FACTOR = 2;
-const SAMPLES_SHARE = 0.95;
-/** And files still earlier: one of them could take the place of a week of records. */
-const FILES_FREE_FACTOR = 4;
+/**
+ * What gives way, in this order, by how often the least free space must be free and by the share of the limit: old samples
+ * become coarser, then new ones are left out, then files are refused (one of them could take the place of a week of records),
+ * then records and lines. What was trained is worth more than what it ran on.
+ */
+const THIN = { freeFactor: 6, share: 0.9 };
+const NO_SAMPLES = { freeFactor: 4, share: 0.95 };
+const NO_FILES = { freeFactor: 2, share: 0.97 };
+/** Thinning goes on until so much more is free, so that it does not begin with each sample again. */
+const THIN_UNTIL = { freeFactor: 7, share: 0.85 };
+/** What the journal may keep for a destination that is cut off; beyond it history stands in. */
+const JOURNAL_BYTES = 1024 ** 3;
+const JOURNAL_SHARE = 0.25;
 const MiB = 1024 * 1024;
 /** Written in pieces between requests. */
 const BALLAST_PIECE = 4 * MiB;
@@ -28,6 +36,8 @@ export interface QuotaOptions {
   maxBytes?: number | undefined;
   /** Bytes of files beside the database. */
   fileBytes?: (() => number) | undefined;
+  /** Makes samples coarser until there is enough room. */
+  thin?: ((isEnough: () => boolean) => Promise<void>) | undefined;
   /** Acceptance stops (with why), or is taken up again (null). */
   onChange?: ((refusing: string | null) => void) | undefined;
 }
@@ -45,6 +55,8 @@ export interface Quota {
   status(): QuotaStatus;
   /** Throws where there is no room for so many more bytes of files; counts them until the next look. */
   claim(bytes: number): void;
+  /** Bytes of the journal that are kept for a destination: of what there is room for in all, a share. */
+  journalBytes(): number;
   /** The database met a full disk. */
   full(): void;
   /** Looks again; resolves when acceptance is as it should be. */
@@ -74,6 +86,7 @@ export function createQuota(
     minFreeBytes = ballastBytes / 4,
     maxBytes = Infinity,
     fileBytes = () => 0,
+    thin,
     onChange = () => {},
   }: QuotaOptions = {},
 ): Quota {
@@ -83,6 +96,7 @@ export function createQuota(
   let refusing: string | null = null;
   let stops = 0;
   let freeBytes = Infinity;
+  let isThinning = false;
   let closed = false;
   let metFull = false;
 
@@ -90,7 +104,11 @@ export function createQuota(
   look();
 
   function look(): void {
-    void check()
+    void glance()
+      .then(() => {
+        // Others need their answer meanwhile.
+        void makeRoom().catch(() => {});
+      })
       .catch(() => {
         // The folder is gone: the next write says so.
       })
@@ -104,13 +122,18 @@ export function createQuota(
   function nextLookIn(): number {
     if (refusing !== null || metFull) return CHECK_MS.least;
     const seconds = Math.min(
-      (freeBytes - SAMPLES_FREE_FACTOR * minFreeBytes) / FILLED_BY_OTHERS,
-      maxBytes === Infinity ? Infinity : (SAMPLES_SHARE * maxBytes - used()) / FILLED_BY_US,
+      (freeBytes - THIN.freeFactor * minFreeBytes) / FILLED_BY_OTHERS,
+      maxBytes === Infinity ? Infinity : (THIN.share * maxBytes - used()) / FILLED_BY_US,
     );
     return Math.min(Math.max(1000 * seconds, CHECK_MS.least), CHECK_MS.most);
   }
 
   async function check(): Promise<void> {
+    await glance();
+    await makeRoom();
+  }
+
+  async function glance(): Promise<void> {
     const { bavail, bsize } = await statfs(dataDir);
     if (closed) return;
     freeBytes = bavail * bsize;
@@ -120,12 +143,31 @@ export function createQuota(
       if (freeBytes < 1.25 * ballastMissing + 2 * minFreeBytes) return;
       metFull = false;
     }
-    const isTight = freeBytes < SAMPLES_FREE_FACTOR * minFreeBytes || used() > SAMPLES_SHARE * maxBytes;
-    journal.refuse(isTight ? tooTight() : undefined, "samples");
+    journal.refuse(isPast(NO_SAMPLES) ? tooTight() : undefined, "samples");
     if (freeBytes < minFreeBytes) return refuse(`only ${mebibytes(freeBytes)} of the disk are free`);
     if (used() > maxBytes) return refuse(`the limit of ${mebibytes(maxBytes)} is reached`);
     accept();
     if (ballastMissing > 0 && freeBytes > 4 * ballastBytes) await placeBallast();
+  }
+
+  const isPast = ({ freeFactor, share }: Threshold) =>
+    freeBytes < freeFactor * minFreeBytes || used() > share * maxBytes;
+
+  /** By what is used: the file itself shrinks behind it. */
+  async function makeRoom(): Promise<void> {
+    if (!thin || isThinning || closed || !isPast(THIN)) return;
+    isThinning = true;
+    const before = used();
+    const freeBefore = freeBytes;
+    try {
+      await thin(() => {
+        freeBytes = freeBefore + before - used();
+        return !isPast(THIN_UNTIL);
+      });
+    } finally {
+      isThinning = false;
+    }
+    if (!closed) await glance();
   }
 
   function refuse(why: string): void {
@@ -171,9 +213,9 @@ export function createQuota(
   function claim(bytes: number): void {
     const why =
       refusing ??
-      (freeBytes - bytes < FILES_FREE_FACTOR * minFreeBytes
+      (freeBytes - bytes < NO_FILES.freeFactor * minFreeBytes
         ? `only ${mebibytes(freeBytes)} of the disk are free, and some is left for records and logs`
-        : used() + bytes > SAMPLES_SHARE * maxBytes
+        : used() + bytes > NO_FILES.share * maxBytes
           ? `the limit of ${mebibytes(maxBytes)} is reached`
           : undefined);
     if (why !== undefined)
@@ -186,6 +228,10 @@ export function createQuota(
   return {
     claim,
     status: () => ({ refusing, stops, usedBytes: used(), freeBytes }),
+    journalBytes() {
+      const { bavail, bsize } = statfsSync(dataDir);
+      return Math.min(JOURNAL_BYTES, JOURNAL_SHARE * Math.min(maxBytes, used() + bavail * bsize));
+    },
     full() {
       metFull = true;
       rmSync(ballast, { force: true });
@@ -198,6 +244,11 @@ export function createQuota(
       clearTimeout(timer);
     },
   };
+}
+
+interface Threshold {
+  freeFactor: number;
+  share: number;
 }
 
 const tooTight = () =>

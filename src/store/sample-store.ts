@@ -31,7 +31,8 @@ export interface SampleStore {
   readonly applier: Applier;
   /** Samples left out since the start because there was no room for them, on disk or in memory. */
   readonly dropped: number;
-  drop(samples: number): void;
+  /** `why`: "full" where the disk has no room, "busy" where memory has none. */
+  drop(device: string, samples: readonly { time: number }[], why: DropReason): void;
   /** Samples that had a fault of their own: after their time had expired, in a flood, or without a number or a time. */
   readonly refused: number;
   refuse(samples: number): void;
@@ -56,6 +57,8 @@ export interface SampleStore {
   finish(): Promise<void>;
   /** Removes what is older than its tier is kept. */
   expire(): Promise<void>;
+  /** Removes the finest of what is hours old, until there is enough room; false where nothing could go. */
+  thin(isEnough: () => boolean): Promise<boolean>;
   /** Forgets what a run's processes read, on every device. */
   purge(run: string): Promise<void>;
   /** Forgets all that a device read. */
@@ -63,11 +66,17 @@ export interface SampleStore {
   close(): void;
 }
 
+export type DropReason = "full" | "busy";
+
 export interface SampleStoreOptions extends SampleRetentionOptions {
   /** Sealing met a full disk. */
   onFull: () => void;
   /** How far the journal has come, entries of other kinds included: those are held up by ours, too. */
   journalPosition: () => { seq: number; bytes: number };
+  /** Samples of a device were left out: so many, from one time to another. */
+  onDropped?:
+    | ((device: string, range: { first: number; last: number; count: number }, why: DropReason) => void)
+    | undefined;
   /** What of a deleted run is still in the journal is not taken up again. */
   isDeleted: (run: string) => boolean;
   graceMs?: number | undefined;
@@ -89,6 +98,8 @@ export function createSampleStore(
     now,
     monotonic,
     onExpired,
+    onRemoved,
+    onDropped = () => {},
     graceMs = GRACE_MS,
     idleMs = IDLE_MS,
     tickMs = TICK_MS,
@@ -119,6 +130,7 @@ export function createSampleStore(
     monotonic,
     onFatal,
     onExpired,
+    onRemoved,
   });
   for (const { device, subject, start } of table.open()) open(device, subject, start);
 
@@ -221,8 +233,11 @@ export function createSampleStore(
     get dropped() {
       return dropped;
     },
-    drop(samples) {
-      dropped += samples;
+    drop(device, samples, why) {
+      if (samples.length === 0) return;
+      dropped += samples.length;
+      const { first, last } = rangeOf(samples);
+      onDropped(device, { first, last, count: samples.length }, why);
     },
     get refused() {
       return refused;
@@ -267,6 +282,7 @@ export function createSampleStore(
       await sealer.idle();
     },
     expire: retention.expire,
+    thin: retention.thin,
     rowTimes(device, subject, start) {
       const block = blocks.get(device, subject, start);
       if (block) return block.rows(() => false).times;
@@ -308,4 +324,14 @@ export function createSampleStore(
       admitWaiting();
     },
   };
+}
+
+function rangeOf(samples: readonly { time: number }[]): { first: number; last: number } {
+  let first = Infinity;
+  let last = -Infinity;
+  for (const { time } of samples) {
+    first = Math.min(first, time);
+    last = Math.max(last, time);
+  }
+  return { first, last };
 }

@@ -11,6 +11,13 @@ export interface ChunkPlace {
   start: number;
 }
 
+export interface OldChunk extends ChunkPlace {
+  row: number;
+  /** Of its rows. */
+  last: number;
+  count: number;
+}
+
 /** Ids of runs and of all else stand apart in the order of subjects. */
 const RUNS = "run/";
 const BEHIND_RUNS = "run0";
@@ -49,10 +56,11 @@ export function createSampleTable(connection: Connection) {
   const removeSubject = connection.prepare(
     "DELETE FROM sample_chunk WHERE rowid IN (SELECT rowid FROM sample_chunk WHERE subject = ? LIMIT 64)",
   );
-  const removeOld = connection.prepare(
-    `DELETE FROM sample_chunk WHERE rowid IN
-     (SELECT rowid FROM sample_chunk WHERE tier = ? AND last < ? AND open = 0 LIMIT 64)`,
+  const selectOld = connection.prepare(
+    `SELECT rowid AS row, device, subject, tier, start, last, count FROM sample_chunk
+     WHERE tier = ? AND last < ? AND open = 0 ORDER BY last LIMIT 64`,
   );
+  const removeRow = connection.prepare("DELETE FROM sample_chunk WHERE rowid = ?");
   const selectSealed = raw("SELECT seq FROM sample_sealed");
   const updateSealed = connection.prepare("UPDATE sample_sealed SET seq = ?");
 
@@ -105,8 +113,9 @@ export function createSampleTable(connection: Connection) {
     /** Part of what there is of a device; false where nothing is left. */
     removeDevice: (device: string): boolean => removeDevice.run(device).changes > 0,
 
-    /** Part of what is older; false where nothing is left. */
-    removeOld: (tier: Tier, before: number): boolean => removeOld.run(tier, before).changes > 0,
+    /** Part of what is older, the oldest first. */
+    old: (tier: Tier, before: number): OldChunk[] => selectOld.all(tier, before) as OldChunk[],
+    remove: (chunk: OldChunk): void => void removeRow.run(chunk.row),
 
     /** Entries up to here have nothing that is not in chunks. */
     sealed: (): number => first(selectSealed.get()) as number,

@@ -191,6 +191,8 @@ export const destination = sqliteTable("destination", {
   openings: text("openings", { mode: "json" }).$type<KeptOpening[]>().notNull().default([]),
   answered: text("answered"),
   paused: text("paused"),
+  lacksAfter: integer("lacks_after"),
+  lacksFrom: real("lacks_from"),
 });
 
 export const deadLetter = sqliteTable("dead_letter", {

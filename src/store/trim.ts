@@ -28,6 +28,8 @@ export interface TrimmerOptions {
   keepEntries?: number | undefined;
   keepBytes?: number | undefined;
   everyMs?: number | undefined;
+  /** In the transaction that removes the entries between. */
+  onCut?: ((first: number, last: number) => void) | undefined;
 }
 
 interface Row extends JournalRow {
@@ -38,7 +40,7 @@ interface Row extends JournalRow {
 export function createTrimmer(
   connection: Connection,
   journal: Journal,
-  { onFatal, keepEntries = KEEP_ENTRIES, keepBytes = KEEP_BYTES, everyMs = EVERY_MS }: TrimmerOptions,
+  { onFatal, keepEntries = KEEP_ENTRIES, keepBytes = KEEP_BYTES, everyMs = EVERY_MS, onCut }: TrimmerOptions,
 ): Trimmer {
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
@@ -137,6 +139,7 @@ export function createTrimmer(
       for (const [run, { ordinal, line }] of runs) updateRun.run(ordinal, line, run);
       for (const { run, client, seq, nextStep } of writers.values())
         putCounter.run(run, client, seq, nextStep);
+      onCut?.(rows[0]!.seq, rows.at(-1)!.seq);
       remove.run(rows.at(-1)!.seq);
       commit.run();
       return true;
