@@ -42,7 +42,7 @@ export async function measureRelayPeer({ seconds }: Options): Promise<Record<str
   };
   // JSON is YAML.
   writeFileSync(join(work, "config.yaml"), JSON.stringify(config));
-  const child = spawn(program, ["--config", join(work, "config.yaml")], {
+  const child = spawn(program, ["--config", `file:${join(work, "config.yaml")}`], {
     stdio: ["ignore", "ignore", "inherit"],
   });
   try {
