@@ -27,7 +27,16 @@ describe("a machine that registers", () => {
     const { devices } = await at.json("/api/v1/devices");
     const time = new Date(now).toISOString();
     expect(devices).toEqual([
-      { ...facts(), id: DEVICE, source: null, local: false, first_seen: time, last_seen: time, runs: [], latest: {} },
+      {
+        ...facts(),
+        id: DEVICE,
+        source: null,
+        local: false,
+        first_seen: time,
+        last_seen: time,
+        runs: [],
+        latest: {},
+      },
     ]);
   });
 

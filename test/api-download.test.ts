@@ -1,7 +1,7 @@
 /** Over a real socket, where the server itself has a hand in lengths, ranges and the sending of files. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
-import { readdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { CHUNK_BYTES } from "../src/blob/schema.ts";

@@ -38,9 +38,7 @@ export async function planVersions(
     const [row] = await db
       .select()
       .from(artifactTable)
-      .where(
-        and(eq(artifactTable.kind, kind), eq(artifactTable.name, name), eq(artifactTable.source, "")),
-      );
+      .where(and(eq(artifactTable.kind, kind), eq(artifactTable.name, name), eq(artifactTable.source, "")));
     const known: Known = {
       id: row?.id ?? freeId++,
       nextVersion: row?.nextVersion ?? 1,
