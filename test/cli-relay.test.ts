@@ -156,7 +156,11 @@ test("a destination that nobody answers at is shown with why, and is removed onl
   const refused = await at.cli("relay", "remove", "main");
   expect(refused.code).toBe(5);
   expect(refused.stderr).toContain("main has not got everything yet: 1 entry");
-  expect((await at.cli("relay", "remove", "main", "--discard")).code).toBe(0);
+  const moved = await at.cli("relay", "add", "main", "http://127.0.0.1:2");
+  expect(moved.code).toBe(5);
+  expect(moved.stderr).toContain("There is a destination main already, at http://127.0.0.1:1.");
+  expect(moved.stderr).toContain("`binnacle relay remove main --discard`, then add it at its new address");
+  expect((await at.cli("relay", "remove", "main", "--discard")).stdout).toBe("main is removed.\n");
   const after = await at.cli("relay", "status", "--json");
   expect(JSON.parse(after.stdout).drops).toMatchObject([{ destination: "main", stream: "a", records: 1 }]);
 });

@@ -8,6 +8,7 @@ import {
   Relay,
   RelayList,
   RelayName,
+  RemovedRelay,
   SettleDeadLetters,
   SettledDeadLetters,
 } from "../relay/schema.ts";
@@ -17,7 +18,6 @@ import { createRoutes, json, readQuery, route, type App, type AppContext, type E
 const tags = ["relays"];
 const RelayParams = z.object({ name: RelayName });
 const RemoveRelay = z.object({ discard: z.enum(["true", "false"]).default("false") });
-const Removed = z.object({ removed: z.string() });
 
 /** Where what is recorded goes on to. Tokens go in here, and never out. */
 export function relayRoutes({ collector, relays }: Edge): App {
@@ -65,12 +65,12 @@ export function relayRoutes({ collector, relays }: Edge): App {
       tags,
       params: RelayParams,
       query: RemoveRelay,
-      responses: { 200: json(Removed, "It is gone") },
+      responses: { 200: json(RemovedRelay, "It is gone") },
     },
     async (c) => {
       const name = readName(c);
-      await required(relays).remove(name, { discard: readQuery(c, RemoveRelay).discard === "true" });
-      return c.json({ removed: name });
+      const discard = readQuery(c, RemoveRelay).discard === "true";
+      return c.json({ removed: name, history: await required(relays).remove(name, { discard }) });
     },
   );
 

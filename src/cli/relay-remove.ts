@@ -1,4 +1,5 @@
-import { request } from "../client/typescript/http.ts";
+import { requestJson } from "../client/typescript/http.ts";
+import type { RemovedRelay } from "../relay/schema.ts";
 import { connectionFlags, defineCommand } from "./command.ts";
 import { connect } from "./connect.ts";
 import { UsageError } from "./error.ts";
@@ -22,11 +23,13 @@ export const command = defineCommand({
   ],
   async run({ values, positionals: [name] }) {
     if (name === undefined) throw new UsageError("Say which destination.", "relay remove");
-    await request(connect(values), relayPath(name), {
+    const { history } = await requestJson<RemovedRelay>(connect(values), relayPath(name), {
       method: "DELETE",
       query: { discard: values.discard || undefined },
     });
-    await print(`${name} is removed.\n`);
+    await print(
+      `${name} is removed.${history ? " It had not got all that is kept of before: how much that is was not counted." : ""}\n`,
+    );
     return 0;
   },
 });

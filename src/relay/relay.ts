@@ -19,14 +19,23 @@ export interface Relays {
   add(relay: AddRelay): Promise<{ created: boolean; relay: Relay }>;
   /** The same for one that is known by its address alone. */
   addAddress(relay: Omit<AddRelay, "name">): Promise<Relay>;
-  /** Refuses while something has not arrived, unless it may be given up. */
-  remove(name: string, options: { discard: boolean }): Promise<void>;
+  /**
+   * Refuses while something has not arrived, unless it may be given up. Returns which entries only history could still have brought:
+   * the journal no longer has them, and nobody has counted what they said.
+   */
+  remove(name: string, options: { discard: boolean }): Promise<HistoryLeft | null>;
   retry(name: string): Relay;
   deadLetters(name: string, query: { limit: number; after?: number | undefined }): DeadLetterPage;
   settle(name: string, input: SettleDeadLetters): Promise<number>;
   /** What the destinations' counters stand at. */
   totals(name: string): { entries: number; errors: number };
   close(): Promise<void>;
+}
+
+/** Seqs, both included. */
+export interface HistoryLeft {
+  from: number;
+  to: number;
 }
 
 export interface RelaysOptions {
@@ -136,7 +145,10 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     const secrets = { ...before, ...(token !== undefined && { token }), ...(ca !== undefined && { ca }) };
     if (known && known.url !== url)
       throw new CollectorError("conflict", `There is a destination ${name} already, at ${known.url}.`, {
-        hint: "Choose another name, or remove that one first.",
+        hint:
+          kind === "platform"
+            ? `If the platform has moved: \`binnacle relay remove ${name} --discard\`, then add it at its new address, and it goes on where it was. Else choose another name.`
+            : `Choose another name, or remove that one first: \`binnacle relay remove ${name}\`.`,
       });
     if (!known && laneByName.size >= MAX_DESTINATIONS)
       throw new CollectorError("conflict", `There are ${MAX_DESTINATIONS} destinations already.`, {
@@ -166,8 +178,16 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     return (await add({ ...relay, name })).relay;
   }
 
-  async function remove(name: string, { discard }: { discard: boolean }): Promise<void> {
+  /** What is gone of the journal, and has not arrived otherwise. */
+  function historyLeft({ kind, acked, skip }: Destination): HistoryLeft | null {
+    const from = Math.max(acked, skip) + 1;
+    const to = collector.journal.bounds().first - 1;
+    return kind === "platform" && from <= to ? { from, to } : null;
+  }
+
+  async function remove(name: string, { discard }: { discard: boolean }): Promise<HistoryLeft | null> {
     const { destination, lane } = get(name);
+    const history = historyLeft(destination);
     const { entries, bytes } = lane.backlog();
     const dead = createLetterBox(collector, name);
     const letters = dead.count();
@@ -175,7 +195,13 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     if (!discard && (entries > 0 || letters > 0 || (content?.files ?? 0) > 0))
       throw new CollectorError("conflict", `${name} has not got everything yet: ${waiting()}.`, {
         hint: "Wait for it, or give that up with --discard (?discard=true).",
-        details: { entries, bytes: bytes ?? null, dead_letters: letters, files: content?.files ?? null },
+        details: {
+          entries,
+          bytes: bytes ?? null,
+          dead_letters: letters,
+          files: content?.files ?? null,
+          history,
+        },
       });
     laneByName.delete(name);
     await lane.close();
@@ -184,15 +210,17 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     destinations.setSecrets(name, undefined);
     collector.journal.hold(holderOf(name), undefined);
     toldByName.delete(name);
+    return history;
 
     function waiting(): string {
       const parts = [
         entries > 0 &&
           `${plural(entries, "entry", "entries")}${bytes === undefined ? "" : ` (${bytes} bytes)`}`,
+        history && "among them what is kept of before",
         letters > 0 && plural(letters, "dead letter", "dead letters"),
         content && content.files > 0 && `${plural(content.files, "file", "files")} (${content.bytes} bytes)`,
       ];
-      return parts.filter((part) => part !== false && part !== undefined).join(", ");
+      return parts.filter((part) => part).join(", ");
     }
   }
 

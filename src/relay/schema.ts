@@ -172,3 +172,12 @@ export const SettleDeadLetters = z
 export type SettleDeadLetters = z.infer<typeof SettleDeadLetters>;
 
 export const SettledDeadLetters = z.object({ settled: z.number() }).meta({ id: "SettledDeadLetters" });
+
+export const RemovedRelay = z.object({
+  removed: z.string(),
+  history: z
+    .object({ from: z.int(), to: z.int() })
+    .nullable()
+    .describe("Entries that are gone here, and of which what is kept of before had not been sent"),
+});
+export type RemovedRelay = z.infer<typeof RemovedRelay>;
