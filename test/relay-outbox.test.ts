@@ -421,10 +421,10 @@ describe("what is durable of a destination", () => {
     expect(await look(false)).toEqual([{ nonce: nonces[1]!, last: 1 }]);
     await store.append("a", records(10));
     const { installation } = store.collector;
-    installation.newEpoch(4, { destination: "up", sure: 1 });
+    installation.newEpoch(4);
     expect(installation.epoch).toBe(5);
     expect(await look(true)).toEqual([
-      { nonce: nonces[1]!, last: 1 },
+      { nonce: nonces[1]!, last: 2 },
       { nonce: nonces[2]!, last: 1 },
     ]);
     // However often it is opened without a word: what was answered stays known.
@@ -451,7 +451,7 @@ describe("what is durable of a destination", () => {
     await up.greeted();
     await save(up, 1);
     await save(other, 1);
-    await up.newEpoch(7, 1);
+    await up.newEpoch(7);
     expect(up.identity()).toMatchObject({ id, epoch: 8 });
     expect(other.identity().openings).toHaveLength(1);
     await up.newSource();

@@ -52,6 +52,13 @@ export const Hello = z.object({
   openings: z.array(Opening).max(MAX_OPENINGS),
   /** Highest seq there is. */
   last: z.int().min(0),
+  /**
+   * Up to here the platform itself has told this very life of the source that it has all. Where the platform has more than both have in
+   * common no more than this is believed: a snapshot with memory and all goes on under a nonce that has another past there.
+   */
+  sure: z.int().min(0).default(Number.MAX_SAFE_INTEGER),
+  /** What the platform has is not what the source has written: its digest says so. */
+  is_other: z.boolean().default(false),
   /** The installations its data comes through, itself first: a circle is one that has the platform in it. */
   path: z.array(SourceId).min(1).max(64),
   host: z.string().max(255),
@@ -189,7 +196,6 @@ export type RefusalType =
   | "source-in-use"
   /**
    * 412; `epoch`: begin a newer one than this. `common`: up to where both are one; null: they know no opening of each other.
-   * `rolled_back`: there is more of it here than that.
    */
   | "epoch"
   /** 409: the platform is itself on the way that the data takes. */

@@ -34,10 +34,12 @@ export function createGreeter(clock: Clock): Greeter {
   async function greet(line: Line): Promise<void> {
     const { outbox } = line;
     let openings = NEWEST_OPENINGS;
+    /** Where the platform's entry was seen to be none of ours. */
+    let other: number | undefined;
     for (let tries = 1; ; tries++) {
       const { id, epoch } = outbox.identity();
       try {
-        const cursor = await ask(line, openings);
+        const cursor = await ask(line, openings, other);
         inUseSince = undefined;
         if (await isOurs(line, cursor)) {
           epochs.accepted();
@@ -46,7 +48,8 @@ export function createGreeter(clock: Clock): Greeter {
         if (tries >= MAX_TRIES)
           throw new Untrue("The platform has other entries than ours, whatever it is told.");
         epochs.check(epoch, epoch);
-        await outbox.newEpoch(epoch, Math.min(outbox.state().acked, cursor.reach - 1));
+        other = cursor.reach;
+        await outbox.newEpoch(epoch);
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         const { details, type } = error;
@@ -62,15 +65,13 @@ export function createGreeter(clock: Clock): Greeter {
           const above = details["epoch"];
           if (!isCount(above) || above >= MAX_EPOCH) throw error;
           epochs.check(above, epoch);
-          // A snapshot with memory and all may have gone on under an old nonce: what the platform told this very life is sure.
-          const sure = details["rolled_back"] === false ? outbox.last() : outbox.state().acked;
-          await outbox.newEpoch(Math.max(above, epoch), sure);
+          await outbox.newEpoch(Math.max(above, epoch));
         }
       }
     }
   }
 
-  async function ask(line: Line, openings: number): Promise<Cursor> {
+  async function ask(line: Line, openings: number, other: number | undefined): Promise<Cursor> {
     const { outbox, transport, clock, facts, signal } = line;
     const identity = outbox.identity();
     const { id, epoch, nonce } = identity;
@@ -95,6 +96,8 @@ export function createGreeter(clock: Clock): Greeter {
         ...facts,
         openings: identity.openings.slice(0, openings).map(({ nonce, last }) => ({ nonce, last })),
         last: outbox.last(),
+        sure: Math.min(outbox.state().acked, (other ?? Infinity) - 1),
+        is_other: other !== undefined,
         sent_at: clock.now(),
       },
       signal,

@@ -8,11 +8,8 @@ export interface Installation {
   readonly epoch: number;
   /** Of this opening of the database. */
   readonly nonce: string;
-  /**
-   * Begins an epoch newer than this one and than `above`, and an opening. What this destination knows of those before was surely ours up
-   * to `sure`. Durable when it returns.
-   */
-  newEpoch(above: number, of?: { destination: string; sure: number }): void;
+  /** Begins an epoch newer than this one and than `above`, and an opening. Durable when it returns. */
+  newEpoch(above: number): void;
   /** This is a copy of a database that goes on elsewhere: from now on a source of its own. Durable when it returns. */
   newSource(): void;
 }
@@ -33,7 +30,7 @@ export function openInstallation(connection: Connection, now: () => number): Ins
   let row = select.get() as Row | undefined;
 
   /** Each destination keeps what it may know of the opening that has ended. */
-  function endOpening(nonce: string, last: number, doubted?: { destination: string; sure: number }): void {
+  function endOpening(nonce: string, last: number): void {
     for (const { name, openings, answered } of selectOpenings.all() as {
       name: string;
       openings: string;
@@ -44,9 +41,7 @@ export function openInstallation(connection: Connection, now: () => number): Ins
         last,
         answered: answered === nonce,
       });
-      const most = name === doubted?.destination ? doubted.sure : Infinity;
-      const sure = kept.map((opening) => ({ ...opening, last: Math.min(opening.last, most) }));
-      putOpenings.run(JSON.stringify(sure), name);
+      putOpenings.run(JSON.stringify(kept), name);
     }
   }
 
@@ -83,9 +78,9 @@ export function openInstallation(connection: Connection, now: () => number): Ins
     get nonce() {
       return row!.nonce;
     },
-    newEpoch(above, doubted) {
+    newEpoch(above) {
       inTransaction(() => {
-        endOpening(row!.nonce, lastSeq(connection), doubted);
+        endOpening(row!.nonce, lastSeq(connection));
         connection
           .prepare("UPDATE installation SET epoch = max(epoch, ?) + 1, nonce = ?")
           .run(above, newId());

@@ -291,8 +291,8 @@ export function createOutbox<Bounds>({
     async greeted() {
       updateAnswered.run(installation.nonce, name);
     },
-    async newEpoch(above, sure) {
-      installation.newEpoch(above, { destination: name, sure });
+    async newEpoch(above) {
+      installation.newEpoch(above);
       current();
     },
     async newSource() {

@@ -64,11 +64,8 @@ export interface Outbox {
    * before anything is sent.
    */
   greeted(): Promise<void>;
-  /**
-   * Begins an epoch above this one, and an opening. Of all that was before this platform's is surely ours up to `sure`: no earlier
-   * opening says more to it from now on. Durable when it resolves.
-   */
-  newEpoch(above: number, sure: number): Promise<void>;
+  /** Begins an epoch above this one, and an opening. Durable when it resolves. */
+  newEpoch(above: number): Promise<void>;
   /** This database is a copy of another that goes on: it becomes a source of its own, with all it has. Durable when it resolves. */
   newSource(): Promise<void>;
   /** Highest seq there is. */

@@ -87,8 +87,9 @@ export function greet(
   if (!isSame && !hello.openings.some((opening) => opening.nonce === known.nonce) && isAlive(known, now))
     return inUse(known, now);
   const common = commonOf(known, hello);
-  const reach = common?.last ?? 0;
-  const isBack = reach < known.reach;
+  const both = common?.last ?? 0;
+  const isBack = hello.is_other || both < known.reach;
+  const reach = isBack ? Math.min(both, hello.sure) : known.reach;
   if (epoch < known.epoch || (epoch === known.epoch && isBack))
     return refuse(
       "epoch",
@@ -97,7 +98,6 @@ export function greet(
       {
         epoch: known.epoch,
         common: common?.last ?? null,
-        rolled_back: isBack,
       },
     );
   return {
@@ -105,7 +105,7 @@ export function greet(
       epoch,
       acked: Math.min(known.acked, reach),
       reach,
-      digest: common?.digest ?? null,
+      digest: common?.last === reach ? common.digest : null,
       nonce,
       turn,
       openings: openingsOf(known)
