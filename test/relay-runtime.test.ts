@@ -398,6 +398,28 @@ test("a batch that was damaged on its way is sent again, and its entry is no dea
   expect(await valuesOf(up.at, "a")).toEqual([1]);
 });
 
+test("a batch whose headers were damaged on their way counts for nothing", async () => {
+  const up = await platform();
+  const from = source();
+  await add(from.at, up.url, await up.addSource("lab"));
+  await create(from.at, "a");
+  await arrived(from.at);
+  let damaged = 0;
+  up.intercept = async (request) => {
+    if (!request.url.endsWith("/batches") || damaged > 0) return undefined;
+    damaged++;
+    const { method, url } = request;
+    const headers = new Headers(request.headers);
+    // 2-2 becomes 2-9: as if the next seven had come with it.
+    headers.set("idempotency-key", headers.get("idempotency-key")!.replace(/\d"$/, '9"'));
+    return up.at.app.fetch(new Request(url, { method, headers, body: await request.arrayBuffer() }));
+  };
+  for (let i = 1; i <= 12; i++) await log(from.at, "a", [i]);
+  await arrived(from.at);
+  expect(damaged).toBe(1);
+  expect(await valuesOf(up.at, "a")).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+});
+
 test("/metrics has how far each destination is behind, and why", async () => {
   const up = await platform();
   const from = source();

@@ -20,6 +20,7 @@ import {
   type Frame,
   type Session,
 } from "../relay/contract.ts";
+import { digestOfHeaders } from "../relay/digest.ts";
 import { decodeFrames } from "../relay/frame.ts";
 import { findOwnSource, getCursor, greetSource } from "../source/greet.ts";
 import { positionsOf, receiveAgain, receiveBatch, receiveHistory, type Sender } from "../source/receive.ts";
@@ -246,6 +247,9 @@ function headersOf<T extends z.ZodObject>(c: AppContext, schema: T): z.output<T>
     const value = c.req.header(name);
     if (value !== undefined) given[name] = value;
   }
+  const check = c.req.header("x-relay-check");
+  if (check !== undefined && check !== digestOfHeaders(given))
+    throw new CollectorError("busy", "The headers are not those that were sent.", { hint: "Send it again." });
   const parsed = schema.safeParse(given);
   if (!parsed.success) throw fromZod(parsed.error);
   return parsed.data;

@@ -9,3 +9,9 @@ export function digestOf(frame: Frame): string {
     .update(payload)
     .digest("hex");
 }
+
+/** Of what the headers of a request say: one digit more of a batch's end, and what it has not brought would count as there. */
+export const digestOfHeaders = (headers: Record<string, string>): string =>
+  createHash("sha256")
+    .update(JSON.stringify(Object.entries(headers).sort(([a], [b]) => (a < b ? -1 : 1))))
+    .digest("hex");

@@ -10,6 +10,7 @@ import {
   type Frame,
   type Session,
 } from "./contract.ts";
+import { digestOfHeaders } from "./digest.ts";
 import { encodeFrames } from "./frame.ts";
 import { contentDigest, type Http } from "./http.ts";
 import type { Transport } from "./ports.ts";
@@ -35,14 +36,15 @@ export function createTransport(http: Http, now: () => number): HttpTransport {
   ): Promise<unknown> {
     // Packed in itself: an encoding of the content would find nothing more.
     const body = encodeFrames(batch.frames);
+    const said = { ...headersOf(batch), ...headers };
     const { json } = await http.request({
       method: "POST",
       path,
       headers: {
         "content-type": ENTRIES_TYPE,
         "content-digest": contentDigest(body),
-        ...headersOf(batch),
-        ...headers,
+        ...said,
+        "x-relay-check": digestOfHeaders(said),
       },
       body,
       signal,
