@@ -244,6 +244,14 @@ describe("a collector that is cut off and runs out of room", () => {
   });
 });
 
+test("what is left out while the collector ends breaks nothing", async () => {
+  const store = open();
+  const { samples } = store.collector;
+  await store.reopen();
+  samples.drop(DEVICE, [{ time: clock }], "busy");
+  expect(samples.dropped).toBe(1);
+});
+
 test("a week of losses is a few rows, with all of it in their sums", async () => {
   const { collector } = open();
   const losses = createLosses(collector.connection, collector.journal, () => clock);

@@ -133,8 +133,8 @@ export function createLosses(connection: Connection, journal: Journal, now: () =
       try {
         write(waiting[0]!);
       } catch (error) {
-        // It is told once there is room.
-        if ((error as { code?: string }).code === "SQLITE_FULL") return;
+        // It is told once there is room. What is read while the collector ends is nobody's.
+        if ((error as { code?: string }).code === "SQLITE_FULL" || !connection.open) return;
         throw error;
       }
       waiting = waiting.slice(1);
