@@ -14,7 +14,9 @@ test("a destination that history has not reached is removed with word of that", 
     const { last } = at.collector.journal.bounds();
     await at.collector.tidy(10_000);
     expect(at.collector.journal.bounds().first).toBe(last + 1);
-    await at.json("/api/v1/relays", { body: { name: "up", url: "http://127.0.0.1:1", token: "none" } });
+    await at.json("/api/v1/relays", {
+      body: { name: "up", url: "http://127.0.0.1:1", token: "no-such-token" },
+    });
     await log(2, [4]);
     await until(
       () => at.json("/api/v1/relays"),
