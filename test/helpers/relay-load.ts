@@ -427,7 +427,10 @@ function expectSequence<T>(what: string, stored: T[], obligations: Obligation<T>
 }
 
 export async function relayOf(collector: Child): Promise<Relay> {
-  const { relays } = (await (await collector.request("/relays")).json()) as { relays: Relay[] };
+  const response = await collector.request("/relays").catch((error: Error) => {
+    throw new Error(`The collector is gone: ${collector.stderr()}`, { cause: error });
+  });
+  const { relays } = (await response.json()) as { relays: Relay[] };
   return relays[0]!;
 }
 
