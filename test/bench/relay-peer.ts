@@ -29,7 +29,7 @@ export async function measureRelayPeer({ seconds }: Options): Promise<Record<str
     receivers: { otlp: { protocols: { http: { endpoint: `127.0.0.1:${port}` } } } },
     extensions: { file_storage: { directory: join(work, "queue") } },
     exporters: {
-      otlphttp: {
+      otlp_http: {
         endpoint: `http://127.0.0.1:${sink.port}`,
         sending_queue: { storage: "file_storage", queue_size: 10_000, block_on_overflow: true },
       },
@@ -37,7 +37,7 @@ export async function measureRelayPeer({ seconds }: Options): Promise<Record<str
     service: {
       extensions: ["file_storage"],
       telemetry: { metrics: { level: "none" }, logs: { level: "error" } },
-      pipelines: { metrics: { receivers: ["otlp"], exporters: ["otlphttp"] } },
+      pipelines: { metrics: { receivers: ["otlp"], exporters: ["otlp_http"] } },
     },
   };
   // JSON is YAML.
@@ -45,6 +45,7 @@ export async function measureRelayPeer({ seconds }: Options): Promise<Record<str
   const child = spawn(program, ["--config", `file:${join(work, "config.yaml")}`], {
     stdio: ["ignore", "ignore", "inherit"],
   });
+  const gone = new Promise((resolve) => child.once("exit", resolve));
   try {
     await until(async () => (await Connection.open(port)).close());
     const writers = Array.from({ length: CONNECTIONS }, (_, index) => createBodies(index + 1));
@@ -61,7 +62,6 @@ export async function measureRelayPeer({ seconds }: Options): Promise<Record<str
     const rate = points / ((performance.now() - begun) / 1000);
     return { otel: { rate, bytes: sink.bytes() / points, memory: memoryMiB(child.pid!).peak } };
   } finally {
-    const gone = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGTERM");
     await gone;
     sink.close();
