@@ -22,6 +22,7 @@ const LANES = Math.min(4, 2 * availableParallelism());
  * those that compute.
  */
 const longest = [
+  "relay-simulation",
   "kill",
   "relay-kill",
   "run-network",
