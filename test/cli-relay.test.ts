@@ -88,7 +88,7 @@ test("a token comes from a file, standard input or the environment, and stands i
   const main = join(import.meta.dirname, "../src/cli/main.ts");
   const env = { BINNACLE_DATA: at.dataDir };
   const piped = await runCli(
-    ["-c", `echo "$SECRET" | ${process.execPath} ${main} relay add piped ${up.url} --token-file -`],
+    ["-c", `echo "$SECRET" | "${process.execPath}" "${main}" relay add piped ${up.url} --token-file -`],
     { program: ["bash"], env: { ...env, SECRET: token } },
   );
   expect(piped).toMatchObject({ code: 0, stderr: "" });

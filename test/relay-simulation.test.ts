@@ -85,8 +85,15 @@ describe.if(ONLY === undefined)("a rule that is broken is found", () => {
     ["what was sent counts as arrived", { trustSent: true }],
     ["the source goes on from where it believes to be", { trustLocal: true }],
     ["whoever greets is the same source", { noFencing: true }],
-    ["what is late is taken", { noTurns: true }],
-  ])("%s", (_, flaws) => {
-    expect(seedThatTells(flaws, 1000)).toBeDefined();
-  });
+    // Seen rarely: some hundred seeds.
+    ...(process.env["LONG"] === undefined
+      ? []
+      : ([["what is late is taken", { noTurns: true }]] satisfies [string, Flaws][])),
+  ])(
+    "%s",
+    (_, flaws) => {
+      expect(seedThatTells(flaws, 1000)).toBeDefined();
+    },
+    120_000,
+  );
 });

@@ -121,15 +121,13 @@ export function createGreeter(clock: Clock): Greeter {
     return own === undefined || own === digest;
   }
 
-  async function begin(line: Line, { acked, partial }: Cursor): Promise<void> {
-    const { outbox, clock, identity } = line;
+  async function begin(line: Line, { acked, partial, told }: Cursor): Promise<void> {
+    const { outbox, clock } = line;
     await outbox.greeted();
     line.acked = acked;
     line.partial = partial;
     line.heardAt = clock.monotonic();
-    const { epoch } = outbox.state();
-    // A destination that is new gets everything told in any case.
-    line.isTold = epoch === 0 || epoch === identity.epoch;
+    line.isTold = told;
     await line.save();
     line.change({ acked });
   }

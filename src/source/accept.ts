@@ -29,6 +29,8 @@ export interface SourceState {
   openings: KnownOpening[];
   /** Entries up to here may be known by their content. */
   doubt: number;
+  /** How runs are was told since the source went back. */
+  told: boolean;
   /** When something of it was last accepted, ms by our clock. */
   heard: number;
 }
@@ -79,7 +81,18 @@ export function greet(
   const { epoch, nonce, turn } = hello;
   if (!known)
     return {
-      state: { epoch, acked: 0, reach: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now },
+      state: {
+        epoch,
+        acked: 0,
+        reach: 0,
+        digest: null,
+        nonce,
+        turn,
+        openings: [],
+        doubt: 0,
+        told: true,
+        heard: now,
+      },
       cut: undefined,
     };
   const isSame = nonce === known.nonce;
@@ -113,6 +126,7 @@ export function greet(
         .slice(0, MAX_OPENINGS)
         .map((opening) => (opening.last <= reach ? opening : { ...opening, last: reach, digest: null })),
       doubt: isBack ? Math.max(known.doubt, known.reach) : known.doubt,
+      told: known.told && !isBack,
       heard: now,
     },
     cut: isBack ? reach : undefined,
@@ -251,6 +265,7 @@ export function acceptHistory(
       ...state,
       heard: context.now,
       doubt: Math.max(state.doubt, upto),
+      ...(part.of === "told" && { told: true }),
       ...(upto > state.reach && { reach: upto, digest: batch.digest }),
     },
   };
