@@ -87,8 +87,6 @@ CREATE TABLE source (
   openings TEXT NOT NULL DEFAULT '[]',
   -- Entries up to here may be known by their content.
   doubt INTEGER NOT NULL DEFAULT 0,
-  -- 0: it went back, and has not said since how its runs are.
-  told INTEGER NOT NULL DEFAULT 1,
   host TEXT,
   version TEXT,
   -- JSON: the installations its data comes through, itself first.

@@ -71,7 +71,6 @@ const known: SourceState = {
   turn: 5,
   openings: [{ nonce: hex("0"), last: 4, digest: null }],
   doubt: 0,
-  told: true,
   heard: NOW - 1000,
 };
 

@@ -58,14 +58,6 @@ export async function bringParts(
   return parts.length === 0 ? undefined : end;
 }
 
-/** What only a life that was left has said of runs is put right. */
-export async function tellFacts(line: Line): Promise<void> {
-  const end = await bringParts(line, undefined, ({ of }) => of === "facts");
-  if (!end) return;
-  const part = { of: "told" as const };
-  await sendPiece(line, { ...line.session, acked: line.acked, ...end, part, from: 0, to: 0, frames: [] });
-}
-
 /** Their entries may follow. */
 export async function closeParts(line: Line, runs: string[] | undefined, end: End): Promise<void> {
   for (const run of runs ?? [undefined]) {
@@ -150,7 +142,7 @@ async function sendPiece(line: Line, batch: HistoryBatch): Promise<void> {
     const { position } = await transport.sendHistory(identity.id, batch, signal);
     const { part, to } = batch;
     const isCounted = part.of === "metrics" || part.of === "logs";
-    const isAnywhere = !isCounted && part.of !== "samples";
+    const isAnywhere = part.of === "facts" || part.of === "whole";
     if (!isAnywhere && (isCounted ? position !== to : position < to))
       throw new Untrue(`The platform says that it has ${part.of} up to ${position}, and was told of ${to}.`);
     line.progress();

@@ -82,8 +82,6 @@ export const Cursor = z.object({
   digest: Digest.nullable(),
   /** Runs of which history was to bring all and did not: some of them, where there are many. */
   partial: z.array(z.string().max(300)).max(MAX_PARTIAL).default([]),
-  /** Whether it was told how runs are since its source went back: what a life that was left said of them may stand there. */
-  told: z.boolean().default(true),
   /** The platform's own id. */
   platform: SourceId,
   /** Newest version of each kind of entry it can read. */
@@ -152,9 +150,7 @@ export type Part = z.infer<typeof Part>;
  * run, as those that history was to bring would never come.
  */
 export const Whole = z.object({ of: z.literal("whole"), run: z.string().max(300).optional() });
-/** Behind facts of everything: how runs are has been told since the platform was last left by a life that it stands on. */
-export const Told = z.object({ of: z.literal("told") });
-export const HistoryPart = z.union([Part, Whole, Told]);
+export const HistoryPart = z.union([Part, Whole]);
 export type HistoryPart = z.infer<typeof HistoryPart>;
 
 /**

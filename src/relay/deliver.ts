@@ -1,5 +1,5 @@
 import { createBackOff } from "./back-off.ts";
-import { tellFacts } from "./bring.ts";
+import { bringParts } from "./bring.ts";
 import { createGreeter, InUse } from "./greeting.ts";
 import { createLine, type DeliverOptions, type DeliveryStatus } from "./line.ts";
 import { Refusal } from "./ports.ts";
@@ -37,8 +37,9 @@ export async function deliver(options: DeliverOptions, signal: AbortSignal): Pro
   /** After a new epoch: what only a life that was left has said of runs is put right. */
   async function tell(): Promise<void> {
     if (line.isTold) return;
-    await tellFacts(line);
+    await bringParts(line, undefined, ({ of }) => of === "facts");
     line.isTold = true;
+    await line.save();
   }
 
   async function recover(error: unknown): Promise<void> {

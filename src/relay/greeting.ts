@@ -121,14 +121,19 @@ export function createGreeter(clock: Clock): Greeter {
     return own === undefined || own === digest;
   }
 
-  async function begin(line: Line, { acked, partial, told }: Cursor): Promise<void> {
-    const { outbox, clock } = line;
+  async function begin(line: Line, { acked, partial }: Cursor): Promise<void> {
+    const { outbox, clock, identity } = line;
     await outbox.greeted();
     line.acked = acked;
     line.partial = partial;
     line.heardAt = clock.monotonic();
-    line.isTold = told;
-    await line.save();
+    const { epoch, acked: before } = outbox.state();
+    // The platform was set back: its runs may stand there as a life that was left has made them, too.
+    const isBack = epoch === identity.epoch && acked < before;
+    // A destination that is new gets everything told in any case.
+    line.isTold = epoch === 0 || (epoch === identity.epoch && !isBack);
+    // Until it is told, what is durable must go on saying that it went back.
+    if (!isBack) await line.save();
     line.change({ acked });
   }
 

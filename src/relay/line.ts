@@ -46,7 +46,10 @@ export interface Line extends Omit<DeliverOptions, "onChange" | "window"> {
   acked: number;
   /** Runs that the platform has in part. */
   partial: string[];
-  /** The platform knows how all runs are. After it was left by a life that it stands on, they may stand there as that one made them. */
+  /**
+   * In this epoch the platform has been told how all runs are. After one that ended, others may stand there as a life that was left has
+   * made them.
+   */
   isTold: boolean;
   /** When it last took or answered something, monotonic. */
   heardAt: number;
@@ -123,7 +126,7 @@ export function createLine(
   async function put(letters: DeadLetter[]): Promise<void> {
     const { acked } = line;
     const state = outbox.state();
-    const { epoch } = line.identity;
+    const epoch = line.isTold ? line.identity.epoch : state.epoch;
     if (letters.length > 0 || state.acked !== acked || state.epoch !== epoch)
       await outbox.save({ ...state, epoch, acked }, letters);
   }

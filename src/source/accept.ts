@@ -29,8 +29,6 @@ export interface SourceState {
   openings: KnownOpening[];
   /** Entries up to here may be known by their content. */
   doubt: number;
-  /** How runs are was told since the source went back. */
-  told: boolean;
   /** When something of it was last accepted, ms by our clock. */
   heard: number;
 }
@@ -81,18 +79,7 @@ export function greet(
   const { epoch, nonce, turn } = hello;
   if (!known)
     return {
-      state: {
-        epoch,
-        acked: 0,
-        reach: 0,
-        digest: null,
-        nonce,
-        turn,
-        openings: [],
-        doubt: 0,
-        told: true,
-        heard: now,
-      },
+      state: { epoch, acked: 0, reach: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now },
       cut: undefined,
     };
   const isSame = nonce === known.nonce;
@@ -126,7 +113,6 @@ export function greet(
         .slice(0, MAX_OPENINGS)
         .map((opening) => (opening.last <= reach ? opening : { ...opening, last: reach, digest: null })),
       doubt: isBack ? Math.max(known.doubt, known.reach) : known.doubt,
-      told: known.told && !isBack,
       heard: now,
     },
     cut: isBack ? reach : undefined,
@@ -265,7 +251,6 @@ export function acceptHistory(
       ...state,
       heard: context.now,
       doubt: Math.max(state.doubt, upto),
-      ...(part.of === "told" && { told: true }),
       ...(upto > state.reach && { reach: upto, digest: batch.digest }),
     },
   };

@@ -83,18 +83,7 @@ function addSource(
     `INSERT INTO source (id, name, label, epoch, acked, nonce, turn, first_seen, last_seen)
       VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?)`,
   ).run(id, name, label, epoch, nonce, turn, now, now);
-  const state = {
-    epoch,
-    acked: 0,
-    reach: 0,
-    digest: null,
-    nonce,
-    turn,
-    openings: [],
-    doubt: 0,
-    told: true,
-    heard: now,
-  };
+  const state = { epoch, acked: 0, reach: 0, digest: null, nonce, turn, openings: [], doubt: 0, heard: now };
   return hold(collector, { id, name, label, state, path: "[]", told: undefined });
 }
 
@@ -103,7 +92,7 @@ function cursorOf({ connection, installation }: Collector, { id, state }: Held):
     connection,
     `SELECT run FROM source_run WHERE source = ? AND renew = 2 LIMIT ${MAX_PARTIAL}`,
   ).all(id) as { run: string }[];
-  const { epoch, acked, reach, digest, turn, told } = state;
+  const { epoch, acked, reach, digest, turn } = state;
   return {
     source: id,
     turn,
@@ -112,7 +101,6 @@ function cursorOf({ connection, installation }: Collector, { id, state }: Held):
     reach,
     digest,
     partial: partial.map(({ run }) => run),
-    told,
     platform: installation.id,
     kinds: KINDS,
   };

@@ -229,7 +229,7 @@ function checkPart(part: HistoryPart, { kind, run }: Frame): void {
   const belongs =
     part.of === "facts"
       ? FACTS.has(kind)
-      : part.of === "whole" || part.of === "told"
+      : part.of === "whole"
         ? false
         : part.of === "samples"
           ? (kind === "sample.appended" || kind === "sample.rolled") && deviceOfStream(run) === part.device
@@ -265,7 +265,7 @@ function makeWhole(plan: Plan, name: string | undefined): void {
 
 /** Where a part stands, as its source counts. Of what was deleted here nothing is wanted. */
 function positionIn(plan: Plan, part: HistoryPart): number {
-  if (part.of !== "metrics" && part.of !== "logs" && part.of !== "samples") return 0;
+  if (part.of === "facts" || part.of === "whole") return 0;
   if (part.of === "samples") {
     const row = prepared(
       plan.collector.connection,

@@ -29,7 +29,6 @@ interface Row {
   turn: number;
   openings: string;
   doubt: number;
-  told: number;
   path: string;
   last_seen: number;
 }
@@ -48,23 +47,12 @@ export function findSource(collector: Collector, id: string): Held | undefined {
   if (held) return held;
   const row = prepared(
     collector.connection,
-    "SELECT id, name, label, epoch, acked, reach, digest, nonce, turn, openings, doubt, told, path, last_seen FROM source WHERE id = ?",
+    "SELECT id, name, label, epoch, acked, reach, digest, nonce, turn, openings, doubt, path, last_seen FROM source WHERE id = ?",
   ).get(id) as Row | undefined;
   if (!row) return undefined;
   const { name, label, epoch, acked, reach, digest, nonce, turn, doubt, path } = row;
   const openings = JSON.parse(row.openings) as KnownOpening[];
-  const state = {
-    epoch,
-    acked,
-    reach,
-    digest,
-    nonce,
-    turn,
-    openings,
-    doubt,
-    told: row.told === 1,
-    heard: row.last_seen,
-  };
+  const state = { epoch, acked, reach, digest, nonce, turn, openings, doubt, heard: row.last_seen };
   return hold(collector, { id, name, label, state, path, told: undefined });
 }
 
@@ -95,12 +83,12 @@ export interface Brought {
   path: string[];
 }
 
-const PUT_STATE = `UPDATE source SET epoch = ?, acked = ?, reach = ?, digest = ?, nonce = ?, turn = ?, openings = ?, doubt = ?, told = ?, path = ?,
+const PUT_STATE = `UPDATE source SET epoch = ?, acked = ?, reach = ?, digest = ?, nonce = ?, turn = ?, openings = ?, doubt = ?, path = ?,
   last_seen = ?, skew = coalesce(?, skew), entries = entries + ?, records = records + ?, bytes = bytes + ? WHERE id = ?`;
 
 /** The cursor, with all that is to stand or fall with it. */
 export function writeOfState(id: string, state: SourceState, brought: Brought): Write {
-  const { epoch, acked, reach, digest, nonce, turn, openings, doubt, told, heard } = state;
+  const { epoch, acked, reach, digest, nonce, turn, openings, doubt, heard } = state;
   const { path, skew, entries, records, bytes } = brought;
   return {
     sql: PUT_STATE,
@@ -113,7 +101,6 @@ export function writeOfState(id: string, state: SourceState, brought: Brought): 
       turn,
       JSON.stringify(openings),
       doubt,
-      told ? 1 : 0,
       JSON.stringify(path),
       heard,
       skew ?? null,

@@ -239,7 +239,6 @@ export const source = sqliteTable("source", {
   turn: integer("turn").notNull().default(0),
   openings: text("openings", { mode: "json" }).$type<KnownOpening[]>().notNull().default([]),
   doubt: integer("doubt").notNull().default(0),
-  told: integer("told").notNull().default(1),
   host: text("host"),
   version: text("version"),
   path: text("path", { mode: "json" }).$type<string[]>().notNull().default([]),

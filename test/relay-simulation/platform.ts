@@ -207,7 +207,6 @@ export function createPlatform(context: PlatformContext): Platform {
       acked,
       reach,
       digest: flaws.noDigest ? null : digest,
-      told: answer.state.told,
       partial: [...sources.get(id)!.runs].flatMap(([name, { isPartial }]) => (isPartial ? [name] : [])),
       platform: database.id,
       kinds: {},
@@ -385,7 +384,7 @@ export function createPlatform(context: PlatformContext): Platform {
   }
 
   function standOf(source: RelayedSource, part: HistoryPart): number {
-    if (part.of !== "metrics" && part.of !== "logs" && part.of !== "samples") return 0;
+    if (part.of === "facts" || part.of === "whole") return 0;
     if (part.of === "samples") return source.devices.get(part.device)?.upto ?? 0;
     const run = source.runs.get(part.run);
     return (part.of === "logs" ? run?.lineNumbering.next : run?.recordNumbering.next) ?? 0;
@@ -393,7 +392,7 @@ export function createPlatform(context: PlatformContext): Platform {
 
   /** The part stands at the piece's end, whatever was in it. */
   function touch(source: RelayedSource, { part, to, upto }: HistoryBatch): void {
-    if (part.of === "facts" || part.of === "told") return;
+    if (part.of === "facts") return;
     if (part.of === "whole") {
       for (const [name, run] of source.runs) if ((part.run ?? name) === name) run.isPartial = false;
       return;
