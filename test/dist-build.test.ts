@@ -119,7 +119,7 @@ describe.skipIf(skip)("bun run build --all", () => {
         expect(inside).toEqual([target]);
       }
     }
-  }, 60_000);
+  }, 200_000);
 
   const arm = { libraries: "/usr/aarch64-linux-gnu", emulator: Bun.which("qemu-aarch64") };
   const skipArm =
@@ -158,6 +158,6 @@ describe.skipIf(skip)("bun run build --all", () => {
       remove(addons);
       expect(stdout.toString()).toContain("FUNCTION_NOT_FOUND");
     },
-    60_000,
+    200_000,
   );
 });
