@@ -8,21 +8,15 @@ import { frameBytes } from "./frame.ts";
 import { historyOf, historyParts } from "./history.ts";
 import { createHttp } from "./http.ts";
 import { createLetterBox } from "./letters.ts";
-import { createMeter } from "./meter.ts";
 import { createOutbox } from "./outbox.ts";
 import { Refusal, type Clock } from "./ports.ts";
+import { createReport, type Report } from "./report.ts";
 import { createTransport } from "./transport.ts";
 import { toTrouble } from "./trouble.ts";
 
 /** What goes on for one destination. None of them holds up another. */
-export interface Lane {
-  status(): DeliveryStatus;
-  /** ms since the epoch; undefined: nothing yet. */
-  ackedAt(): number | undefined;
+export interface Lane extends Pick<Report, "status" | "ackedAt" | "rate" | "totals"> {
   backlog(): { entries: number; bytes: number | undefined; oldest: number | undefined };
-  rate(): { entries: number; bytes: number } | undefined;
-  /** Counted since the start. */
-  totals(): { entries: number; errors: number };
   /** undefined: not known. */
   content(): ContentStatus | undefined;
   /** Does now what it waits to do. */
@@ -48,8 +42,6 @@ const REQUEUE_ENTRIES = 100;
 const REQUEUE_BYTES = 4 * 1024 * 1024;
 /** Installations named in a request; all of them are looked through here. */
 const MAX_PATH = 64;
-/** What should never happen is tried again after so long. */
-const FAILED_MS = 60_000;
 
 export function startPlatformLane(options: LaneOptions): Lane {
   const { collector, destination, destinations, path, facts, onChange, onFailed } = options;
@@ -57,24 +49,13 @@ export function startPlatformLane(options: LaneOptions): Lane {
   const since = destination.from === "now" ? destination.created : undefined;
   const ending = new AbortController();
   const clock = createClock(collector.now);
-  const meter = createMeter(clock.monotonic);
+  const report = createReport({ collector, destination, clock, onChange, onFailed });
   const letters = createLetterBox(collector, name);
   // Once: who renews a token starts the lane anew.
   const { token, ca } = destinations.secretsOf(name);
   const http = createHttp({ url, token: () => token, ca });
   const transport = createTransport(http, collector.now);
   let session: Session | undefined;
-  let ackedAt: number | undefined;
-  let totals = { entries: 0, errors: 0 };
-  let status: DeliveryStatus = {
-    state: "starting",
-    error: null,
-    notice: null,
-    acked: destination.acked,
-    attempts: 0,
-    nextTryAt: null,
-    history: null,
-  };
 
   const outbox = createOutbox({
     collector,
@@ -84,56 +65,40 @@ export function startPlatformLane(options: LaneOptions): Lane {
       of: (part, from, bounds, single = false) => historyOf(collector, part, from, bounds, { single }),
     },
     maxHeldBytes: collector.quota.journalBytes(),
-    onAcked(entries, bytes) {
-      ackedAt = collector.now();
-      totals = { ...totals, entries: totals.entries + entries };
-      meter.add(entries, bytes);
-    },
+    onAcked: report.onAcked,
   });
 
   const content = startContent(
     { collector, http, source: () => collector.installation.id, clock, random: Math.random },
     ending.signal,
   );
-  const delivery = run();
-
-  async function run(): Promise<void> {
-    while (!ending.signal.aborted)
-      try {
-        await deliver(
-          {
-            outbox,
-            transport: { ...transport, greet },
-            clock,
-            random: Math.random,
-            path: () => path().slice(0, MAX_PATH),
-            facts,
-            onChange: change,
-          },
-          ending.signal,
-        );
-      } catch (error) {
-        onFailed(error);
-        const message = error instanceof Error ? error.message : String(error);
-        const at = collector.now();
-        const trouble = { message, hint: "This is a defect: please report it.", at };
-        change({ ...status, state: "waiting", error: trouble, nextTryAt: at + FAILED_MS });
-        await clock.sleep(FAILED_MS, ending.signal);
-      }
-  }
+  const delivery = report.persist(
+    () =>
+      deliver(
+        {
+          outbox,
+          transport: { ...transport, greet },
+          clock,
+          random: Math.random,
+          path: () => path().slice(0, MAX_PATH),
+          facts,
+          onChange: change,
+        },
+        ending.signal,
+      ),
+    ending.signal,
+  );
 
   function change(next: DeliveryStatus): void {
-    if (next.error !== null && next.error !== status.error) totals = { ...totals, errors: totals.errors + 1 };
     // A platform that had to be told all again may lack files, too.
-    if (next.history && !status.history) content.again();
-    status = next;
-    onChange(next);
+    if (next.history && !report.status().history) content.again();
+    report.change(next);
   }
 
   async function greet(...[source, hello, signal]: Parameters<typeof transport.greet>) {
     const cursor = await transport.greet(source, hello, signal);
     // It was set back, and its files with it.
-    if (cursor.acked < status.acked) content.again();
+    if (cursor.acked < report.status().acked) content.again();
     const { epoch, nonce, turn, path: way } = hello;
     session = { epoch, nonce, turn, path: way };
     if (path().includes(cursor.platform))
@@ -146,7 +111,8 @@ export function startPlatformLane(options: LaneOptions): Lane {
     let arrived = 0;
     let refused = "";
     for (;;) {
-      if (!session || status.state === "waiting" || status.state === "in-use")
+      const { state } = report.status();
+      if (!session || state === "waiting" || state === "in-use")
         throw new CollectorError("unreachable", `${name} does not answer.`, {
           hint: "Send them again when `binnacle relay status` says that it does.",
         });
@@ -175,11 +141,8 @@ export function startPlatformLane(options: LaneOptions): Lane {
   }
 
   return {
-    status: () => status,
-    ackedAt: () => ackedAt,
+    ...report,
     backlog: outbox.backlog,
-    rate: meter.rate,
-    totals: () => totals,
     content: () => content.status(),
     retry() {
       clock.wake();

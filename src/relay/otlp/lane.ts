@@ -2,11 +2,10 @@ import { CollectorError } from "../../error.ts";
 import { printable, createHttp } from "../http.ts";
 import { createClock, takePage, type Lane, type LaneOptions } from "../lane.ts";
 import { createLetterBox } from "../letters.ts";
-import type { DeliveryStatus } from "../line.ts";
-import { createMeter } from "../meter.ts";
 import { createOutbox } from "../outbox.ts";
 import type { Frame } from "../contract.ts";
 import { Refusal, type DeadLetter } from "../ports.ts";
+import { createReport } from "../report.ts";
 import { readOtlpAddress } from "./address.ts";
 import { deliverOtlp } from "./deliver.ts";
 import { putCut, putRejected } from "./drops.ts";
@@ -27,7 +26,7 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
   const { token, ca } = destinations.secretsOf(name);
   const ending = new AbortController();
   const clock = createClock(now);
-  const meter = createMeter(clock.monotonic);
+  const report = createReport({ collector, destination, clock, onChange, onFailed });
   const letters = createLetterBox(collector, name);
   const seriesClock = createSeriesClock();
   const exporter = createExporter(
@@ -38,55 +37,38 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
       dialect: { root: "", accept: PROTOBUF, maxAnswerBytes: MAX_EXPORT_ANSWER_BYTES, readRefusal },
     }),
   );
-  let ackedAt: number | undefined;
-  let totals = { entries: 0, errors: 0 };
-  let status: DeliveryStatus = {
-    state: "starting",
-    error: null,
-    notice: null,
-    acked: destination.acked,
-    attempts: 0,
-    nextTryAt: null,
-    history: null,
-  };
   const outbox = createOutbox<undefined>({
     collector,
     destination: name,
     // Nothing but the journal goes there.
     history: { parts: async () => ({ parts: [], bounds: undefined }), async *of() {} },
-    onAcked(entries, bytes) {
-      ackedAt = now();
-      totals = { ...totals, entries: totals.entries + entries };
-      meter.add(entries, bytes);
-    },
+    onAcked: report.onAcked,
   });
 
-  const delivery = deliverOtlp(
-    {
-      outbox,
-      first: () => journal.bounds().first,
-      onCut(acked, first) {
-        // What was gone before it was added was never promised to it.
-        const after = Math.max(acked, destination.skip);
-        if (after + 1 < first) putCut(connection, { name, after, first, at: now() });
-      },
-      onRejected: (frames, records, message) =>
-        putRejected(connection, { name, frames, records, message, at: now() }),
-      signals,
-      prepare: prepareAll,
-      send: exporter.send.bind(exporter),
-      clock,
-      random: Math.random,
-      onChange: change,
-    },
+  const delivery = report.persist(
+    () =>
+      deliverOtlp(
+        {
+          outbox,
+          first: () => journal.bounds().first,
+          onCut(acked, first) {
+            // What was gone before it was added was never promised to it.
+            const after = Math.max(acked, destination.skip);
+            if (after + 1 < first) putCut(connection, { name, after, first, at: now() });
+          },
+          onRejected: (frames, records, message) =>
+            putRejected(connection, { name, frames, records, message, at: now() }),
+          signals,
+          prepare: prepareAll,
+          send: exporter.send.bind(exporter),
+          clock,
+          random: Math.random,
+          onChange: report.change,
+        },
+        ending.signal,
+      ),
     ending.signal,
-  ).catch(onFailed);
-
-  function change(next: DeliveryStatus): void {
-    if (next.error !== null && next.error !== status.error) totals = { ...totals, errors: totals.errors + 1 };
-    status = next;
-    onChange(next);
-  }
+  );
 
   function prepareAll(frames: readonly Frame[]): { prepared: Prepared[]; unreadable: DeadLetter[] } {
     const resources = createResources(collector);
@@ -147,11 +129,8 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
   }
 
   return {
-    status: () => status,
-    ackedAt: () => ackedAt,
+    ...report,
     backlog: outbox.backlog,
-    rate: meter.rate,
-    totals: () => totals,
     content: () => undefined,
     retry: clock.wake,
     requeue,
