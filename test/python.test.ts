@@ -403,6 +403,31 @@ if __name__ == "__main__":
     },
   );
 
+  test("forked while a thread of ours imports deliver all the same", async () => {
+    const script = `
+import binnacle, os, sys, threading, time
+importing = threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "hashlib":
+            importing.set()
+            time.sleep(0.3)
+for name in ("hmac", "hashlib"): sys.modules.pop(name, None)
+sys.meta_path.insert(0, Slow())
+run = binnacle.init()
+print(run.id)
+assert importing.wait(10)
+child = os.fork()
+if child == 0:
+    binnacle.log({"child": 1})
+    run.finish()
+    os._exit(0)
+os.waitpid(child, 0)
+`;
+    const id = (await python(script, { env: server.env })).trim();
+    expect((await server.points(id, "child")).map(([, y]) => y)).toEqual([1]);
+  });
+
   test("of a Pool, which ends them by SIGTERM, do not make the run look killed", async () => {
     const script = `
 import binnacle, multiprocessing

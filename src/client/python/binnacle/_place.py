@@ -3,6 +3,8 @@
 import os
 from json import load
 
+from ._imports import importing
+
 DEFAULT_URL = "http://127.0.0.1:7070"
 
 
@@ -54,7 +56,8 @@ def _local_token():
     if not token.startswith("bnc_admin_"):
         return token or None
     # The admin's token stays at home: whoever else listens on that port would get it. This one only writes.
-    import hmac
+    with importing:
+        import hmac
 
     return "bnc_write_" + hmac.new(token.encode("ascii"), b"write", "sha256").hexdigest()
 

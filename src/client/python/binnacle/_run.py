@@ -11,6 +11,7 @@ from time import monotonic, sleep, time
 
 from . import _place
 from ._config import Config
+from ._imports import importing
 from ._labels import checked_run_id, label, new_run_id, notes_of, tags_of
 from ._pump import MANY, Line, Pump, Request
 from ._steps import Steps
@@ -317,7 +318,8 @@ class Run:
         """What sends models and artifacts; it begins with the first of them."""
         with _start_lock:
             if self._uploads is None:
-                from ._uploads import Uploads
+                with importing:
+                    from ._uploads import Uploads
 
                 self._uploads = Uploads(_place.spool_dir(), self.id, self.client, self._creation_text)
                 self._uploads.begin()

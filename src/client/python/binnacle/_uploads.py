@@ -13,6 +13,7 @@ from time import monotonic, sleep, time
 from . import _orders
 from ._artifact import ArtifactError
 from ._collector import JSON, Collector, Unreachable
+from ._imports import importing
 from ._sender import FIRST_RETRY, LAST_RETRY, PERMANENT, REFUSED_ENTRY, NotNow, Refused
 from ._spool import left_behind, release_lock, take_lock, unlink
 from ._tell import tell, tell_defect
@@ -269,7 +270,8 @@ class Uploads:
             if self.is_closed:
                 return
             self._work.wait(5.0)
-        from . import _files
+        with importing:
+            from . import _files
 
         while not self.is_closed:
             try:
