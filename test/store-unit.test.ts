@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { CollectorError } from "../src/error.ts";
 import { Encoding, type NewEntry } from "../src/entry.ts";
 import { encodeBatch, type MetricBatch } from "../src/metric/batch.ts";
-import type { AppendItem, Write } from "../src/store/journal.ts";
+import type { AppendItem } from "../src/store/journal.ts";
+import type { Write } from "../src/store/journal-rows.ts";
 import { openStore, type TestStore } from "./helpers/store.ts";
 
 let store: TestStore;

@@ -1,7 +1,7 @@
 import { and, eq } from "drizzle-orm";
 import { digestOf, INSERT_FILES, nextId } from "../artifact/log.ts";
 import type { Collector } from "../collector.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { artifact as artifactTable, artifactAlias, artifactVersion, runArtifact } from "../store/tables.ts";
 import type { ArchivedVersions, ImportedRun } from "./schema.ts";
 

@@ -9,7 +9,7 @@ import { newRunId } from "../run/name.ts";
 import { isLive } from "../run/schema.ts";
 import { takeId } from "../sample/event.ts";
 import { subjectOfRun } from "../sample/schema.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { device as deviceTable, run as runTable, runDevice, writer as writerTable } from "../store/tables.ts";
 import { beginImport, endImport, isKnownDevice, isUnfinished } from "../store/unfinished.ts";
 import { compress } from "../store/zstd.ts";

@@ -1,6 +1,6 @@
 import type { Collector } from "../collector.ts";
 import { ARTIFACT_STREAM, Encoding, type EntryKind } from "../entry.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 
 /** A change of artifacts with its journal entry; `run`: the one that made it, if one did. */
 export async function appendArtifactEntry(

@@ -3,7 +3,7 @@ import { and, eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { getOwnRow } from "../run/find.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { artifact as artifactTable, artifactAlias, artifactVersion, runArtifact } from "../store/tables.ts";
 import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
 import { getVersion } from "./find.ts";

@@ -1,6 +1,6 @@
 import { and, eq, inArray } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { artifactAlias, artifactVersion } from "../store/tables.ts";
 import { appendArtifactEntry, inArtifactTurn } from "./change.ts";
 import { getArtifact, getVersion, refOf } from "./find.ts";

@@ -1,7 +1,7 @@
 import { eq } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { Encoding, type EntryKind } from "../entry.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { runSource } from "../store/source-label.ts";
 import { run as runTable } from "../store/tables.ts";
 import type { Run } from "./schema.ts";

@@ -1,5 +1,5 @@
 import type { Collector } from "../collector.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { findEdited, writeOfEdited } from "../store/source-edit.ts";
 import { changeRun, inTurn, type RunRow } from "./change.ts";
 import { getRow } from "./find.ts";

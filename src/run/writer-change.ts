@@ -1,6 +1,6 @@
 import { and, eq, isNotNull, isNull } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { writer as writerTable } from "../store/tables.ts";
 import type { RunStatus } from "./schema.ts";
 

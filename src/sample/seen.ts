@@ -1,6 +1,6 @@
 import { and, eq, lt } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { device as deviceTable } from "../store/tables.ts";
 
 /** What devices read last tells more exactly when they were seen, as long as this process lives. */

@@ -5,7 +5,7 @@ import { ARTIFACT_STREAM } from "../entry.ts";
 import { MAX_TIME } from "../metric/schema.ts";
 import type { Frame } from "../relay/contract.ts";
 import { ArtifactRef, HeldVersion } from "../relay/held.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { prepared } from "../store/prepared.ts";
 import { artifactSource } from "./names.ts";
 import type { Plan } from "./plan.ts";

@@ -6,7 +6,7 @@ import type { HeldDevice } from "../relay/held.ts";
 import { Json } from "../run/schema.ts";
 import { takeId, toEvent } from "../sample/event.ts";
 import { EventKind, type Sample } from "../sample/schema.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { packSamples, SAMPLE_BATCH_VERSION } from "../store/sample-batch.ts";
 import { blockStart } from "../store/sample-block.ts";
 import { chunkStart, ROLLED_TIERS, type RolledRows, type Tier } from "../store/sample-rollup.ts";

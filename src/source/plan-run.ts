@@ -9,7 +9,7 @@ import { toRun, withWriters, type RunRow } from "../run/change.ts";
 import { isLive, RunId, RunStatus } from "../run/schema.ts";
 import { writeOfWriter, type WriterChange } from "../run/writer-change.ts";
 import { writesOfBurial } from "../store/bury.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { writeOfEdited } from "../store/source-edit.ts";
 import { runSource } from "../store/source-label.ts";
 import { run as runTable, runDevice } from "../store/tables.ts";

@@ -14,7 +14,7 @@ import type {
   Session,
 } from "../relay/contract.ts";
 import { prepared } from "../store/prepared.ts";
-import type { Write } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { acceptBatch, acceptHistory, checkSession, type SourceState } from "./accept.ts";
 import { findOwnSource } from "./greet.ts";
 import { readFrame, type Apply } from "./kinds.ts";

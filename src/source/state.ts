@@ -1,6 +1,7 @@
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
-import { diskFull, type Write } from "../store/journal.ts";
+import { diskFull } from "../store/journal.ts";
+import type { Write } from "../store/journal-rows.ts";
 import { prepared } from "../store/prepared.ts";
 import type { KnownOpening, Refused, SourceState } from "./accept.ts";
 

@@ -1,4 +1,4 @@
-import type { Write } from "./journal.ts";
+import type { Write } from "./journal-rows.ts";
 
 /** Versions that only this run logged: no alias leads to them, and no other run logged or used them. */
 const OWN_VERSIONS = `(artifact_version.artifact, artifact_version.version) IN

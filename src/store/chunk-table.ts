@@ -1,7 +1,7 @@
 import type { EncodedChunk } from "./chunk.ts";
 import { concatNodes, decodeNodes, encodeNodes, rollNodes, type Nodes } from "./rollup.ts";
 import { rangeOf } from "./chunk.ts";
-import type { Write } from "./journal.ts";
+import type { Write } from "./journal-rows.ts";
 import type { Connection } from "./open.ts";
 
 /** Full chunks under one block of the pyramid: 256 nodes of the second level. */

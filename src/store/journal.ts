@@ -1,14 +1,8 @@
 import { CollectorError } from "../error.ts";
-import { bytesOf } from "./chunk-table.ts";
 import type { Entry, EntryKind, NewEntry } from "../entry.ts";
 import type { Bus } from "./bus.ts";
-import type { Connection, Statement } from "./open.ts";
-
-/** A control-plane write that must stand or fall with its entry; what drizzle's `.toSQL()` gives. */
-export interface Write {
-  sql: string;
-  params: unknown[];
-}
+import { createJournalRows, type Write } from "./journal-rows.ts";
+import type { Connection } from "./open.ts";
 
 /** What a concept does with its entries once they are durable, and again on start for those not yet sealed. */
 export interface Applier {
@@ -78,9 +72,6 @@ interface Pending extends AppendItem {
   reject(error: unknown): void;
 }
 
-/** Rows per INSERT: a power of two each, so that any group is a few prepared statements. */
-const INSERT_SIZES = [128, 64, 32, 16, 8, 4, 2, 1] as const;
-const COLUMNS = "kind, version, run, client, client_seq, ordinal, next_step, count, time, encoding, payload";
 /** Bytes of payload in one commit: bounds the time the event loop is held. */
 const MAX_GROUP_BYTES = 8 * 1024 * 1024;
 
@@ -99,13 +90,10 @@ export function createJournal(
   bus: Bus,
   { onFatal, onRejected, isDeleted, onFull }: JournalEvents,
 ): Journal {
-  const inserts = new Map<number, Statement>();
-  const writes = new Map<string, Statement>();
+  const rows = createJournalRows(connection);
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
   const rollback = connection.prepare("ROLLBACK");
-  const select = connection.prepare(`SELECT seq, ${COLUMNS} FROM journal WHERE seq > ? ORDER BY seq LIMIT ?`);
-  const selectFirst = connection.prepare("SELECT min(seq) AS seq FROM journal");
   const appliers = new Map<EntryKind, Applier>();
   const heldFrom = new Map<string, number>();
   let queue: Pending[] = [];
@@ -115,12 +103,7 @@ export function createJournal(
   let sampleRefusal: CollectorError | undefined;
   let waiting: (() => void)[] = [];
   let passedBytes = 0;
-  let lastSeq =
-    (
-      connection.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").get() as
-        | { seq: number }
-        | undefined
-    )?.seq ?? 0;
+  let lastSeq = rows.lastGiven();
 
   function append(entry: NewEntry, data: unknown, entryWrites: Write[] = []): Promise<number> {
     if (stopped) return Promise.reject(stopped);
@@ -179,8 +162,8 @@ export function createJournal(
     begin.run();
     const first = lastSeq + 1;
     try {
-      insertEntries(group);
-      for (const pending of group) for (const write of pending.writes) runWrite(write);
+      rows.insert(group.map(({ entry }) => entry));
+      for (const pending of group) for (const write of pending.writes) rows.write(write);
       commit.run();
     } catch (error) {
       if (connection.inTransaction) rollback.run();
@@ -198,54 +181,6 @@ export function createJournal(
   }
 
   const applierOf = ({ kind, run }: NewEntry) => (isDeleted(run) ? undefined : appliers.get(kind));
-
-  function insertEntries(group: Pending[]): void {
-    let at = 0;
-    for (const size of INSERT_SIZES) {
-      while (group.length - at >= size) {
-        const values: unknown[] = [];
-        for (let index = at; index < at + size; index++) {
-          const { entry } = group[index]!;
-          values.push(
-            entry.kind,
-            entry.version,
-            entry.run,
-            entry.client,
-            entry.clientSeq,
-            entry.ordinal,
-            entry.nextStep,
-            entry.count,
-            entry.time,
-            entry.encoding,
-            entry.payload,
-          );
-        }
-        insertOf(size).run(...values);
-        at += size;
-      }
-    }
-  }
-
-  function insertOf(size: number): Statement {
-    let statement = inserts.get(size);
-    if (!statement) {
-      const row = `(${COLUMNS.replace(/\w+/g, "?")})`;
-      statement = connection.prepare(
-        `INSERT INTO journal (${COLUMNS}) VALUES ${Array(size).fill(row).join(", ")}`,
-      );
-      inserts.set(size, statement);
-    }
-    return statement;
-  }
-
-  function runWrite({ sql, params }: Write): void {
-    let statement = writes.get(sql);
-    if (!statement) {
-      statement = connection.prepare(sql);
-      writes.set(sql, statement);
-    }
-    statement.run(...params);
-  }
 
   /** Rejects these and whatever of their runs is queued behind them. */
   function reject(refused: Pending[], error: unknown): void {
@@ -345,14 +280,10 @@ export function createJournal(
     });
   }
 
-  function read(after: number, limit: number): Entry[] {
-    return (select.all(after, limit) as EntryRow[]).map(toEntry);
-  }
-
   function replay(): void {
     let after = 0;
     for (;;) {
-      const entries = read(after, 256);
+      const entries = rows.read(after, 256);
       if (entries.length === 0) return;
       for (const entry of entries) {
         applierOf(entry)?.apply(entry, undefined);
@@ -367,11 +298,8 @@ export function createJournal(
     appendAll,
     settled,
     atRest,
-    read,
-    bounds() {
-      const first = (selectFirst.get() as { seq: number | null }).seq;
-      return { first: first ?? lastSeq + 1, last: lastSeq };
-    },
+    read: rows.read,
+    bounds: () => ({ first: rows.first() ?? lastSeq + 1, last: lastSeq }),
     position: () => ({ seq: lastSeq, bytes: passedBytes }),
     needed() {
       let lowest = lastSeq + 1;
@@ -406,25 +334,6 @@ function unitsOf(queue: readonly Pending[]): Pending[][] {
     isJoined = pending.joined;
   }
   return units;
-}
-
-interface EntryRow {
-  seq: number;
-  kind: EntryKind;
-  version: number;
-  run: string;
-  client: string | null;
-  client_seq: number | null;
-  ordinal: number | null;
-  next_step: number | null;
-  count: number;
-  time: number;
-  encoding: Entry["encoding"];
-  payload: Uint8Array;
-}
-
-function toEntry({ client_seq, next_step, ...row }: EntryRow): Entry {
-  return { ...row, payload: bytesOf(row.payload), clientSeq: client_seq, nextStep: next_step };
 }
 
 /** Records and lines, which take numbers, and samples; all else steers runs, or says what a device is. */

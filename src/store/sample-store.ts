@@ -1,6 +1,7 @@
 import { deviceOfStream, type Entry } from "../entry.ts";
 import { runOfSubject, subjectOfRun, type Sample } from "../sample/schema.ts";
-import type { Applier, Write } from "./journal.ts";
+import type { Applier } from "./journal.ts";
+import type { Write } from "./journal-rows.ts";
 import type { Connection } from "./open.ts";
 import { unpackSamples } from "./sample-batch.ts";
 import { BLOCK_MS, blockStart, SampleBlock, type SampleRows } from "./sample-block.ts";

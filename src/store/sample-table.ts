@@ -1,5 +1,5 @@
 import { bytesOf } from "./chunk-table.ts";
-import type { Write } from "./journal.ts";
+import type { Write } from "./journal-rows.ts";
 import type { Connection } from "./open.ts";
 import type { Tier } from "./sample-rollup.ts";
 

@@ -1,4 +1,4 @@
-import type { Write } from "./journal.ts";
+import type { Write } from "./journal-rows.ts";
 import type { Connection } from "./open.ts";
 import { prepared } from "./prepared.ts";
 

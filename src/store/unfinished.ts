@@ -1,5 +1,5 @@
 import { deviceStream } from "../entry.ts";
-import type { Write } from "./journal.ts";
+import type { Write } from "./journal-rows.ts";
 import type { Connection } from "./open.ts";
 
 /** A run whose import has begun and not come to its end. */
