@@ -1,0 +1,71 @@
+import type { Collector } from "../collector.ts";
+import type { FedmlCounts } from "./counts.ts";
+import type { FedmlKeys } from "./keys.ts";
+import type { FedmlScope } from "./place.ts";
+import type { FedmlWriter } from "./writer.ts";
+
+/** One message of a FedML client, as the broker hands it on. */
+export interface FedmlMessage {
+  topic: string;
+  /** What each + of the filter stood for, in order. */
+  match: string[];
+  /** Whose user and password it came by. */
+  scope: FedmlScope;
+  /** JSON with exact large integers; undefined where the body was empty. */
+  payload: unknown;
+  /** When it came, ms since the epoch. */
+  received: number;
+  /** MQTT client id. */
+  client: string;
+}
+
+/** What becomes of the messages of some topics. */
+export interface FedmlTopic {
+  /** MQTT filter; + stands for one level. */
+  filter: string;
+  /**
+   * Resolves when all is durable: only then the client is answered. A CollectorError that blames the message is counted and the
+   * message answered, since sending it again would not help; any other ends the connection, and the client sends it again.
+   */
+  receive(message: FedmlMessage): Promise<void>;
+}
+
+/** What a topic may need. */
+export interface FedmlContext {
+  collector: Collector;
+  writer: FedmlWriter;
+  counts: FedmlCounts;
+  keys: FedmlKeys;
+}
+
+/** Finds the topic that a message is for. Filters without + are looked up, the few others tried one after another. */
+export function createTopicTable(
+  topics: readonly FedmlTopic[],
+): (topic: string) => { topic: FedmlTopic; match: string[] } | undefined {
+  const exact = new Map<string, FedmlTopic>();
+  const patterns: { levels: string[]; topic: FedmlTopic }[] = [];
+  for (const topic of topics) {
+    if (topic.filter.includes("+")) patterns.push({ levels: topic.filter.split("/"), topic });
+    else exact.set(topic.filter, topic);
+  }
+  return (name) => {
+    const found = exact.get(name);
+    if (found) return { topic: found, match: [] };
+    const levels = name.split("/");
+    for (const { levels: filter, topic } of patterns) {
+      const match = matchLevels(filter, levels);
+      if (match) return { topic, match };
+    }
+    return undefined;
+  };
+}
+
+function matchLevels(filter: readonly string[], levels: readonly string[]): string[] | undefined {
+  if (filter.length !== levels.length) return undefined;
+  const match: string[] = [];
+  for (let i = 0; i < filter.length; i++) {
+    if (filter[i] === "+") match.push(levels[i]!);
+    else if (filter[i] !== levels[i]) return undefined;
+  }
+  return match;
+}

@@ -1,0 +1,144 @@
+import { randomUUID } from "node:crypto";
+import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
+import { appendLogs } from "../log/append.ts";
+import type { LogItem } from "../log/schema.ts";
+import { appendRecords } from "../metric/append.ts";
+import { MAX_STEP, type MetricRecord } from "../metric/schema.ts";
+import { reopenRun } from "../run/reopen.ts";
+import { writerOf } from "../store/counters.ts";
+
+/** Writes what FedML clients send, who number nothing: one writer of ours a run, whose batches it numbers itself. */
+export interface FedmlWriter {
+  /** Resolves when they are durable. Calls for one run are stored in their order. */
+  records(run: string, items: MetricRecord[]): Promise<void>;
+  lines(run: string, items: LogItem[], rank?: number): Promise<void>;
+}
+
+/** Records, or bytes of lines, in one batch: bounds the time that the event loop is held. */
+const MAX_BATCH_RECORDS = 5000;
+const MAX_BATCH_TEXT = 4 * 1024 * 1024;
+/** Values and characters that may wait for all runs together. */
+const MAX_WAITING = 64 * 1024 * 1024;
+
+interface Call {
+  kind: "records" | "lines";
+  rank: number;
+  items: unknown[];
+  /** Roughly how much memory it holds. */
+  size: number;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+interface Lane {
+  calls: Call[];
+}
+
+export function createWriter(collector: Collector): FedmlWriter {
+  const client = `fedml-${randomUUID()}`;
+  const lanes = new Map<string, Lane>();
+  let waiting = 0;
+
+  function put(run: string, kind: Call["kind"], rank: number, items: unknown[], size: number): Promise<void> {
+    if (items.length === 0) return Promise.resolve();
+    if (waiting > 0 && waiting + size > MAX_WAITING)
+      return Promise.reject(
+        new CollectorError("busy", "More comes from FedML clients than can be stored.", {
+          hint: "It is taken again as soon as the disk has caught up.",
+        }),
+      );
+    waiting += size;
+    return new Promise((resolve, reject) => {
+      const call = { kind, rank, items, size, resolve, reject };
+      const lane = lanes.get(run);
+      if (lane) return void lane.calls.push(call);
+      const opened = { calls: [call] };
+      lanes.set(run, opened);
+      void drain(run, opened);
+    });
+  }
+
+  /** One batch of a run at a time: what comes while it is on its way to disk is the next. */
+  async function drain(run: string, lane: Lane): Promise<void> {
+    // What else is read from sockets in this tick shares the first commit, too.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    while (lane.calls.length > 0) {
+      const calls = takeBatch(lane);
+      await sendAll(run, calls);
+      for (const { size } of calls) waiting -= size;
+    }
+    lanes.delete(run);
+  }
+
+  async function sendAll(run: string, calls: Call[]): Promise<void> {
+    try {
+      await send(run, calls);
+      for (const call of calls) call.resolve();
+    } catch (error) {
+      if (calls.length === 1 || !isInvalid(error)) {
+        for (const call of calls) call.reject(error);
+        return;
+      }
+      // One bad record must not cost the others that it shared a batch with.
+      for (const call of calls) await sendAll(run, [call]);
+    }
+  }
+
+  async function send(run: string, calls: readonly Call[]): Promise<void> {
+    const { kind, rank } = calls[0]!;
+    const items = calls.length === 1 ? calls[0]!.items : calls.flatMap((call) => call.items);
+    const counter = writerOf(collector.counters.own(run), client);
+    if (counter.seq === 0 && counter.nextStep === 0) counter.nextStep = firstStep(run);
+    const seq = counter.seq + 1;
+    if (kind === "records") await appendRecords(collector, run, { client, seq, rank, items });
+    else await appendLogs(collector, run, { client, seq, rank, items: items as LogItem[] });
+    if (collector.presence.contact(run, client)) await reopenRun(collector, run, client);
+  }
+
+  /** Where clients of older versions, which bring no step, count on after a restart of ours. */
+  const firstStep = (run: string) =>
+    Math.min(Math.floor(collector.series.lastStep(run, 0) ?? -1) + 1, MAX_STEP);
+
+  return {
+    records: (run, items) => put(run, "records", 0, items, sizeOfRecords(items)),
+    lines: (run, items, rank = 0) => put(run, "lines", rank, items, sizeOfLines(items)),
+  };
+}
+
+/** The first calls that can go together. */
+function takeBatch(lane: Lane): Call[] {
+  const { kind, rank } = lane.calls[0]!;
+  let length = 0;
+  let items = 0;
+  let size = 0;
+  for (const call of lane.calls) {
+    if (call.kind !== kind || call.rank !== rank) break;
+    if (length > 0 && (items + call.items.length > MAX_BATCH_RECORDS || size + call.size > MAX_BATCH_TEXT))
+      break;
+    items += call.items.length;
+    size += call.size;
+    length++;
+  }
+  return lane.calls.splice(0, length);
+}
+
+const isInvalid = (error: unknown) => error instanceof CollectorError && error.code === "invalid";
+
+function sizeOfRecords(items: readonly MetricRecord[]): number {
+  let size = 0;
+  for (const { metrics } of items) {
+    size += 64;
+    for (const key in metrics) {
+      const value = metrics[key];
+      size += 32 + (typeof value === "string" ? value.length : typeof value === "object" ? 256 : 0);
+    }
+  }
+  return size;
+}
+
+function sizeOfLines(items: readonly LogItem[]): number {
+  let size = 0;
+  for (const { text } of items) size += 64 + text.length;
+  return size;
+}
