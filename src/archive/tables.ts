@@ -1,5 +1,5 @@
 import type { PointRows } from "../metric/rows.ts";
-import type { DeclaredSeries } from "../metric/store.ts";
+import type { DeclaredSeries } from "../metric/summary.ts";
 import type { SampleColumn } from "../sample/rows.ts";
 import { GROUP_ROWS, type Columns, type ColumnValues } from "./parquet-write.ts";
 import { createTurns } from "./turns.ts";

@@ -1,30 +1,28 @@
 import type { Entry } from "../entry.ts";
-import { CollectorError } from "../error.ts";
 import { createChunkTable, writeOfSeries } from "../store/chunk-table.ts";
 import { CHUNK_POINTS, type Page } from "../store/head.ts";
 import type { Applier } from "../store/journal.ts";
 import type { Write } from "../store/journal-rows.ts";
 import type { Connection } from "../store/open.ts";
 import { createSealer } from "../store/seal.ts";
-import { toWire, type MetricBatch } from "./batch.ts";
+import { applyAxes } from "./axes.ts";
+import type { MetricBatch } from "./batch.ts";
 import { decodeBatch } from "./decode.ts";
 import { tooManySeries } from "./parse.ts";
 import { createReader, type SeriesReader } from "./reader.ts";
 import { mergePoints, mergeTexts, type PointRows, type TextRow } from "./rows.ts";
 import { MAX_SERIES_PER_RUN, type MetricSummary } from "./schema.ts";
+import { createReplayBound } from "./replay-bound.ts";
 import { Series } from "./series.ts";
+import { declarationOf, summarize, type DeclaredSeries } from "./summary.ts";
 import { createTextSealer } from "./text-sealer.ts";
+import { createWaitingRoom } from "./waiting-room.ts";
 import { recordWindows, type RecordWindow, type WindowSize } from "./windows.ts";
 
 /** Points in memory above which the largest heads are sealed before they are full. 32 bytes a point. */
 const MAX_POINTS = 1_500_000;
-/** So many times that, and writers wait; for so long. */
+/** So many times that, and writers wait. */
 const HARD_FACTOR = 2;
-const MAX_WAIT_MS = 10_000;
-/** What a start has to replay: points in entries from the oldest that is needed, such entries, and their bytes, logs among them. */
-const MAX_REPLAY_POINTS = 4_000_000;
-const MAX_REPLAY_ENTRIES = 60_000;
-const MAX_REPLAY_BYTES = 64 * 1024 * 1024;
 /** A series that rests so long leaves memory, and its entries the journal. */
 const IDLE_MS = 30_000;
 const TICK_MS = 1000;
@@ -57,17 +55,6 @@ export interface SeriesStore extends SeriesReader {
   /** Forgets a run, in memory at once and on disk in small transactions. */
   purge(run: string): Promise<void>;
   close(): void;
-}
-
-export interface DeclaredSeries {
-  key: string;
-  rank: number;
-  /** Custom x axis it was last logged with. */
-  x: string | null;
-  /** It served as an x axis itself. */
-  axis: boolean;
-  /** Ordinal that gives it its place among the series of its run; absent: before all records, in the order of the list. */
-  first?: number | undefined;
 }
 
 export interface SeriesDump {
@@ -115,8 +102,8 @@ export function createSeriesStore(
     chunkPoints = CHUNK_POINTS,
     useWorker,
     maxPoints = MAX_POINTS,
-    maxReplayEntries = MAX_REPLAY_ENTRIES,
-    maxReplayBytes = MAX_REPLAY_BYTES,
+    maxReplayEntries,
+    maxReplayBytes,
     tickMs = TICK_MS,
   }: SeriesStoreOptions,
 ): SeriesStore {
@@ -142,13 +129,10 @@ export function createSeriesStore(
   let nextId = table.nextSeriesId();
   let pending = 0;
   let lastSeq = 0;
-  /** With the points in memory at which each goes on. */
-  const waiting = new Map<() => void, number>();
+  const queue = createWaitingRoom(() => pending);
   let closed = false;
   const hardMaxPoints = maxPoints * HARD_FACTOR;
-  /** How far the journal had come at some ticks: what is to be replayed from a given entry. */
-  const marks = [{ seq: 0, points: 0, bytes: 0 }];
-  let appliedPoints = 0;
+  const replay = createReplayBound({ entries: maxReplayEntries, bytes: maxReplayBytes });
 
   const timer = setInterval(tick, tickMs);
   timer.unref();
@@ -190,51 +174,24 @@ export function createSeriesStore(
       const series = open(column.key);
       const taken = series.append(batch, column, seq, chunkPoints, () => sealFull(series));
       pending += taken;
-      appliedPoints += column.values.length;
+      replay.applied(column.values.length);
       if (taken > 0) dirty.add(series);
     }
     for (const column of batch.texts) {
       const series = open(column.key);
       const taken = series.appendTexts(batch, column, seq);
       pending += TEXT_POINTS * taken;
-      appliedPoints += column.json.length;
+      replay.applied(column.json.length);
       if (taken > 0) dirty.add(series);
     }
-    if (batch.axes.length > 0) applyAxes(held, batch);
+    if (batch.axes.length > 0) applyAxes(held.byKey, batch);
     return batch;
-  }
-
-  function applyAxes({ byKey }: RunSeries, batch: MetricBatch): void {
-    const axisByRecord = new Map<number, string>();
-    for (const { keys, index } of batch.axes) {
-      for (const key of keys) {
-        const series = byKey.get(key)?.get(batch.rank);
-        if (series) series.stats.axis = true;
-      }
-      for (let i = 0; i < (index?.length ?? batch.count); i++)
-        axisByRecord.set(index ? index[i]! : i, keys[0]!);
-    }
-    for (const { key, index } of [...batch.numbers, ...batch.texts]) {
-      const { stats } = byKey.get(key)!.get(batch.rank)!;
-      const x = axisByRecord.get(index ? index.at(-1)! : batch.count - 1) ?? null;
-      // The axis itself is drawn over what it was drawn over before.
-      if (x !== key) stats.x = x;
-    }
   }
 
   /** Who waits for sealing would wait in vain: let the journal tell them why. */
   function tellFull(): void {
     onFull();
-    admitWaiting(Infinity);
-  }
-
-  /** `atLeast`: in the place of fewer points. */
-  function admitWaiting(atLeast = 0): void {
-    for (const [admit, most] of waiting) {
-      if (pending > Math.max(most, atLeast)) continue;
-      waiting.delete(admit);
-      admit();
-    }
+    queue.admitAll();
   }
 
   /** Full pages, in order: a page must not be written before the one it follows, or a kill in between would lose that one. */
@@ -290,7 +247,7 @@ export function createSeriesStore(
 
   function settle(series: Series): void {
     if (series.pages.length === 0 && series.texts.length === 0) dirty.delete(series);
-    admitWaiting();
+    queue.admit();
   }
 
   function tick(): void {
@@ -320,16 +277,9 @@ export function createSeriesStore(
 
   /** A series that grows slowly would hold every entry since its last chunk, and a start would replay them all. */
   function relieveJournal(): void {
-    const { seq: last, bytes } = journalPosition();
-    if (last > marks.at(-1)!.seq) marks.push({ seq: last, points: appliedPoints, bytes });
-    const low = lowWater() ?? last + 1;
-    while (marks.length > 1 && marks[1]!.seq < low) marks.shift();
-    const isWithin = (mark: (typeof marks)[number], share: number) =>
-      appliedPoints - mark.points <= share * MAX_REPLAY_POINTS &&
-      last - Math.max(mark.seq, low) <= share * maxReplayEntries &&
-      bytes - mark.bytes <= share * maxReplayBytes;
-    if (isWithin(marks[0]!, 1)) return;
-    const before = marks.find((mark) => isWithin(mark, 0.5))?.seq ?? last;
+    const position = journalPosition();
+    const before = replay.excess(position, lowWater() ?? position.seq + 1);
+    if (before === undefined) return;
     for (const series of dirty) if (series.firstSeq! <= before) sealSeries(series);
   }
 
@@ -373,22 +323,7 @@ export function createSeriesStore(
       const most = patient ? maxPoints : hardMaxPoints;
       if (pending <= most || closed) return undefined;
       relieveMemory();
-      return new Promise((resolve, reject) => {
-        const admit = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-        const timer = setTimeout(() => {
-          waiting.delete(admit);
-          reject(
-            new CollectorError("busy", "More points wait to be compressed than fit into memory.", {
-              hint: "Send the batch again in a while; if it goes on, look whether the disk is full.",
-            }),
-          );
-        }, MAX_WAIT_MS);
-        timer.unref();
-        waiting.set(admit, most);
-      });
+      return queue.wait(most);
     },
 
     list(run) {
@@ -453,33 +388,7 @@ export function createSeriesStore(
       clearInterval(timer);
       sealer.close();
       texts.close();
-      admitWaiting(Infinity);
+      queue.admitAll();
     },
-  };
-}
-
-const declarationOf = ({ key, rank, firstOrdinal, stats: { x, axis } }: Series): DeclaredSeries => ({
-  key,
-  rank,
-  x,
-  axis,
-  first: firstOrdinal,
-});
-
-function summarize(name: string, byRank: Map<number, Series>): MetricSummary {
-  const ranks = [...byRank.keys()].sort((a, b) => a - b);
-  const { stats, count, textCount } = byRank.get(ranks[0]!)!;
-  const isText = stats.lastTextOrdinal > stats.lastOrdinal;
-  return {
-    name,
-    count: count + textCount,
-    last: isText ? (JSON.parse(stats.lastText!) as MetricSummary["last"]) : toWire(stats.last),
-    min: count === 0 ? null : toWire(stats.min),
-    max: count === 0 ? null : toWire(stats.max),
-    ranks,
-    x: stats.x,
-    axis: stats.axis,
-    last_step: Number.isNaN(stats.lastStep) ? null : stats.lastStep,
-    last_time: Number.isNaN(stats.lastTime) ? null : stats.lastTime,
   };
 }

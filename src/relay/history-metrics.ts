@@ -1,7 +1,7 @@
 import type { Collector } from "../collector.ts";
 import { BATCH_VERSION, encodeBatch, type MetricBatch } from "../metric/batch.ts";
 import type { TextRow } from "../metric/rows.ts";
-import type { DeclaredSeries } from "../metric/store.ts";
+import type { DeclaredSeries } from "../metric/summary.ts";
 import { WINDOW, type RecordWindow, type SeriesSlice, type WindowSize } from "../metric/windows.ts";
 import type { Frame } from "./contract.ts";
 import { frameBytes } from "./frame.ts";
