@@ -12,7 +12,8 @@ import {
   Upload,
 } from "../blob/schema.ts";
 import { CollectorError } from "../error.ts";
-import { readBody, withBytes, withPieces } from "./body.ts";
+import { withBytes, withPieces } from "../body.ts";
+import { readBody } from "./body.ts";
 import { createRoutes, json, route, type App, type AppContext, type Edge } from "./route.ts";
 
 const BLOB_TYPE = "application/octet-stream";
