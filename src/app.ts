@@ -22,6 +22,7 @@ import { runRoutes } from "./api/runs.ts";
 import { shutdownRoutes } from "./api/shutdown.ts";
 import { sourceRoutes } from "./api/sources.ts";
 import { signInRoutes, tokenRoutes } from "./api/sign-in.ts";
+import { spanRoutes } from "./api/spans.ts";
 import { unserved } from "./api/unserved.ts";
 import type { Trust } from "./api/auth.ts";
 import type { Collector } from "./collector.ts";
@@ -82,6 +83,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", metricRoutes(edge));
   app.route("/api/v1", overlayRoutes(edge));
   app.route("/api/v1", logRoutes(edge));
+  app.route("/api/v1", spanRoutes(edge));
   app.route("/api/v1", liveRoutes(edge));
   app.route("/api/v1", deviceRoutes(edge));
   app.route("/api/v1", blobRoutes(edge));

@@ -14,6 +14,7 @@ import { openInstallation, type Installation } from "./relay/installation.ts";
 import { isProcessAlive, readBootId } from "./run/machine.ts";
 import { createPresence, type Presence } from "./run/presence.ts";
 import { createLatest, type Latest } from "./sample/latest.ts";
+import { createSpanHolder } from "./span/purge.ts";
 import { backupDatabaseNow } from "./store/backup.ts";
 import { createBus, type Bus } from "./store/bus.ts";
 import { createCounters, type Counters } from "./store/counters.ts";
@@ -172,7 +173,7 @@ export function openCollector({
   journal.replay();
   holdForDestinations(connection, journal);
   const trimmer = createTrimmer(connection, journal, { onFatal, onCut: losses.cut, ...trimOptions });
-  const pruner = createPruner(connection, [series, logs, samples], {
+  const pruner = createPruner(connection, [series, logs, samples, createSpanHolder(connection)], {
     onFatal,
     heldBytes: blobs.heldBytes,
     purgeDevice: samples.purgeDevice,

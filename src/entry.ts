@@ -11,6 +11,7 @@ export type EntryKind =
   /** Coarser rows that an import brings, whose readings one by one are kept no more. */
   | "sample.rolled"
   | "event.recorded"
+  | "span.recorded"
   | "use.changed"
   | "artifact.logged"
   | "artifact.changed"

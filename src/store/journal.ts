@@ -337,7 +337,8 @@ function unitsOf(queue: readonly Pending[]): Pending[][] {
 }
 
 /** Records and lines, which take numbers, and samples; all else steers runs, or says what a device is. */
-const isData = (pending: Pending) => pending.entry.ordinal !== null || isSample(pending);
+const isData = (pending: Pending) =>
+  pending.entry.ordinal !== null || pending.entry.kind === "span.recorded" || isSample(pending);
 
 const isSample = ({ entry }: Pending) => entry.kind === "sample.appended";
 

@@ -46,6 +46,7 @@ export function createPruner(
     `SELECT id FROM run WHERE deleted = 1 AND (EXISTS (SELECT 1 FROM series WHERE series.run = run.id)
      OR EXISTS (SELECT 1 FROM log_chunk WHERE log_chunk.run = run.id)
      OR EXISTS (SELECT 1 FROM sample_chunk WHERE sample_chunk.subject = 'run/' || run.id)
+     OR EXISTS (SELECT 1 FROM span WHERE span.run = run.id)
      OR EXISTS (SELECT 1 FROM counter WHERE counter.run = run.id))`,
   );
   const removeCounters = connection.prepare("DELETE FROM counter WHERE run = ?");
