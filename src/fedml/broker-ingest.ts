@@ -1,0 +1,97 @@
+import { CollectorError, type ErrorCode } from "../error.ts";
+import type { FedmlCount, FedmlCounts } from "./counts.ts";
+import { parseFedmlJson } from "./json.ts";
+import type { FedmlScope } from "./keys.ts";
+import { createTopicTable, type FedmlTopic } from "./topic.ts";
+
+interface Publish {
+  topic: string;
+  payload: string | Buffer;
+}
+
+export interface Ingest {
+  /** Resolves when the message is durable, or is none that we keep. Rejects where the client should send it again. */
+  (packet: Publish, scope: FedmlScope, client: string): Promise<void>;
+  /** Resolves when nothing is under way. */
+  settled(): Promise<void>;
+}
+
+export interface IngestOptions {
+  topics: readonly FedmlTopic[];
+  counts: FedmlCounts;
+  now: () => number;
+  onDiagnostic: (text: string) => void;
+}
+
+/** It is not the message's fault: it is welcome later. */
+const LATER: ReadonlySet<ErrorCode> = new Set(["busy", "disk-full", "unreachable", "internal"]);
+
+const COUNT_BY_CODE: Partial<Record<ErrorCode, FedmlCount>> = {
+  invalid: "malformed",
+  gone: "gone",
+  conflict: "not-ours",
+  "too-large": "too-large",
+};
+
+/** Bodies are JSON text; what is not UTF-8 is no message. */
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+export function createIngest({ topics, counts, now, onDiagnostic }: IngestOptions): Ingest {
+  const find = createTopicTable(topics);
+  const underWay = new Set<Promise<void>>();
+  let told = 0;
+
+  async function take({ topic, payload }: Publish, scope: FedmlScope, client: string): Promise<void> {
+    const found = find(topic);
+    if (!found) return counts.add("unknown-topic");
+    try {
+      await found.topic.receive({
+        topic,
+        match: found.match,
+        scope,
+        payload: parse(payload),
+        received: now(),
+        client,
+      });
+    } catch (error) {
+      settle(error, topic);
+    }
+  }
+
+  /** Throws again what the client is to send once more. */
+  function settle(error: unknown, topic: string): void {
+    if (!(error instanceof CollectorError)) {
+      counts.add("refused");
+      // A fault of ours: said, but not for each of a thousand messages.
+      if (told++ < 20) onDiagnostic(`FedML, topic ${JSON.stringify(topic.slice(0, 200))}: ${String(error)}`);
+      return;
+    }
+    if (LATER.has(error.code)) throw error;
+    counts.add(COUNT_BY_CODE[error.code] ?? "refused");
+  }
+
+  const ingest = (packet: Publish, scope: FedmlScope, client: string) => {
+    const taken = take(packet, scope, client);
+    underWay.add(taken);
+    const leave = () => void underWay.delete(taken);
+    taken.then(leave, leave);
+    return taken;
+  };
+  ingest.settled = async () => {
+    while (underWay.size > 0) await Promise.allSettled(underWay);
+  };
+  return ingest;
+}
+
+function parse(payload: string | Buffer): unknown {
+  if (payload.length === 0) return undefined;
+  return parseFedmlJson(typeof payload === "string" ? payload : decode(payload));
+}
+
+function decode(payload: Buffer): string {
+  try {
+    return utf8.decode(payload);
+  } catch (error) {
+    throw new CollectorError("invalid", "The message is no UTF-8.", { cause: error });
+  }
+}
