@@ -1,7 +1,8 @@
 import { findConnection, type Connection } from "../client/typescript/connection.ts";
 import { finishAhead } from "../client/typescript/finish-ahead.ts";
 import { holdHeartbeat } from "../client/typescript/heartbeat.ts";
-import { createSender, type Delivery, type Sender } from "../client/typescript/sender.ts";
+import type { Delivery } from "../client/typescript/delivery.ts";
+import { createSender, type Sender } from "../client/typescript/sender.ts";
 import { createWriter, newRunId } from "../client/typescript/writer.ts";
 import { CollectorError, type ErrorCode } from "../error.ts";
 import type { Config, FinishRun, RunDetail } from "../run/schema.ts";

@@ -2,7 +2,7 @@ import { CollectorError, type ErrorCode } from "../../error.ts";
 import type { FinishRun } from "../../run/schema.ts";
 import type { Connection } from "./connection.ts";
 import { requestJson } from "./http.ts";
-import type { Delivery } from "./sender.ts";
+import type { Delivery } from "./delivery.ts";
 
 /** Answers of a collector that lives and lets us in, but takes no data now. */
 const TAKES_NO_DATA = new Set<ErrorCode>(["disk-full", "busy", "internal"]);

@@ -20,7 +20,7 @@ import {
 } from "./run.ts";
 import type { LoggedArtifact } from "../../artifact/schema.ts";
 import type { ArtifactOptions, ModelOptions, UseOptions } from "./run-files.ts";
-import type { Delivery } from "./sender.ts";
+import type { Delivery } from "./delivery.ts";
 import type { Metrics } from "./values.ts";
 
 let current: Run | undefined;

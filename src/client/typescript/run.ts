@@ -8,7 +8,8 @@ import { sendNow } from "./exit-send.ts";
 import { holdHeartbeat } from "./heartbeat.ts";
 import { recordConfig, type RecordedConfig } from "./recorded-config.ts";
 import { RunFiles, type ArtifactOptions, type ModelOptions, type UseOptions } from "./run-files.ts";
-import { createSender, type Delivery, type Sender } from "./sender.ts";
+import type { Delivery } from "./delivery.ts";
+import { createSender, type Sender } from "./sender.ts";
 import { createWriter, newRunId, rankOf } from "./writer.ts";
 import { checkedStep, encodeConfig, encodeMetrics, type Metrics } from "./values.ts";
 

@@ -4,10 +4,13 @@ import type { CreateRun, FinishRun, SetRun, Writer } from "../../run/schema.ts";
 import { CollectorError } from "../../error.ts";
 import { BatchQueue, lineOf, MAX_BATCH_BYTES } from "./batch-queue.ts";
 import type { Connection } from "./connection.ts";
+import type { Delivery, SendStats } from "./delivery.ts";
 import { requestJson } from "./http.ts";
 import { Nap } from "./nap.ts";
+import { OPEN_EVERY_MS, OpenLines, type OpenState } from "./open-lines.ts";
 import { createSpoolQueue, type SpoolQueue } from "./spool-queue.ts";
 import { deliver, isPermanent, type Post, type SpoolLine } from "./spool.ts";
+import { Waiters } from "./waiters.ts";
 
 export interface SenderOptions {
   /** Asked before every attempt: a collector that was restarted may have another port or token. */
@@ -25,31 +28,6 @@ export interface SenderOptions {
   timeoutMs?: number;
   /** The collector stopped answering (with why), or answers again. */
   onChange?: (online: boolean, error: Error | undefined) => void;
-}
-
-/** State of lines still being rewritten: null when there is none any more. */
-export interface OpenState {
-  stdout?: string | null;
-  stderr?: string | null;
-}
-
-export interface SendStats {
-  online: boolean;
-  /** Bytes of the spool file not yet delivered. */
-  spooled: number;
-  /** Items that found memory and spool full (or the disk). */
-  dropped: { records: number; lines: number };
-  /** Batches the collector will never take, and why the first was refused. */
-  refused: number;
-  error: Error | undefined;
-}
-
-export interface Delivery {
-  /** Everything was answered 2xx (or refused for good). */
-  delivered: boolean;
-  /** The file that `binnacle sync` will send; undefined where nothing is left. */
-  spool: string | undefined;
-  stats: SendStats;
 }
 
 /**
@@ -91,7 +69,6 @@ const LAST_RETRY_MS = 5_000;
 const STALL_MS = 3_000;
 /** A disk that refused is asked again after so long: every attempt turns a whole batch into text. */
 const SPILL_RETRY_MS = 1_000;
-const OPEN_EVERY_MS = 400;
 
 export function createSender(options: SenderOptions): Sender {
   return new QueueingSender(options);
@@ -121,11 +98,10 @@ class QueueingSender implements Sender {
   #error: Error | undefined;
   #dropped = { records: 0, lines: 0 };
 
-  #open: OpenState | undefined;
-  #openSentAt = 0;
+  readonly #open = new OpenLines();
 
-  #waitingForRoom: (() => void)[] = [];
-  #waitingForEmpty: (() => void)[] = [];
+  readonly #waitingForRoom = new Waiters();
+  readonly #waitingForEmpty = new Waiters();
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
   #spillAgainAt = 0;
 
@@ -179,7 +155,7 @@ class QueueingSender implements Sender {
   }
 
   open(state: OpenState): void {
-    this.#open = { ...this.#open, ...state };
+    this.#open.change(state);
     this.#nudge();
   }
 
@@ -193,13 +169,13 @@ class QueueingSender implements Sender {
       this.#stallTimer = undefined;
       this.#goOffline(new CollectorError("unreachable", "The collector takes nothing any more."));
     }, STALL_MS);
-    return new Promise((resolve) => this.#waitingForRoom.push(resolve));
+    return this.#waitingForRoom.wait();
   }
 
   async flush(timeoutMs: number): Promise<boolean> {
     if (this.#isEmpty) return true;
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const empty = new Promise<boolean>((resolve) => this.#waitingForEmpty.push(() => resolve(true)));
+    const empty = this.#waitingForEmpty.wait().then(() => true);
     const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), timeoutMs)));
     this.#nap.wake();
     const done = await Promise.race([empty, late]);
@@ -217,7 +193,8 @@ class QueueingSender implements Sender {
     input: Omit<FinishRun, "client">,
     { timeoutMs = 60_000, offlineMs = 3_000 }: FinishOptions = {},
   ): Promise<Delivery> {
-    if (this.#open) this.#queue.push(this.#queue.open(this.#takeOpen()!));
+    const open = this.#open.take();
+    if (open) this.#queue.push(this.#queue.open(open));
     this.#queue.request("finish", { client: this.client, finished: Date.now(), ...input });
     this.#nudge();
     const deadline = performance.now() + timeoutMs;
@@ -238,7 +215,7 @@ class QueueingSender implements Sender {
       this.#ended = true;
       this.#spool.close({ discard: this.#delivered });
       clearTimeout(this.#stallTimer);
-      this.#release();
+      this.#waitingForRoom.release();
       this.#nap.wake();
     }
     const spool = this.#spool.pending > 0 ? this.#spool.path : undefined;
@@ -301,7 +278,7 @@ class QueueingSender implements Sender {
 
   async #sendFirst(): Promise<void> {
     const batch = this.#queue.begin();
-    const open = batch.kind === "logs" ? this.#takeOpen() : undefined;
+    const open = batch.kind === "logs" ? this.#open.take() : undefined;
     let isAnswered = false;
     try {
       await this.#send(lineOf(open ? { ...batch, body: { ...batch.body, open } } : batch));
@@ -333,25 +310,19 @@ class QueueingSender implements Sender {
   }
 
   #idle(): Promise<void> {
-    if (!this.#open) return this.#nap.sleep(undefined);
+    if (this.#open.isEmpty) return this.#nap.sleep(undefined);
     return this.#nap.sleep(OPEN_EVERY_MS, () => this.#queue.length > 0);
   }
 
   /** Returns whether there was something to send. */
   async #sendOpen(): Promise<boolean> {
-    if (!this.#open || performance.now() - this.#openSentAt < OPEN_EVERY_MS) return false;
-    const { path, body } = this.#queue.open(this.#takeOpen()!);
+    const open = this.#open.isDue ? this.#open.take() : undefined;
+    if (!open) return false;
+    const { path, body } = this.#queue.open(open);
     await this.#post(path, body).catch((error: unknown) => {
       if (!isPermanent(error)) throw error;
     });
     return true;
-  }
-
-  #takeOpen(): OpenState | undefined {
-    const open = this.#open;
-    this.#open = undefined;
-    this.#openSentAt = performance.now();
-    return open;
   }
 
   #post(path: string, body: Record<string, unknown>, method = "POST"): Promise<unknown> {
@@ -366,11 +337,8 @@ class QueueingSender implements Sender {
       this.#online = true;
       this.#options.onChange?.(true, undefined);
     }
-    if (this.#queue.bytes <= this.#maxQueueBytes) this.#release();
-    if (!this.#isEmpty) return;
-    const waiting = this.#waitingForEmpty;
-    this.#waitingForEmpty = [];
-    for (const resolve of waiting) resolve();
+    if (this.#queue.bytes <= this.#maxQueueBytes) this.#waitingForRoom.release();
+    if (this.#isEmpty) this.#waitingForEmpty.release();
   }
 
   #goOffline(error: Error): void {
@@ -379,7 +347,7 @@ class QueueingSender implements Sender {
     this.#online = false;
     // At once, not when memory is full: whoever kills this process now takes nothing with him.
     this.#spill();
-    this.#release();
+    this.#waitingForRoom.release();
     if (changed) this.#options.onChange?.(false, error);
   }
 
@@ -408,12 +376,6 @@ class QueueingSender implements Sender {
       if (batch.kind === "records") this.#dropped.records += batch.items.length;
       if (batch.kind === "logs") this.#dropped.lines += batch.items.length;
     }
-  }
-
-  #release(): void {
-    const waiting = this.#waitingForRoom;
-    this.#waitingForRoom = [];
-    for (const resolve of waiting) resolve();
   }
 
   /** Something was queued. */
