@@ -7,7 +7,6 @@ import { isLive, type Run } from "../run/schema.ts";
 import { listLiveWriters, type LiveWriter } from "../run/writers.ts";
 import { appendSamples } from "../sample/append.ts";
 import { listEvents, recordEvents } from "../sample/event.ts";
-import { querySamples } from "../sample/query.ts";
 import type { DeviceEvent, NewDeviceEvent, Sample } from "../sample/schema.ts";
 import { CGROUP, MACHINE, subjectOfRun } from "../sample/subject.ts";
 import { createAttribution, type Attribution } from "./attribution.ts";
@@ -18,6 +17,7 @@ import { ratesOf } from "./rates.ts";
 import type { MachineReading } from "./reading.ts";
 import { createRunSampler, type RunSampler } from "./run-sampler.ts";
 import { began, ended, jumped, killed } from "./sampler-events.ts";
+import { explainGap } from "./sampling-gap.ts";
 import { createTables, type KernelTables } from "./tables.ts";
 
 /** Reads the machine, its GPUs and its runs, and hands on what it read, as long as the collector lives. */
@@ -297,33 +297,9 @@ export function createSampler({
 
   async function explainStart(time: number): Promise<void> {
     await takeUpGpuEvents();
-    await explainGap();
+    events.push(...(await explainGap(collector, device)));
     events.push(began(time, "The collector was started."));
     tellEvents();
-  }
-
-  /** A collector that was killed could not say so: what is missing since its last sample has a reason all the same. */
-  async function explainGap(): Promise<void> {
-    const { events: told } = await listEvents(collector, device, { subjects: [MACHINE], limit: 200 });
-    const last = told.findLast(({ kind }) => kind === "sampling.began" || kind === "sampling.ended");
-    if (last?.kind !== "sampling.began") return;
-    const from = Date.parse(last.time);
-    events.push(ended(await lastSampleTime(from), "The collector was killed, or its machine went down."));
-  }
-
-  async function lastSampleTime(from: number): Promise<number> {
-    const to = now();
-    let window = { from, to };
-    // Coarse, and then in what was found last.
-    for (const points of [500, 2000]) {
-      const page = await querySamples(collector, device, { ...window, points, subjects: [MACHINE] });
-      const at = page.times.findLastIndex((_, index) =>
-        page.series.some(({ mean }) => mean[index] !== null && mean[index] !== undefined),
-      );
-      if (at < 0) return window.from;
-      window = { from: page.times[at]!, to: Math.min(to, page.times[at]! + page.step) };
-    }
-    return Math.max(from, window.from);
   }
 
   const unsubscribe = [
