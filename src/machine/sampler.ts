@@ -17,7 +17,7 @@ import { ratesOf } from "./rates.ts";
 import type { MachineReading } from "./reading.ts";
 import { createRunSampler, type RunSampler } from "./run-sampler.ts";
 import { began, ended, jumped, killed } from "./sampler-events.ts";
-import { explainGap } from "./sampling-gap.ts";
+import { explainGap } from "./sampler-gap.ts";
 import { createTables, type KernelTables } from "./tables.ts";
 
 /** Reads the machine, its GPUs and its runs, and hands on what it read, as long as the collector lives. */
