@@ -16,6 +16,7 @@ import {
   FORMAT,
   FORMAT_VERSION,
   fileEntry,
+  isOptional,
   Manifest,
   paths,
 } from "./schema.ts";
@@ -41,6 +42,8 @@ export interface CheckedArchive {
   texts: ArchiveEntry;
   lines: ArchiveEntry;
   events: ArchiveEntry;
+  /** undefined: it has none. */
+  spans: ArchiveEntry | undefined;
 }
 
 /** The manifest, before anything else is looked at: it says whose archive this is. */
@@ -81,7 +84,8 @@ function checkFiles({ entries }: Archive, { files }: Manifest): void {
     if (path !== paths.manifest && !named.has(path))
       throw damaged(`its manifest does not name ${quoted(path)}`);
   for (const path of Object.values(paths))
-    if (path !== paths.manifest && !named.has(path)) throw damaged(`${quoted(path)} is missing`);
+    if (path !== paths.manifest && !isOptional(path) && !named.has(path))
+      throw damaged(`${quoted(path)} is missing`);
 }
 
 /** Compares every file with its digest. Bytes of artifacts go to the store, where nobody sees them as long as nothing refers to them. */
@@ -106,8 +110,10 @@ export async function checkArchive(
   const config = await document(paths.config, ArchivedConfig);
   const devices = await document(paths.devices, ArchivedDevices);
   const versions = await document(paths.artifacts, ArchivedVersions);
+  const spans = archive.entries.get(paths.spans);
   for (const path of [paths.pointsCsv, paths.texts, paths.lines, paths.output, paths.events])
     await compare(entry(path), digestOf(path));
+  if (spans) await compare(spans, digestOf(paths.spans));
   const points = join(folder, "points.parquet");
   await unpack(entry(paths.points), digestOf(paths.points), points);
   const samples = join(folder, "samples.parquet");
@@ -124,6 +130,7 @@ export async function checkArchive(
     texts: entry(paths.texts),
     lines: entry(paths.lines),
     events: entry(paths.events),
+    spans,
   };
 }
 

@@ -7,13 +7,14 @@ import type { RunRow } from "../run/change.ts";
 import { listEvents } from "../sample/event.ts";
 import { readSamples, type SampleColumn } from "../sample/rows.ts";
 import { MACHINE, subjectOfRun } from "../sample/schema.ts";
+import { hasSpans } from "../span/list.ts";
 import { device as deviceTable, deviceEvent, runDevice, writer as writerTable } from "../store/tables.ts";
 import { VERSION } from "../version.ts";
 import { describeVersions, requireFiles, writeVersions } from "./export-files.ts";
 import { writeParquet } from "./parquet-write.ts";
 import {
   FORMAT,
-  FORMAT_VERSION,
+  formatOf,
   paths,
   type ArchivedDevices,
   type ArchivedEvent,
@@ -21,6 +22,7 @@ import {
   type ArchivedVersions,
   type Manifest,
 } from "./schema.ts";
+import { spanLines } from "./spans.ts";
 import { pointColumns, pointGroups, pointLines, sampleColumns, sampleGroups } from "./tables.ts";
 import { createArchiveWriter, encoded, jsonOf, type ArchiveWriter } from "./zip-write.ts";
 
@@ -65,16 +67,18 @@ async function writeRun(
     samples: 0,
     events: 0,
     versions: versions.length,
+    spans: 0,
   };
   await out.add(paths.run, jsonOf(run));
   await out.add(paths.config, jsonOf(row.config));
   await writeMetrics(collector, run, out, counts);
   await writeLogs(collector, run, out, counts);
   await writeHardware(collector, row, devices, out, counts);
+  if (hasSpans(collector.connection, id)) await writeSpans(collector, id, out, counts);
   await writeVersions(collector, versions, out);
   const manifest: Manifest = {
     format: FORMAT,
-    version: FORMAT_VERSION,
+    version: formatOf(counts),
     binnacle: VERSION,
     created: new Date(collector.now()).toISOString(),
     run: { id, name: row.name, project: row.project, status: row.status },
@@ -249,6 +253,21 @@ async function writeHardware(
       }
   }
   await out.add(paths.events, encoded(events()), { compress: true });
+}
+
+async function writeSpans(
+  collector: Collector,
+  run: string,
+  out: ArchiveWriter,
+  counts: Manifest["counts"],
+): Promise<void> {
+  async function* lines() {
+    for await (const line of spanLines(collector, run)) {
+      counts.spans++;
+      yield line;
+    }
+  }
+  await out.add(paths.spans, encoded(lines()), { compress: true });
 }
 
 /** What was out of the ordinary when a window begins, and what happened in it; of no run but this. */

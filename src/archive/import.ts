@@ -9,6 +9,7 @@ import { newRunId } from "../run/name.ts";
 import { isLive } from "../run/schema.ts";
 import { takeId } from "../sample/event.ts";
 import { subjectOfRun } from "../sample/schema.ts";
+import type { SpanRow } from "../span/schema.ts";
 import type { Write } from "../store/journal-rows.ts";
 import { device as deviceTable, run as runTable, runDevice, writer as writerTable } from "../store/tables.ts";
 import { beginImport, endImport, isKnownDevice, isUnfinished } from "../store/unfinished.ts";
@@ -20,6 +21,7 @@ import { importSamples } from "./import-samples.ts";
 import { planVersions } from "./import-versions.ts";
 import { asImport, createImportFolder, receive } from "./receive.ts";
 import { ArchivedEvent, type ImportedRun, type Manifest } from "./schema.ts";
+import { readSpans, writesOfSpans } from "./spans.ts";
 import { damaged, openArchive } from "./zip-read.ts";
 
 /** Archives on their way in at the same time: each may be as large as the disk. */
@@ -79,9 +81,10 @@ async function bringIn(
     await requireFreeId(collector, id);
     const checked = await checkArchive(collector, archive, manifest, folder);
     const events = await readEvents(checked);
+    const spans = await readSpans(checked.spans);
     return await inTurn(collector, id, async () => {
       await requireFreeId(collector, id);
-      return store(collector, id, checked, events);
+      return store(collector, id, checked, { events, spans });
     });
   } finally {
     await archive.close();
@@ -119,7 +122,7 @@ async function store(
   collector: Collector,
   id: string,
   checked: CheckedArchive,
-  events: ArchivedEvent[],
+  { events, spans }: { events: ArchivedEvent[]; spans: SpanRow[] },
 ): Promise<ImportedRun> {
   const { manifest, run, devices } = checked;
   const fresh = devices.map((device) => device.id).filter((id) => !isKnownDevice(collector.connection, id));
@@ -139,6 +142,7 @@ async function store(
       samples,
       events: events.length,
       versions: checked.versions.length,
+      spans: spans.length,
     });
     const notes: string[] = [];
     const row = rowOf(collector, id, checked, notes);
@@ -158,6 +162,7 @@ async function store(
         ...writesOfWriters(collector, row, checked),
         ...writesOfDevices(collector, id, checked),
         ...writesOfEvents(collector, id, run.id, events),
+        ...writesOfSpans(id, spans),
         ...plan.writes,
         endImport(id),
       ]);
@@ -171,6 +176,7 @@ async function store(
         lines,
         samples,
         events: events.length,
+        spans: spans.length,
         versions: plan.versions,
         notes,
       };

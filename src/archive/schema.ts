@@ -7,8 +7,11 @@ import { ClientId, Config, Json, Label, RunId, RunStatus, WriterRole } from "../
 import { EventKind } from "../sample/schema.ts";
 
 export const FORMAT = "binnacle-run";
-/** Of the layout. An importer reads its own and older ones. */
-export const FORMAT_VERSION = 1;
+/** Of the layout. An importer reads its own and older ones. What has no spans is written as the first, for older importers. */
+export const FORMAT_VERSION = 2;
+const BEFORE_SPANS = 1;
+export const formatOf = ({ spans }: { spans: number }): number =>
+  spans === 0 ? BEFORE_SPANS : FORMAT_VERSION;
 
 /** Where what stands in the zip. Files of artifacts have names of their own. */
 export const paths = {
@@ -23,8 +26,12 @@ export const paths = {
   samples: "hardware/samples.parquet",
   devices: "hardware/devices.json",
   events: "hardware/events.ndjson",
+  spans: "spans.ndjson",
   artifacts: "artifacts.json",
 } as const;
+
+/** What only newer archives have, and only where there is something in it. */
+export const isOptional = (path: string): boolean => path === paths.spans;
 
 const folderByKind = { model: "models", artifact: "artifacts" } as const;
 
@@ -72,6 +79,7 @@ export const Manifest = z.object({
     samples: count,
     events: count,
     versions: count,
+    spans: count.default(0),
   }),
   files: z.array(ManifestFile).max(500_000),
 });
@@ -247,6 +255,7 @@ export const ImportedRun = z
     lines: z.number(),
     samples: z.number(),
     events: z.number(),
+    spans: z.number(),
     /** Under which version each of the archive's is found here. */
     versions: z.array(
       z.object({

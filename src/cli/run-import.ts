@@ -51,10 +51,10 @@ export const command = defineCommand({
   },
 });
 
-function notesOf({ points, texts, lines, samples, events, versions, notes }: ImportedRun): string[] {
+function notesOf({ points, texts, lines, samples, events, spans, versions, notes }: ImportedRun): string[] {
   const all = [
     `${points + texts} values, ${lines} lines, ${samples} readings, ${events} events, ` +
-      `${versions.length} ${versions.length === 1 ? "version" : "versions"} of models and artifacts.`,
+      `${spans > 0 ? `${spans} spans, ` : ""}${versions.length} ${versions.length === 1 ? "version" : "versions"} of models and artifacts.`,
     ...notes,
   ];
   for (const { kind, name, exported_as, version, aliases_left } of versions) {

@@ -1,9 +1,10 @@
 import { and, asc, eq, gt, gte, inArray, isNotNull, lte, notLike, or, sql, type SQL } from "drizzle-orm";
 import { listFiles } from "../artifact/find.ts";
 import type { Collector } from "../collector.ts";
-import { ARTIFACT_STREAM, deviceOfStream, deviceStream, Encoding } from "../entry.ts";
+import { ARTIFACT_STREAM, deviceOfStream, deviceStream, Encoding, isRunStream } from "../entry.ts";
 import { UPSTREAM } from "../run/delete.ts";
 import { subjectOfRun, type NewDeviceEvent } from "../sample/schema.ts";
+import { spanPages } from "../span/write.ts";
 import {
   artifact as artifactTable,
   artifactAlias,
@@ -28,6 +29,7 @@ const PIECE_BYTES = 1024 * 1024;
 const PIECE_FRAMES = 200;
 const RUNS_PAGE = 100;
 const EVENTS_PAGE = 500;
+const SPANS_PAGE = 500;
 const FILES_PAGE = 100_000;
 /** Below this zstd only adds a header. */
 const MIN_COMPRESSED = 512;
@@ -60,6 +62,7 @@ async function* factFrames(collector: Collector, bounds: HistoryBounds): AsyncGe
     const frame = await runFrame(collector, bounds, run);
     if (frame) yield frame;
   }
+  for await (const run of runIds(collector, bounds)) yield* spanFrames(collector, run);
   if (!bounds.runs) yield* deletedFrames(collector);
   yield* versionFrames(collector, bounds);
   yield* eventFrames(
@@ -147,6 +150,15 @@ async function runFrame(collector: Collector, bounds: HistoryBounds, id: string)
     uses: uses.map(({ run: _, ...use }) => use),
   };
   return fact("run.held", id, row.created, held);
+}
+
+/** Spans that are recorded meanwhile are told twice, which changes nothing. */
+async function* spanFrames({ connection }: Collector, run: string): AsyncGenerator<Frame, void> {
+  if (!isRunStream(run)) return;
+  for (const rows of spanPages(connection, run, SPANS_PAGE)) {
+    const time = rows.reduce((last, { started, ended }) => Math.max(last, started ?? 0, ended ?? 0), 0);
+    yield fact("span.recorded", run, time, rows, rows.length);
+  }
 }
 
 /** Whoever missed the entry that says so would show them as live for ever. */
@@ -283,7 +295,7 @@ function fact(kind: string, run: string, time: number, payload: unknown, count =
   return {
     ...blankFrame,
     kind,
-    version: kind === "event.recorded" ? 1 : HELD_VERSION,
+    version: kind.endsWith(".held") || kind === "run.deleted" ? HELD_VERSION : 1,
     run,
     count,
     time,

@@ -4,6 +4,7 @@ import { BATCH_VERSION } from "../metric/batch.ts";
 import { DeviceFacts } from "../device/schema.ts";
 import type { Frame } from "../relay/contract.ts";
 import { HELD_VERSION, HeldDevice, HeldRun, HeldUse, HeldVersion } from "../relay/held.ts";
+import { RecordedSpans } from "../span/schema.ts";
 import { SAMPLE_BATCH_VERSION } from "../store/sample-batch.ts";
 import {
   ChangedVersion,
@@ -36,6 +37,7 @@ import {
   planUse,
   readFact,
 } from "./plan-run.ts";
+import { planSpans } from "./plan-span.ts";
 import type { Plan } from "./plan.ts";
 import { readLines } from "./read-lines.ts";
 import { readRecords } from "./read-records.ts";
@@ -82,6 +84,7 @@ const readers: Record<string, { version: number; read: (frame: Frame) => Apply }
   },
   "sample.rolled": fact(1, RolledSamples, planRolled),
   "event.recorded": fact(1, RecordedEvents, planEvents),
+  "span.recorded": fact(1, RecordedSpans, planSpans),
   "use.changed": fact(1, HeldUse, (plan, frame, use) => planUse(plan, frame, plan.requireRun(frame), use)),
   "artifact.logged": fact(1, LoggedVersion, planLogged),
   "artifact.changed": fact(1, ChangedVersion, planVersionChange),

@@ -299,6 +299,8 @@ const COPIES = [
     SELECT ?2, device, "from", "to", attribution, cpu_seconds, gpus, note FROM run_device WHERE run = ?1`,
   `INSERT INTO run_artifact (run, artifact, version, role, time, origin)
     SELECT ?2, artifact, version, role, time, origin FROM run_artifact WHERE run = ?1`,
+  `INSERT INTO span (run, id, kind, name, value, edge, started, ended, round, total)
+    SELECT ?2, id, kind, name, value, edge, started, ended, round, total FROM span WHERE run = ?1`,
 ];
 
 const entryOf = ({ time }: Pick<Frame, "time">, kind: EntryKind, run: string, payload: object) => ({

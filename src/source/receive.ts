@@ -223,7 +223,14 @@ function orReject(rejected: Rejected, index: number, work: () => void): void {
   }
 }
 
-const FACTS = new Set(["run.held", "run.deleted", "device.held", "artifact.held", "event.recorded"]);
+const FACTS = new Set([
+  "run.held",
+  "run.deleted",
+  "device.held",
+  "artifact.held",
+  "event.recorded",
+  "span.recorded",
+]);
 
 function checkPart(part: HistoryPart, { kind, run }: Frame): void {
   const belongs =
