@@ -17,7 +17,7 @@ import { overlayRoutes } from "./api/overlay.ts";
 import { pythonRoutes } from "./api/python.ts";
 import { receivingRoutes } from "./api/relay.ts";
 import { relayRoutes } from "./api/relays.ts";
-import { createRoutes, type App } from "./api/route.ts";
+import { createRoutes, type App, type Connection } from "./api/route.ts";
 import { runRoutes } from "./api/runs.ts";
 import { shutdownRoutes } from "./api/shutdown.ts";
 import { sourceRoutes } from "./api/sources.ts";
@@ -27,6 +27,7 @@ import { unserved } from "./api/unserved.ts";
 import type { Trust } from "./api/auth.ts";
 import type { Collector } from "./collector.ts";
 import { exportRoutes, type Sampled } from "./export/prometheus.ts";
+import type { FedmlEdge } from "./fedml/edge.ts";
 import type { Relays } from "./relay/relay.ts";
 import { RELAY_PATH } from "./relay/contract.ts";
 import { listSources } from "./source/list.ts";
@@ -50,6 +51,8 @@ export interface AppOptions {
   relays?: Relays | undefined;
   /** Others may relay here. */
   platform?: boolean;
+  /** What FedML's unmodified client takes for its platform. */
+  fedml?: FedmlEdge | undefined;
 }
 
 /** The whole HTTP surface, on one page. Never listens. */
@@ -61,6 +64,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
     onShutdown = () => {},
     command,
     platform = false,
+    fedml,
   } = options;
   const edge = { collector, trust, ending, onShutdown, command, onUnforeseen, relays: options.relays };
   const app = createRoutes();
@@ -115,6 +119,9 @@ export function createApp(collector: Collector, options: AppOptions): App {
 
   const routed = app.fetch;
   app.fetch = (request, connection, context) => {
+    const { keepOpen } = (connection ?? {}) as Connection;
+    const answered = fedml?.fetch(request, { admit: trust.admitSite, keepOpen });
+    if (answered) return answered.then(secure, (error: unknown) => refuse(error, request));
     const run = request.method === "POST" ? recordsOf(request.url) : undefined;
     return run === undefined ? routed(request, connection, context) : takePast(request, run);
   };

@@ -42,6 +42,8 @@ export const Config = z
     relay: z.array(z.string().min(1, "must not be empty")),
     relayToken: z.string().optional(),
     role: z.enum(["collector", "platform"], "wants collector or platform").default("collector"),
+    /** Stand in for TensorOpera's platform; open: to everybody on this machine. */
+    fedml: z.enum(["on", "off", "open"], "wants on, off or open").default("on"),
   })
   .superRefine(({ tlsCert, tlsKey }, context) => {
     if ((tlsCert === undefined) !== (tlsKey === undefined))
@@ -71,6 +73,7 @@ export interface ConfigFlags {
   "keep-samples"?: string | undefined;
   relay?: string[] | undefined;
   role?: string | undefined;
+  fedml?: string | undefined;
 }
 
 /** Flags and environment, checked in one pass. */
@@ -96,6 +99,7 @@ export function readConfig(
     relay: flags.relay ?? [],
     relayToken: env["BINNACLE_RELAY_TOKEN"] || undefined,
     role: flags.role,
+    fedml: flags.fedml,
   });
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
@@ -105,6 +109,7 @@ export function readConfig(
   }
   const config = parsed.data;
   checkBind(config);
+  checkOpen(config);
   return config;
 }
 
@@ -120,6 +125,14 @@ function checkBind({ host, tlsCert, insecureHttp }: Config): void {
   if (isLoopbackHost(host) || tlsCert !== undefined || insecureHttp) return;
   throw new CollectorError("invalid", `Listening on ${host} without TLS would show tokens to the network.`, {
     hint: "Add --tls-cert and --tls-key, or --insecure-http if the network is trusted; or use ssh -L 7070:localhost:7070.",
+  });
+}
+
+/** Without a secret in the address only the machine itself is a border. */
+function checkOpen({ fedml, host }: Config): void {
+  if (fedml !== "open" || isLoopbackHost(host)) return;
+  throw new CollectorError("invalid", `--fedml open would let anybody who reaches ${host} write.`, {
+    hint: "Leave it out: `binnacle fedml env` gives the variables for one run, with its secret.",
   });
 }
 

@@ -16,6 +16,8 @@ export interface Trust {
   rotate(admin: string): void;
   /** Throws unless the request comes from where it should and its caller may do it. */
   admit(request: Request): Access | undefined;
+  /** Throws unless it comes from where it should: for who shows by other means that it may do it. */
+  admitSite(request: Request): void;
   /** Who else may come in by a token: those that were given out to sources. */
   acceptSources(verify: (token: string) => Access | undefined): void;
   /** A code for one sign-in within 10 minutes. */
@@ -87,6 +89,11 @@ export function createTrust({ admin, hosts = [], now, secure = false }: TrustOpt
           hint: "Use a token that reaches further; `binnacle token` prints the admin's.",
         });
       return access;
+    },
+    admitSite(request) {
+      const url = splitUrl(request.url);
+      if (!url) throw misdirected();
+      checkOrigin(request, url.host, names);
     },
     acceptSources(verify) {
       verifySource = verify;

@@ -11,6 +11,7 @@ import { listSpool, replaySpool, type Post } from "../client/typescript/spool.ts
 import { readConfig, type Config } from "../config.ts";
 import { networkFileSystemOf } from "../doctor/folder.ts";
 import { CollectorError } from "../error.ts";
+import { createFedmlEdge } from "../fedml/edge.ts";
 import { selfCommand } from "../launch/collector.ts";
 import { superviseGpus } from "../machine/gpu/supervisor.ts";
 import { createMachine } from "../machine/machine.ts";
@@ -76,6 +77,11 @@ export const command = defineCommand({
       help: "a platform that gets everything, with the token in $BINNACLE_RELAY_TOKEN; may be repeated",
     },
     role: { type: "string", value: "ROLE", help: "platform: others may relay here (default collector)" },
+    fedml: {
+      type: "string",
+      value: "on|off|open",
+      help: "serve FedML's clients with a run's secret (on, default), never, or everybody on this machine",
+    },
     "no-hardware": { type: "boolean", help: "record neither the machine nor its GPUs" },
     "allow-network-fs": { type: "boolean", help: "accept a data folder on NFS, SMB and the like" },
   },
@@ -141,9 +147,16 @@ export async function start(config: Config): Promise<Running> {
     onDiagnostic: diagnose,
     onFailed: (error) => diagnose(stackOf(error)),
   });
+  const fedml = createFedmlEdge({
+    collector,
+    tokens: () => trust.tokens,
+    mode: config.fedml,
+    onDiagnostic: diagnose,
+  });
   const app = createApp(collector, {
     trust,
     relays,
+    fedml,
     platform: config.role === "platform",
     sampler: hardware?.sampler,
     onUnforeseen: (error) => diagnose(stackOf(error)),
@@ -158,6 +171,7 @@ export async function start(config: Config): Promise<Running> {
     throw error;
   });
   const url = urlOf(config, server.port);
+  await fedml?.listen({ host: config.host, port: server.port + 1, secure: config.tlsCert !== undefined });
   writeCollectorFile(dataDir, url);
   await restoreRuns(collector);
   const unwatch = watchRuns(collector, (error) => diagnose(stackOf(error)));
@@ -190,6 +204,7 @@ export async function start(config: Config): Promise<Running> {
     try {
       await server.stop(DRAIN_MS);
       await synced;
+      await fedml?.close();
       await hardware?.close();
       await relays.close();
       await collector.tidy(TIDY_MS);

@@ -1,3 +1,5 @@
+import { CollectorError, type ErrorCode } from "../error.ts";
+
 /** What FedML's clients, or who pretends to be one, can do wrong: in the order and words of `binnacle doctor`. */
 export const FEDML_COUNTS = {
   malformed: "messages that are no JSON, or not of the form that their address wants",
@@ -7,6 +9,7 @@ export const FEDML_COUNTS = {
   "bad-key": "API keys that are no token of ours",
   forbidden: "API keys that do not reach as far as they were used",
   "too-large": "messages and bodies beyond the bounds",
+  "unknown-address": "requests for what this edge does not serve",
   unsigned: "requests to the storage whose signature does not hold",
   "bad-object": "names of objects that are no names",
   "bad-run": "run ids that are none",
@@ -49,4 +52,22 @@ export function createCounts(now: () => number = Date.now): FedmlCounts {
         return counted ? [{ ...counted }] : [];
       }),
   };
+}
+
+const COUNT_BY_CODE: Partial<Record<ErrorCode, FedmlCount>> = {
+  invalid: "malformed",
+  unsupported: "malformed",
+  "too-large": "too-large",
+  unauthorized: "bad-key",
+  forbidden: "forbidden",
+  gone: "gone",
+  conflict: "not-ours",
+};
+
+/** Where an error is counted: `details.fedml` says so, else its code. Undefined: a run that is not there is nobody's fault. */
+export function countOf(error: unknown): FedmlCount | undefined {
+  if (!(error instanceof CollectorError)) return "refused";
+  const said = error.details?.["fedml"];
+  if (typeof said === "string" && Object.hasOwn(FEDML_COUNTS, said)) return said as FedmlCount;
+  return error.code === "not-found" ? undefined : (COUNT_BY_CODE[error.code] ?? "refused");
 }

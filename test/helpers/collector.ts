@@ -5,6 +5,7 @@ import { createApp } from "../../src/app.ts";
 import { createTrust, type Trust } from "../../src/api/auth.ts";
 import type { App } from "../../src/api/route.ts";
 import { openCollector, type Collector } from "../../src/collector.ts";
+import { createFedmlEdge, type FedmlEdge } from "../../src/fedml/edge.ts";
 import { createRelays } from "../../src/relay/relay.ts";
 
 export interface TestCollector {
@@ -12,6 +13,8 @@ export interface TestCollector {
   collector: Collector;
   trust: Trust;
   app: App;
+  /** There with the option `fedml`; its broker listens once `fedml.listen` was called. */
+  fedml: FedmlEdge | undefined;
   /** Errors that no verb foresaw: `close` fails on them unless the test takes them out. */
   unforeseen: unknown[];
   /** A request with the admin token, or with `token`; a `body` goes as JSON. */
@@ -40,6 +43,8 @@ export interface TestCollectorOptions {
   platform?: boolean;
   /** It can relay to others. */
   relays?: boolean;
+  /** It serves FedML's clients. */
+  fedml?: "on" | "open";
 }
 
 const ADMIN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
@@ -51,13 +56,17 @@ export function createTestCollector({
   admin = ADMIN,
   platform = false,
   relays: canRelay = false,
+  fedml: fedmlMode,
 }: TestCollectorOptions = {}): TestCollector {
   const unforeseen: unknown[] = [];
   const note = (error: unknown) => void unforeseen.push(error);
   const collector = openCollector({ dataDir, now, onFatal: note, onListenerError: note });
   const trust = createTrust({ admin, now });
   const relays = canRelay ? createRelays(collector, { onDiagnostic: () => {}, onFailed: note }) : undefined;
-  const app = createApp(collector, { trust, onUnforeseen: note, platform, relays });
+  const fedml =
+    fedmlMode &&
+    createFedmlEdge({ collector, tokens: () => trust.tokens, mode: fedmlMode, onDiagnostic: () => {} });
+  const app = createApp(collector, { trust, onUnforeseen: note, platform, relays, fedml });
 
   async function request(
     path: string,
@@ -75,6 +84,7 @@ export function createTestCollector({
   }
 
   async function closeOnly(): Promise<void> {
+    await fedml?.close();
     await relays?.close();
     await collector.close();
     if (unforeseen.length > 0) throw unforeseen[0];
@@ -85,6 +95,7 @@ export function createTestCollector({
     collector,
     trust,
     app,
+    fedml,
     unforeseen,
     request,
     async json(path, init) {
@@ -99,7 +110,7 @@ export function createTestCollector({
     },
     async restart() {
       await closeOnly();
-      return createTestCollector({ dataDir, now, admin, platform, relays: canRelay });
+      return createTestCollector({ dataDir, now, admin, platform, relays: canRelay, fedml: fedmlMode });
     },
   };
 }

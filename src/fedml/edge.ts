@@ -1,0 +1,167 @@
+import type { Collector } from "../collector.ts";
+import { isLoopbackHost, type Config } from "../config.ts";
+import { CollectorError } from "../error.ts";
+import type { Tokens } from "../token.ts";
+import { createBroker, type Broker } from "./broker.ts";
+import { configFetch } from "./config-fetch.ts";
+import { countOf, createCounts, type FedmlCounts } from "./counts.ts";
+import { createKeys, OPEN, type FedmlKeys, type FedmlScope } from "./keys.ts";
+import { endpointTopics } from "./endpoint.ts";
+import { llmTopics } from "./llm.ts";
+import { metricTopics } from "./metrics.ts";
+import type { FedmlCall, FedmlHandler } from "./request.ts";
+import { dispatch, isAtRoot, PATHS } from "./routes.ts";
+import { statusTopics } from "./status.ts";
+import type { FedmlContext, FedmlTopic } from "./topic.ts";
+import { createWriter } from "./writer.ts";
+
+/** What stands in for TensorOpera's platform, to FedML's unmodified client: HTTP, MQTT and a storage. */
+export interface FedmlEdge {
+  readonly keys: FedmlKeys;
+  readonly counts: FedmlCounts;
+  /** The MQTT broker's port; undefined until it listens. */
+  readonly port: number | undefined;
+  /** Anybody on this machine may write, without a secret. */
+  readonly isOpen: boolean;
+  /** The answer, if the address is one of this edge. Rejects with what is to be answered; it is counted already. */
+  fetch(request: Request, around: Around): Promise<Response> | undefined;
+  /** Starts the broker: at this port, or any that is free. `secure`: the collector answers by TLS alone. */
+  listen(options: { host: string; port: number; secure?: boolean }): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What the server knows and decides of a request. */
+export interface Around {
+  /** Throws unless the request comes from where it should. */
+  admit(request: Request): void;
+  keepOpen: ((request: Request) => void) | undefined;
+}
+
+export interface FedmlEdgeOptions {
+  collector: Collector;
+  /** Those of now: a rotation ends what was handed out. */
+  tokens: () => Tokens;
+  mode: Config["fedml"];
+  onDiagnostic: (text: string) => void;
+}
+
+/** Undefined where nobody wants it. */
+export function createFedmlEdge({
+  collector,
+  tokens,
+  mode,
+  onDiagnostic,
+}: FedmlEdgeOptions): FedmlEdge | undefined {
+  if (mode === "off") return undefined;
+  const open = mode === "open";
+  const keys = createKeys(tokens, { open });
+  const counts = createCounts(collector.now);
+  const writer = createWriter(collector);
+  const context: FedmlContext = { collector, writer, counts, keys };
+  let broker: Broker | undefined;
+  const handle = dispatch({
+    post: {
+      [PATHS.configs]: configFetch(keys, () => broker?.port),
+    },
+    storage: storageOf(context),
+  });
+
+  async function answer(request: Request, place: Place, around: Around): Promise<Response> {
+    try {
+      around.admit(request);
+      return await handle(callOf(request, place, around));
+    } catch (error) {
+      const what = countOf(error);
+      if (what) counts.add(what);
+      throw error;
+    }
+  }
+
+  function callOf(
+    request: Request,
+    { secret, path, isSecure, host }: Place,
+    { keepOpen }: Around,
+  ): FedmlCall {
+    const scope: FedmlScope | undefined = keys.scopeOf(secret);
+    if (!scope)
+      throw new CollectorError("unauthorized", "The secret in this address is none of this collector's.", {
+        hint: "Ask for the variables again: eval $(binnacle fedml env -rid RUN); they end when the token is rotated.",
+        details: { fedml: "wrong-secret" },
+      });
+    return {
+      request,
+      scope,
+      path,
+      base: `${isSecure ? "https" : "http"}://${request.headers.get("host") ?? host}/fedml/${secret}`,
+      received: collector.now(),
+      keepOpen: () => keepOpen?.(request),
+    };
+  }
+
+  return {
+    keys,
+    counts,
+    get port() {
+      return broker?.port;
+    },
+    isOpen: open,
+    fetch(request, around) {
+      const place = placeOf(request.url, open);
+      return place && answer(request, place, around);
+    },
+    async listen({ host, port, secure = false }) {
+      const isLocal = isLoopbackHost(host);
+      if (secure && !isLocal)
+        onDiagnostic(
+          "FedML's clients speak MQTT without TLS only: those of other machines are not served (--fedml off: none are).",
+        );
+      try {
+        broker = await createBroker({
+          collector,
+          keys,
+          counts,
+          writer,
+          host: secure && !isLocal ? "127.0.0.1" : host.replace(/^\[|\]$/g, ""),
+          port: port > 65_535 ? 0 : port,
+          onDiagnostic,
+          topics: topicsOf(context),
+        });
+      } catch (error) {
+        // All else works on.
+        onDiagnostic(`FedML's clients are not served: MQTT can't listen, ${(error as Error).message}.`);
+      }
+    },
+    async close() {
+      await broker?.close();
+    },
+  };
+}
+
+/** Everything that may come by MQTT. */
+const topicsOf = (context: FedmlContext): FedmlTopic[] => [
+  ...metricTopics(context),
+  ...llmTopics(context),
+  ...endpointTopics(context),
+  ...statusTopics(context),
+];
+
+/** PUT, GET and the like of objects, as S3 has them. */
+const storageOf = (_context: FedmlContext): FedmlHandler | undefined => undefined;
+
+interface Place {
+  secret: string;
+  path: string;
+  isSecure: boolean;
+  host: string;
+}
+
+/** The address as it came: a URL object would decode and tidy the names of objects. */
+function placeOf(url: string, open: boolean): Place | undefined {
+  const match = /^(https?):\/\/([^/?#]+)(\/fedml[^?#]*)/.exec(url);
+  if (!match) return undefined;
+  const [, scheme, host = "", whole = ""] = match;
+  const isSecure = scheme === "https";
+  if (open && isAtRoot(whole)) return { secret: OPEN, path: whole, isSecure, host };
+  const below = /^\/fedml\/([^/]+)(\/.*)$/.exec(whole);
+  return below ? { secret: below[1]!, path: below[2]!, isSecure, host } : undefined;
+}
