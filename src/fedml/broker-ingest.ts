@@ -43,16 +43,10 @@ export function createIngest({ topics, counts, now, onDiagnostic }: IngestOption
 
   async function take({ topic, payload }: Publish, scope: FedmlScope, client: string): Promise<void> {
     const found = find(topic);
-    if (!found) return counts.add("unknown-topic");
+    if (found.length === 0) return counts.add("unknown-topic");
     try {
-      await found.topic.receive({
-        topic,
-        match: found.match,
-        scope,
-        payload: parse(payload),
-        received: now(),
-        client,
-      });
+      const message = { topic, scope, payload: parse(payload), received: now(), client };
+      for (const { topic: one, match } of found) await one.receive({ ...message, match });
     } catch (error) {
       settle(error, topic);
     }

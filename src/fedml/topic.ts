@@ -38,25 +38,30 @@ export interface FedmlContext {
   keys: FedmlKeys;
 }
 
-/** Finds the topic that a message is for. Filters without + are looked up, the few others tried one after another. */
-export function createTopicTable(
-  topics: readonly FedmlTopic[],
-): (topic: string) => { topic: FedmlTopic; match: string[] } | undefined {
-  const exact = new Map<string, FedmlTopic>();
+export interface MatchedTopic {
+  topic: FedmlTopic;
+  match: string[];
+}
+
+/** Finds who is to have a message: filters without + are looked up, the few others tried one after another. */
+export function createTopicTable(topics: readonly FedmlTopic[]): (topic: string) => readonly MatchedTopic[] {
+  const exact = new Map<string, MatchedTopic[]>();
   const patterns: { levels: string[]; topic: FedmlTopic }[] = [];
   for (const topic of topics) {
-    if (topic.filter.includes("+")) patterns.push({ levels: topic.filter.split("/"), topic });
-    else exact.set(topic.filter, topic);
+    const { filter } = topic;
+    if (filter.includes("+")) patterns.push({ levels: filter.split("/"), topic });
+    else exact.set(filter, [...(exact.get(filter) ?? []), { topic, match: [] }]);
   }
   return (name) => {
     const found = exact.get(name);
-    if (found) return { topic: found, match: [] };
+    if (found) return found;
     const levels = name.split("/");
+    const matched: MatchedTopic[] = [];
     for (const { levels: filter, topic } of patterns) {
       const match = matchLevels(filter, levels);
-      if (match) return { topic, match };
+      if (match) matched.push({ topic, match });
     }
-    return undefined;
+    return matched;
   };
 }
 
