@@ -2,8 +2,9 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { Page } from "playwright-core";
 import { registerDevice } from "../src/device/register.ts";
 import { recordUse } from "../src/device/use.ts";
+import { appendSamples } from "../src/sample/append.ts";
 import { recordEvents } from "../src/sample/event.ts";
-import type { NewDeviceEvent } from "../src/sample/schema.ts";
+import type { NewDeviceEvent, Sample } from "../src/sample/schema.ts";
 import { looks, noBrowser, openDashboard, screenshot, type Dashboard } from "./helpers/browser.ts";
 import { facts, gpu } from "./helpers/device.ts";
 import { createReadings, eightGpus, seedTraining, type Training } from "./helpers/hardware.ts";
@@ -90,6 +91,35 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => dashboard?.close(), 60_000);
 
+let recorded = 0;
+
+/** Goes on with the training's readings as the sampler does: of a live line that falls silent the end is a gap. */
+async function recordOn(): Promise<AsyncDisposable> {
+  const { collector } = dashboard.server;
+  const at = createReadings(training);
+  let writing = Promise.resolve();
+  const record = () => {
+    const samples: Sample[] = [];
+    for (recorded ||= now; recorded < Date.now(); recorded += 1000) samples.push(...at(recorded));
+    if (samples.length === 0) return;
+    writing = writing.then(() => appendSamples(collector, collector.device, samples).then(() => {}));
+    const latest = samples.at(-1)!.time;
+    collector.latest.put(
+      collector.device,
+      samples.filter(({ time }) => time === latest),
+    );
+  };
+  record();
+  await writing;
+  const timer = setInterval(record, 1000);
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await writing;
+    },
+  };
+}
+
 const when = test.skipIf(noBrowser);
 
 const path = (id = run) => `/runs/${id}/hardware`;
@@ -166,11 +196,11 @@ when("a run shows its own GPUs, its machine and what it used; the tab has a key 
 
 when("charts in sight ask together, once a section; the others do not ask", async () => {
   const page = await dashboard.open("/");
-  // To some of the charts a second has just ended.
+  // To some of the charts a second has just ended. The clock stands: a real second that ends, too, would make it two.
   await page.addInitScript(() => {
-    const { now } = Date;
+    const began = Date.now();
     let calls = 0;
-    Date.now = () => now() + (calls++ % 3 === 0 ? 1000 : 0);
+    Date.now = () => began + (calls++ % 3 === 0 ? 1000 : 0);
   });
   const asked: URL[] = [];
   page.on("request", (request) => {
@@ -192,6 +222,7 @@ when("charts in sight ask together, once a section; the others do not ask", asyn
 });
 
 when("axes have units and fixed ends, a container is told from its host", async () => {
+  await using _recording = await recordOn();
   const page = await dashboard.open(path());
   await show(page, "memory");
   expect(await legend(page, "memory")).toEqual([
@@ -209,6 +240,7 @@ when("axes have units and fixed ends, a container is told from its host", async 
 });
 
 when("a gap is drawn, and says why: under the crosshair, and in a list", async () => {
+  await using _recording = await recordOn();
   const page = await dashboard.open(path());
   await show(page, "gpu.power");
   const over = (await card(page, "gpu.power").locator(".u-over").boundingBox())!;
@@ -344,6 +376,10 @@ async function hears(page: Page, tick: () => void, shown: string): Promise<void>
   }
 }
 
+/** The page ends its stream of the device. */
+const streamCloses = (page: Page) =>
+  page.waitForEvent("requestfailed", (request) => request.url().includes("/devices/live?"));
+
 when("charts grow live, without asking; a hidden tab closes its stream and catches up", async () => {
   const page = await dashboard.open(`${path()}?last=5`);
   await drawn(page, "run.cpu");
@@ -373,14 +409,43 @@ when("charts grow live, without asking; a hidden tab closes its stream and catch
       Object.defineProperty(document, "hidden", { value, configurable: true });
       document.dispatchEvent(new Event("visibilitychange"));
     }, hidden);
+  const closed = streamCloses(page);
   await setHidden(true);
   await page.waitForSelector('#live[data-state="paused"]', { timeout: 10_000 });
+  await closed;
   put(999);
   await page.waitForTimeout(400);
   expect(await legend(page, "run.threads")).toEqual(["Threads345"]);
   const again = page.waitForRequest((request) => request.url().includes("/samples?"));
   await setHidden(false);
   await again;
+  await page.context().close();
+});
+
+when("a chart that asks twice at once, as at a double click, goes on growing", async () => {
+  const { collector } = dashboard.server;
+  const { id } = await dashboard.api("/runs", { body: { name: "lonely", project: "llm" } });
+  const subject = `run/${id}`;
+  const device = "00112233445566ee";
+  const reading = (threads: number) => [{ subject, time: Date.now(), values: { "run.threads": threads } }];
+  const known = facts({ gpus: [] });
+  await seedTraining(collector, {
+    device,
+    facts: known,
+    from: now - MIN,
+    to: now - MIN,
+    run: id,
+    live: true,
+  });
+  await appendSamples(collector, device, reading(7));
+  const page = await dashboard.open(path(id));
+  await drawn(page, "run.threads");
+  expect(await page.locator(".chart-card").count()).toBe(1);
+  await page.getByRole("button", { name: "Last 5 min" }).evaluate((button: HTMLButtonElement) => {
+    button.click();
+    button.click();
+  });
+  await hears(page, () => collector.latest.put(device, reading(8)), "Threads8");
   await page.context().close();
 });
 
@@ -414,6 +479,13 @@ when("a run that ends stands still: its charts end where it did, and its stream 
     gpus: {},
     note: null,
   });
+  // What else there is to know comes late.
+  const rest = Promise.withResolvers<void>();
+  await page.route(/\/events\?/, async (route) => {
+    await rest.promise;
+    await route.continue();
+  });
+  const closed = streamCloses(page);
   await dashboard.api(`/runs/${id}/finish`, { body: {} });
   await page.waitForSelector(".device-facts dd:has-text('1 min 01 s')");
   await page.waitForFunction(
@@ -422,6 +494,8 @@ when("a run that ends stands still: its charts end where it did, and its stream 
   put(12);
   await page.waitForTimeout(600);
   expect(await legend(page, "run.threads")).toEqual(["Threads212"]);
+  await closed;
+  rest.resolve();
   await page.context().close();
 });
 

@@ -147,8 +147,9 @@ export class HardwareData {
     const subjects = JSON.stringify(this.subjectsNow());
     this.update({ places, devices });
     const isOver = before?.life.to === null && this.place?.life.to !== null;
+    // At once where it is over: what still comes of the device would be drawn behind the end.
+    if (before) this.listen();
     if (!before || isOver || JSON.stringify(this.subjectsNow()) !== subjects) void this.load(!before);
-    else this.listen();
     // The end of the window stands still from now on.
     if (isOver) for (const chart of shownCharts) chart.refresh();
   }

@@ -12,6 +12,8 @@ export interface WantedSamples {
 interface Batch {
   wanted: WantedSamples;
   readings: Set<string>;
+  /** performance.now() */
+  opened: number;
   /** Charts that still wait for it. */
   waiting: number;
   abort: AbortController;
@@ -20,7 +22,7 @@ interface Batch {
 
 /** Charts that come into sight together ask within so many ms of each other. */
 const GATHER_MS = 25;
-/** The windows of live ones are in whole seconds, and one may end between them. */
+/** The windows of live ones are in whole seconds, and one may end between them; more on a busy machine. */
 const APART_MS = 1000;
 
 /** Readings of one device. Charts that want the same subjects over the same time share one request. */
@@ -33,14 +35,17 @@ export class SampleSource {
   }
 
   async fetch(wanted: WantedSamples, signal: AbortSignal): Promise<SamplePage> {
-    let batch = [...this.gathering].find((open) => areAlike(open.wanted, wanted));
+    let batch = [...this.gathering].find((open) => areAlike(open, wanted));
     if (!batch) this.gathering.add((batch = this.open(wanted)));
     for (const reading of wanted.readings) batch.readings.add(reading);
     const { abort, answer } = batch;
     const own = batch;
     own.waiting++;
     signal.addEventListener("abort", () => {
-      if (--own.waiting === 0) abort.abort();
+      if (--own.waiting > 0) return;
+      // Nobody may join it any more: a chart that asks twice at once would wait for nothing.
+      this.gathering.delete(own);
+      abort.abort();
     });
     const page = await answer;
     signal.throwIfAborted();
@@ -55,7 +60,14 @@ export class SampleSource {
       this.gathering.delete(batch);
       return this.query({ ...wanted, readings: [...readings] }, abort.signal);
     };
-    const batch: Batch = { wanted, readings, waiting: 0, abort, answer: send() };
+    const batch: Batch = {
+      wanted,
+      readings,
+      opened: performance.now(),
+      waiting: 0,
+      abort,
+      answer: send(),
+    };
     return batch;
   }
 
@@ -72,8 +84,12 @@ export class SampleSource {
   }
 }
 
-const areAlike = (a: WantedSamples, b: WantedSamples): boolean =>
-  a.points === b.points &&
-  Math.abs(a.from - b.from) <= APART_MS &&
-  Math.abs(a.to - b.to) <= APART_MS &&
-  a.subjects.join() === b.subjects.join();
+function areAlike({ wanted, opened }: Batch, { subjects, from, to, points }: WantedSamples): boolean {
+  const apart = APART_MS + performance.now() - opened;
+  return (
+    wanted.points === points &&
+    Math.abs(wanted.from - from) <= apart &&
+    Math.abs(wanted.to - to) <= apart &&
+    wanted.subjects.join() === subjects.join()
+  );
+}
