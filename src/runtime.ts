@@ -103,6 +103,27 @@ function withinGrace(ended: Promise<void>, graceMs: number): Promise<void> {
   return Promise.race([ended, new Promise<void>((resolve) => setTimeout(resolve, graceMs).unref())]);
 }
 
+/** What the heap takes for the machine's memory: below a quarter of it it doubles before garbage is looked for, above it grows by less. */
+const HEAP_BYTES = 256 * 1024 * 1024;
+const HEAP_VARIABLE = "BUN_JSC_forceRAMSize";
+
+/**
+ * Starts the binary once more in its own place, as its heap is measured by the environment alone and at the begin: 80 MB of what a busy
+ * collector holds would else be garbage. What cannot be had so goes on as it is.
+ */
+export function measureHeap(): void {
+  const { env, argv0, argv, execPath } = process;
+  if (!import.meta.url.includes("$bunfs") || env[HEAP_VARIABLE] !== undefined) return;
+  const { emitWarning } = process;
+  // It is said to be experimental to whoever looks at our output.
+  process.emitWarning = () => {};
+  try {
+    process.execve?.(execPath, [argv0, ...argv.slice(2)], { ...env, [HEAP_VARIABLE]: String(HEAP_BYTES) });
+  } catch {
+    process.emitWarning = emitWarning;
+  }
+}
+
 interface BunFile {
   file(path: string): Blob;
 }

@@ -3,6 +3,7 @@ import { ExitCode, UsageError, errorLine, exitCodeOf } from "./error.ts";
 import { BrokenPipe, flushOutput, print, watchOutput } from "./output.ts";
 import { terminalText } from "./terminal.ts";
 import { fedmlArguments, programName } from "./fedml-link.ts";
+import { measureHeap } from "../runtime.ts";
 
 interface Listed {
   summary: string;
@@ -106,6 +107,7 @@ async function dispatch(argv: string[], program: string): Promise<number> {
 
   const name = nameOf(words);
   if (name === undefined) return suggest(words, program);
+  if (name === "start") measureHeap();
   const { command } = await (commands[name] ?? internal[name])!.load();
   const args = [...leading, ...words.slice(name.split(" ").length)];
   const parsed = parseInvocation(command, args, { program, loadCommands });
