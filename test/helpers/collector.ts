@@ -44,7 +44,7 @@ export interface TestCollectorOptions {
   /** It can relay to others. */
   relays?: boolean;
   /** It serves FedML's clients. */
-  fedml?: "on" | "open";
+  fedml?: "on" | "open" | undefined;
 }
 
 const ADMIN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
