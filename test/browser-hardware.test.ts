@@ -94,7 +94,7 @@ afterAll(async () => dashboard?.close(), 60_000);
 let recorded = 0;
 
 /** Goes on with the training's readings as the sampler does: of a live line that falls silent the end is a gap. */
-async function recordOn(): Promise<AsyncDisposable> {
+async function recordOn(): Promise<() => Promise<void>> {
   const { collector } = dashboard.server;
   const at = createReadings(training);
   let writing = Promise.resolve();
@@ -112,15 +112,19 @@ async function recordOn(): Promise<AsyncDisposable> {
   record();
   await writing;
   const timer = setInterval(record, 1000);
-  return {
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer);
-      await writing;
-    },
+  return async () => {
+    clearInterval(timer);
+    await writing;
   };
 }
 
 const when = test.skipIf(noBrowser);
+/** While the training goes on. */
+const whenRecording = (name: string, body: () => Promise<void>) =>
+  when(name, async () => {
+    const stop = await recordOn();
+    await body().finally(stop);
+  });
 
 const path = (id = run) => `/runs/${id}/hardware`;
 const card = (page: Page, chart: string) => page.locator(`[data-chart="${chart}"]`);
@@ -221,8 +225,7 @@ when("charts in sight ask together, once a section; the others do not ask", asyn
   await page.context().close();
 });
 
-when("axes have units and fixed ends, a container is told from its host", async () => {
-  await using _recording = await recordOn();
+whenRecording("axes have units and fixed ends, a container is told from its host", async () => {
   const page = await dashboard.open(path());
   await show(page, "memory");
   expect(await legend(page, "memory")).toEqual([
@@ -239,8 +242,7 @@ when("axes have units and fixed ends, a container is told from its host", async 
   await page.context().close();
 });
 
-when("a gap is drawn, and says why: under the crosshair, and in a list", async () => {
-  await using _recording = await recordOn();
+whenRecording("a gap is drawn, and says why: under the crosshair, and in a list", async () => {
   const page = await dashboard.open(path());
   await show(page, "gpu.power");
   const over = (await card(page, "gpu.power").locator(".u-over").boundingBox())!;
