@@ -6,11 +6,14 @@ import { createBroker, type Broker } from "./broker.ts";
 import { configFetch } from "./config-fetch.ts";
 import { countOf, createCounts, type FedmlCounts } from "./counts.ts";
 import { createKeys, OPEN, type FedmlKeys, type FedmlScope } from "./keys.ts";
+import { edgeStatusTopics } from "./edge-status.ts";
 import { endpointTopics } from "./endpoint.ts";
+import { eventTopics } from "./events.ts";
 import { llmTopics } from "./llm.ts";
 import { metricTopics } from "./metrics.ts";
 import type { FedmlCall, FedmlHandler } from "./request.ts";
 import { dispatch, isAtRoot, PATHS } from "./routes.ts";
+import { roundTopics } from "./rounds.ts";
 import { statusTopics } from "./status.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 import { createWriter } from "./writer.ts";
@@ -143,6 +146,9 @@ const topicsOf = (context: FedmlContext): FedmlTopic[] => [
   ...llmTopics(context),
   ...endpointTopics(context),
   ...statusTopics(context),
+  ...eventTopics(context),
+  ...roundTopics(context),
+  ...edgeStatusTopics(context),
 ];
 
 /** PUT, GET and the like of objects, as S3 has them. */

@@ -6,6 +6,8 @@ import type { LogItem } from "../log/schema.ts";
 import { appendRecords } from "../metric/append.ts";
 import { MAX_STEP, type MetricRecord } from "../metric/schema.ts";
 import { reopenRun } from "../run/reopen.ts";
+import { recordSpans } from "../span/record.ts";
+import type { SpanItem } from "../span/schema.ts";
 import { writerOf } from "../store/counters.ts";
 
 /** Writes what FedML clients send, who number nothing: one writer of ours a run, whose batches it numbers itself. */
@@ -13,6 +15,7 @@ export interface FedmlWriter {
   /** Resolves when they are durable. Calls for one run are stored in their order. */
   records(run: string, items: MetricRecord[]): Promise<void>;
   lines(run: string, items: LogItem[], rank?: number): Promise<void>;
+  spans(run: string, items: SpanItem[]): Promise<void>;
 }
 
 /** Records, or bytes of lines, in one batch: bounds the time that the event loop is held. */
@@ -22,7 +25,7 @@ const MAX_BATCH_TEXT = 4 * 1024 * 1024;
 const MAX_WAITING = 64 * 1024 * 1024;
 
 interface Call {
-  kind: "records" | "lines";
+  kind: "records" | "lines" | "spans";
   rank: number;
   items: unknown[];
   /** Roughly how much memory it holds. */
@@ -92,6 +95,7 @@ export function createWriter(collector: Collector): FedmlWriter {
     if (counter.seq === 0 && counter.nextStep === 0) counter.nextStep = firstStep(run);
     const seq = counter.seq + 1;
     if (kind === "records") await appendRecords(collector, run, { client, seq, rank, items });
+    else if (kind === "spans") await recordSpans(collector, run, { client, seq, items: items as SpanItem[] });
     else await appendLogs(collector, run, { client, seq, rank, items: items as LogItem[] });
     if (collector.presence.contact(run, client)) await reopenRun(collector, run, client);
   }
@@ -103,6 +107,7 @@ export function createWriter(collector: Collector): FedmlWriter {
   return {
     records: (run, items) => put(run, "records", 0, items, sizeOfRecords(items)),
     lines: (run, items, rank = 0) => put(run, "lines", rank, items, sizeOfLines(items)),
+    spans: (run, items) => put(run, "spans", 0, items, 256 * items.length),
   };
 }
 
