@@ -47,7 +47,8 @@ export async function readText(request: Request): Promise<string> {
 }
 
 interface BytesOptions {
-  type: string;
+  /** Absent: bytes are bytes, whatever their sender calls them. */
+  type?: string;
   max: number;
   /** Content-Encodings that are taken; what they hold is unpacked by `use`. Absent: none. */
   encodings?: readonly string[];
@@ -179,12 +180,12 @@ export const encodingOf = (headers: Headers): string =>
 /** What the headers say, if they say what may come. */
 function lengthOf({ headers }: Request, { type, max, encodings = [] }: BytesOptions): number | undefined {
   const given = headers.get("content-type");
-  if (given === null || given.split(";")[0]!.trim().toLowerCase() !== type)
+  if (type !== undefined && given?.split(";")[0]!.trim().toLowerCase() !== type)
     throw new CollectorError("unsupported", `Content-Type ${given ?? "is missing"}; ${type} is taken here.`, {
       hint: `Send Content-Type: ${type}.`,
     });
   const encoding = encodingOf(headers);
-  if (encoding !== "identity" && !encodings.includes(encoding))
+  if (type !== undefined && encoding !== "identity" && !encodings.includes(encoding))
     throw new CollectorError("unsupported", `Content-Encoding ${encoding} is not taken here.`, {
       hint: encodings.length > 0 ? `Use ${encodings.join(", ")} or none.` : "Send the bytes as they are.",
     });

@@ -8,7 +8,7 @@ import { PACK_TYPE } from "../blob/schema.ts";
 import { CollectorError } from "../error.ts";
 import { numbersOf, pageOf, VersionParams, versionIn } from "./artifact-params.ts";
 import { readBody } from "./body.ts";
-import { attachment, download, downloadPack } from "./download.ts";
+import { attachment, download, downloadPack } from "../blob/download.ts";
 import { bytes, createRoutes, json, readQuery, route, type App, type Edge } from "./route.ts";
 
 const tags = ["artifacts"];

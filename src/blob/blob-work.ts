@@ -18,6 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { crc32 } from "node:zlib";
 import { CHUNK_BYTES } from "./size.ts";
 
 export type BlobJob =
@@ -37,13 +38,30 @@ export type BlobJob =
       position: number;
       length: number;
     }
+  /** Bytes whose digest nobody knows yet, at the end of what came before them; at 0 the file begins. */
+  | { kind: "append"; path: string; position: number; bytes: Uint8Array }
+  /** All of them were appended. Answer: what they are. */
+  | { kind: "appended"; path: string }
+  /** Appends another file, if it is what its digest says. */
+  | { kind: "join"; path: string; position: number; from: string; sha256: string; size: number }
+  /** Makes a file of which is known what it is durable, and gives it its name. */
+  | { kind: "keep"; path: string; target: string }
+  /** Nobody wants it any more. */
+  | { kind: "drop"; path: string }
   /** Checks the whole, makes it durable and gives it its name. */
   | { kind: "commit"; path: string; target: string; sha256: string; size: number }
   /** Digest of what lies there, in steps. `from`: where the last one ended, 0 at first. Answer: `size` read, at the end `sha256`. */
   | { kind: "digest"; path: string; from: number };
 
 export type BlobAnswer =
-  | { ok: true; missing?: number[]; copied?: boolean; sha256?: string; size?: number }
+  | {
+      ok: true;
+      missing?: number[];
+      copied?: boolean;
+      sha256?: string;
+      size?: number;
+      crc32?: number;
+    }
   /** "mismatch": the bytes are not what the digest says; "gone": there is no such file; "lost": the worker ended over it. */
   | { ok: false; code: "mismatch" | "gone" | "disk-full" | "lost" | "failed"; message: string };
 
@@ -60,6 +78,15 @@ interface Progress {
 }
 
 const progressByPath = new Map<string, Progress>();
+
+/** What was appended to a file so far. Lost with the worker: then its sender begins again. */
+interface Appended {
+  hash: Hash;
+  crc32: number;
+  size: number;
+}
+
+const appendedByPath = new Map<string, Appended>();
 
 const NEW = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
 
@@ -85,6 +112,20 @@ function perform(job: BlobJob): BlobAnswer {
       return withFile(job.path, constants.O_RDONLY, (fd) => checkChunk(fd, job));
     case "copy":
       return copyChunk(job);
+    case "append":
+      return append(job.path, job.position, (fd) => [writePiece(fd, job)]);
+    case "appended":
+      return endAppended(job.path);
+    case "join":
+      return join(job);
+    case "keep":
+      withFile(job.path, constants.O_RDWR, fsyncSync);
+      giveName(job.path, job.target);
+      return { ok: true };
+    case "drop":
+      appendedByPath.delete(job.path);
+      rmSync(job.path, { force: true });
+      return { ok: true };
     case "commit":
       return commit(job.path, job.target, job.sha256, job.size);
     case "digest":
@@ -167,12 +208,66 @@ function commit(path: string, target: string, sha256: string, size: number): Blo
     rmSync(path, { force: true });
     return { ok: false, code: "mismatch", message: "the whole is not what its digest says" };
   }
+  giveName(path, target);
+  return { ok: true };
+}
+
+function giveName(path: string, target: string): void {
   const folder = dirname(target);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   renameSync(path, target);
   // Else a power loss can take the name back, and the folder's own.
   for (const each of [folder, dirname(folder)]) withFile(each, constants.O_RDONLY, fsyncSync);
-  return { ok: true };
+}
+
+/** Writes what `pieces` yields behind what is there, and carries the digests along. */
+function append(path: string, position: number, pieces: (fd: number) => Iterable<Uint8Array>): BlobAnswer {
+  if (position === 0) {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    appendedByPath.set(path, { hash: createHash("sha256"), crc32: 0, size: 0 });
+  }
+  const appended = appendedByPath.get(path);
+  if (appended?.size !== position) return { ok: false, code: "gone", message: "what came before is gone" };
+  return withFile(path, position === 0 ? NEW | constants.O_TRUNC : constants.O_RDWR, (fd) => {
+    for (const bytes of pieces(fd)) {
+      appended.hash.update(bytes);
+      appended.crc32 = crc32(bytes, appended.crc32);
+      appended.size += bytes.length;
+    }
+    return { ok: true, size: appended.size };
+  });
+}
+
+function writePiece(fd: number, { bytes, position }: BlobJob & { kind: "append" }): Uint8Array {
+  writeAll(fd, bytes, position);
+  return bytes;
+}
+
+function endAppended(path: string): BlobAnswer {
+  const appended = appendedByPath.get(path);
+  if (!appended) return { ok: false, code: "gone", message: "what came before is gone" };
+  appendedByPath.delete(path);
+  const { hash, crc32, size } = appended;
+  return { ok: true, sha256: hash.digest("hex"), crc32, size };
+}
+
+function join({ path, position, from, sha256, size }: BlobJob & { kind: "join" }): BlobAnswer {
+  return withFile(from, constants.O_RDONLY, (source) => {
+    const part = createHash("sha256");
+    const joined = append(path, position, function* (fd) {
+      let at = position;
+      for (const bytes of piecesOf(source, 0, size)) {
+        writeAll(fd, bytes, at);
+        at += bytes.length;
+        part.update(bytes);
+        yield bytes;
+      }
+    });
+    // A power loss may have taken what was never made durable.
+    if (joined.ok && part.digest("hex") !== sha256)
+      return { ok: false, code: "mismatch", message: "a part is not what it was" };
+    return joined;
+  });
 }
 
 function withFile<T>(path: string, flags: number, use: (fd: number) => T): T {

@@ -10,6 +10,7 @@ import type { Connection } from "../store/open.ts";
 import { blobPath } from "./path.ts";
 import { SMALL_BYTES, type OpenUpload, type Upload } from "./schema.ts";
 import { createCollect } from "./collect.ts";
+import { createIntake, type Intake } from "./intake.ts";
 import { createDamage } from "./damage.ts";
 import { createUploads } from "./uploads.ts";
 import { createVerify, type VerifyOptions } from "./verify.ts";
@@ -40,6 +41,8 @@ export interface Blobs {
   ): Promise<void>;
   /** All chunks were sent: checks the whole and keeps it for good. */
   commit(sha256: string): Promise<void>;
+  /** Bytes of which nobody said beforehand what they are. */
+  readonly intake: Intake;
   /** Its bytes from `start` to before `end`. */
   read(sha256: string, start?: number, end?: number): ReadableStream<Uint8Array>;
   /** The same for an answer, which a server may send without reading it into memory. */
@@ -109,9 +112,11 @@ export function createBlobs(
          WHERE EXISTS (SELECT 1 FROM artifact_alias AS a WHERE a.artifact = v.artifact AND a.version = v.version)
            OR NOT EXISTS (SELECT 1 FROM run_artifact AS r
              WHERE r.artifact = v.artifact AND r.version = v.version AND r.role = 'output')),
-       stays AS (SELECT DISTINCT sha256 FROM artifact_file WHERE (artifact, version) IN pinned)
+       stays AS (SELECT sha256 FROM artifact_file WHERE (artifact, version) IN pinned
+         UNION SELECT sha256 FROM object WHERE scope = '' AND run IS NULL)
        SELECT coalesce(sum(CASE
-         WHEN sha256 NOT IN stays AND EXISTS (SELECT 1 FROM artifact_file AS f WHERE f.sha256 = blob.sha256)
+         WHEN sha256 NOT IN stays AND (EXISTS (SELECT 1 FROM artifact_file AS f WHERE f.sha256 = blob.sha256)
+           OR EXISTS (SELECT 1 FROM object WHERE object.sha256 = blob.sha256))
            THEN iif(data IS NULL, size, 0)
          ELSE iif(data IS NULL, 0, -size) END), 0) FROM blob WHERE pending = 0`,
     )
@@ -169,6 +174,25 @@ export function createBlobs(
     for (const { sha256 } of files) damage.clear(sha256);
   }
 
+  function isWanted(sha256: string): boolean {
+    // Whether it is there at all is seen before anybody is told so.
+    if (has(sha256)) look(sha256);
+    return missing([sha256]).length > 0;
+  }
+
+  /** The file is there already: a row without it would be a promise that nobody can keep. */
+  function keep(sha256: string, size: number, chunks: readonly string[]): void {
+    const isNew = sizeOf(sha256) === undefined;
+    transaction(() => {
+      insert.run(sha256, size, now(), null);
+      mendSizes.run(size, sha256);
+      if (damage.has(sha256)) setData.run(null, size, sha256);
+      if (chunks.length > 1) chunks.forEach((chunk, position) => insertChunk.run(chunk, sha256, position));
+    });
+    damage.clear(sha256);
+    if (isNew) fileBytes += size;
+  }
+
   const uploads = createUploads({
     connection,
     folder,
@@ -177,24 +201,10 @@ export function createBlobs(
     now,
     claim,
     has,
-    isWanted(sha256) {
-      // Whether it is there at all is seen before anybody is told so.
-      if (has(sha256)) look(sha256);
-      return missing([sha256]).length > 0;
-    },
-    // The file is there already: a row without it would be a promise that nobody can keep.
-    keep(sha256, size, chunks) {
-      const isNew = sizeOf(sha256) === undefined;
-      transaction(() => {
-        insert.run(sha256, size, now(), null);
-        mendSizes.run(size, sha256);
-        if (damage.has(sha256)) setData.run(null, size, sha256);
-        if (chunks.length > 1) chunks.forEach((chunk, position) => insertChunk.run(chunk, sha256, position));
-      });
-      damage.clear(sha256);
-      if (isNew) fileBytes += size;
-    },
+    isWanted,
+    keep,
   });
+  const intake = createIntake({ folder, worker, claim, isWanted, putSmall, keep });
 
   /** Its row, and whether its bytes can be what they should be: of a file only its length, as nobody reads all of it for that. */
   function look(sha256: string): { data: Uint8Array | undefined; isRight: boolean } {
@@ -243,6 +253,7 @@ export function createBlobs(
     now,
     transaction,
     isIncoming: uploads.isOpen,
+    isWriting: intake.isOpen,
   });
 
   async function collect(): Promise<number> {
@@ -279,6 +290,7 @@ export function createBlobs(
     open: uploads.open,
     putChunk: uploads.putChunk,
     commit: uploads.commit,
+    intake,
     read,
     body,
     collect,

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, renameSync, statSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "../store/open.ts";
-import { blobPath, goingPath } from "./path.ts";
+import { blobPath, goingPath, partOfName } from "./path.ts";
 
 /** What nothing refers to stays so long: its upload may be done, and what will refer to it under way. */
 const KEEP_MS = 24 * 3600 * 1000;
@@ -18,19 +18,31 @@ export interface CollectorOfBlobs {
   transaction: (write: () => void) => void;
   /** An upload that is open. */
   isIncoming: (sha256: string) => boolean;
+  /** A part that is being written. */
+  isWriting: (id: string) => boolean;
 }
 
 /** Deletes what nothing refers to, and what no row knows of; resolves with the number of blobs. */
-export function createCollect({ connection, folder, now, transaction, isIncoming }: CollectorOfBlobs) {
+export function createCollect({
+  connection,
+  folder,
+  now,
+  transaction,
+  isIncoming,
+  isWriting,
+}: CollectorOfBlobs) {
   const select = connection
     .prepare(
       `SELECT sha256, data IS NULL, touched < ? AND NOT EXISTS
-         (SELECT 1 FROM artifact_file WHERE artifact_file.sha256 = blob.sha256)
+         (SELECT 1 FROM artifact_file WHERE artifact_file.sha256 = blob.sha256) AND NOT EXISTS
+         (SELECT 1 FROM object WHERE object.sha256 = blob.sha256)
        FROM blob WHERE sha256 > ? ORDER BY sha256 LIMIT ${BATCH}`,
     )
     .raw(true);
   const exists = connection.prepare("SELECT 1 FROM blob WHERE sha256 = ?").raw(true);
   const remove = connection.prepare("DELETE FROM blob WHERE sha256 = ?");
+  const forgetUploads = connection.prepare("DELETE FROM object_upload WHERE touched < ?");
+  const isPart = connection.prepare("SELECT 1 FROM object_part WHERE file = ?").raw(true);
 
   async function removeUnused(): Promise<number> {
     let count = 0;
@@ -75,8 +87,12 @@ export function createCollect({ connection, folder, now, transaction, isIncoming
   async function giveUpIncoming(): Promise<void> {
     const dir = join(folder, "incoming");
     if (!existsSync(dir)) return;
+    transaction(() => forgetUploads.run(now() - KEEP_MS));
     for (const name of readdirSync(dir)) {
-      if (isIncoming(name)) continue;
+      const part = partOfName(name);
+      if (isIncoming(name) || (part !== undefined && (isWriting(part) || isPart.get(part)))) continue;
+      // Bytes whose sender went in the middle, or of an object that nobody completed.
+      if (part !== undefined) await rm(join(dir, name), { force: true });
       // What was on its way out when the process ended goes now.
       if (name.endsWith(".going") || isOlder(join(dir, name), KEEP_INCOMING_MS))
         await rm(join(dir, name), { force: true });

@@ -23,3 +23,12 @@ export const incomingPath = (folder: string, sha256: string): string =>
 /** Where it waits to be deleted. */
 export const goingPath = (folder: string, sha256: string): string =>
   join(folder, "incoming", `${checked(sha256)}.going`);
+
+/** Where bytes lie whose digest is not known yet, or that are a part of what comes. `id`: of ours, 32 hexadecimal digits. */
+export function partPath(folder: string, id: string): string {
+  if (!/^[0-9a-f]{32}$/.test(id)) throw new CollectorError("internal", "That is no part's id.");
+  return join(folder, "incoming", `${id}.part`);
+}
+
+/** The id of a part by its file's name; undefined for other files. */
+export const partOfName = (name: string): string | undefined => /^([0-9a-f]{32})\.part$/.exec(name)?.[1];

@@ -21,4 +21,7 @@ export const writesOfBurial = (run: string): Write[] => [
   writeOfDeleted(OWN_VERSIONS, [run]),
   { sql: `DELETE FROM artifact_version WHERE ${OWN_VERSIONS}`, params: [run] },
   { sql: "DELETE FROM run_artifact WHERE run = ?", params: [run] },
+  { sql: "DELETE FROM object WHERE scope = ?1 OR run = ?1", params: [run] },
+  { sql: "DELETE FROM object_upload WHERE scope = ?", params: [run] },
+  { sql: "DELETE FROM announced WHERE run = ?", params: [run] },
 ];
