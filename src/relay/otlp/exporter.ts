@@ -1,22 +1,15 @@
 import { gzip } from "node:zlib";
 import { CollectorError } from "../../error.ts";
+import type { Taken } from "../foreign.ts";
 import { printable, type Http } from "../http.ts";
 import { Refusal } from "../ports.ts";
 import type { Body } from "./encode.ts";
 import type { Signal } from "./prepare.ts";
 import { readProtobuf } from "./protobuf.ts";
 
-/** What a backend took of a request. */
-export interface Exported {
-  /** Points or lines that it will not have; not to be sent again. */
-  rejected: number;
-  /** Its words; "": none. */
-  message: string;
-}
-
 export interface Exporter {
   /** Rejects with a Refusal, or with anything else where there was no answer. */
-  send(signal: Signal, body: Body, signalToEnd: AbortSignal): Promise<Exported>;
+  send(signal: Signal, body: Body, signalToEnd: AbortSignal): Promise<Taken>;
 }
 
 export const PROTOBUF = "application/x-protobuf";
@@ -60,7 +53,7 @@ const pack = (bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> =>
   });
 
 /** ExportMetricsServiceResponse and ExportLogsServiceResponse {partial_success = 1 {rejected = 1, message = 2}} */
-function readAnswer(type: string, bytes: Uint8Array, items: number): Exported {
+function readAnswer(type: string, bytes: Uint8Array, items: number): Taken {
   // A proxy's page of welcome has taken nothing.
   if (/^text\/html\b/i.test(type))
     throw new CollectorError("unreachable", "The answer is a page, and no backend's.", {
@@ -80,9 +73,9 @@ function readAnswer(type: string, bytes: Uint8Array, items: number): Exported {
   }
 }
 
-const TAKEN: Exported = { rejected: 0, message: "" };
+const TAKEN: Taken = { rejected: 0, message: "" };
 
-function readJson(bytes: Uint8Array, items: number): Exported {
+function readJson(bytes: Uint8Array, items: number): Taken {
   const { partialSuccess: partial } = JSON.parse(text(bytes)) as {
     partialSuccess?: { rejectedDataPoints?: unknown; rejectedLogRecords?: unknown; errorMessage?: unknown };
   };
@@ -93,7 +86,7 @@ function readJson(bytes: Uint8Array, items: number): Exported {
 }
 
 /** No more than there were. */
-const exported = (rejected: unknown, message: string, items: number): Exported => ({
+const exported = (rejected: unknown, message: string, items: number): Taken => ({
   rejected: typeof rejected === "number" && rejected > 0 ? Math.min(rejected, items) : 0,
   message: printable(message, 500),
 });
@@ -114,3 +107,15 @@ export function readRefusal(type: string, bytes: Uint8Array): string | undefined
     return undefined;
   }
 }
+
+const PATH_HINT =
+  "Is the path right? /v1/metrics and /v1/logs are looked for below the address. One that takes no logs is added with ?logs=false.";
+
+/** Said of any body: the token, the path or the protocol is wrong. */
+export const HINTS: Record<number, string> = {
+  401: "Give its token with --token-file when you add it again.",
+  403: "Give a token that may write when you add it again, with --token-file.",
+  404: PATH_HINT,
+  405: PATH_HINT,
+  415: "It takes no OTLP as protobuf: give the address of one that does, such as an OpenTelemetry Collector.",
+};

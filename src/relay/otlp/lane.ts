@@ -1,4 +1,5 @@
 import { CollectorError } from "../../error.ts";
+import { deliverAbroad } from "../foreign.ts";
 import { printable, createHttp } from "../http.ts";
 import { createClock, takePage, type Lane, type LaneOptions } from "../lane.ts";
 import { createLetterBox } from "../letters.ts";
@@ -7,11 +8,10 @@ import type { Frame } from "../contract.ts";
 import { Refusal, type DeadLetter } from "../ports.ts";
 import { createReport } from "../report.ts";
 import { readOtlpAddress } from "./address.ts";
-import { deliverOtlp } from "./deliver.ts";
 import { putCut, putRejected } from "./drops.ts";
-import { encode } from "./encode.ts";
-import { createExporter, MAX_EXPORT_ANSWER_BYTES, PROTOBUF, readRefusal } from "./exporter.ts";
-import { prepare, type Prepared } from "./prepare.ts";
+import { encode, type Body } from "./encode.ts";
+import { createExporter, HINTS, MAX_EXPORT_ANSWER_BYTES, PROTOBUF, readRefusal } from "./exporter.ts";
+import { prepare, type Prepared, type Signal } from "./prepare.ts";
 import { createResources } from "./resource.ts";
 import { createSeriesClock } from "./series-clock.ts";
 
@@ -47,7 +47,7 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
 
   const delivery = report.persist(
     () =>
-      deliverOtlp(
+      deliverAbroad<Signal, Prepared, Body>(
         {
           outbox,
           first: () => journal.bounds().first,
@@ -58,8 +58,13 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
           },
           onRejected: (frames, records, message) =>
             putRejected(connection, { name, frames, records, message, at: now() }),
-          signals,
-          prepare: prepareAll,
+          prepare(frames) {
+            const { prepared, unreadable } = prepareAll(frames);
+            return { shares: signals.map((of) => ({ signal: of, prepared })), unreadable };
+          },
+          speaks: (of, prepared) => prepared[of].length > 0,
+          encode,
+          hints: HINTS,
           send: exporter.send.bind(exporter),
           clock,
           random: Math.random,

@@ -1,0 +1,238 @@
+import { CollectorError } from "../error.ts";
+import { createBackOff } from "./back-off.ts";
+import type { Frame } from "./contract.ts";
+import type { DeliveryStatus } from "./line.ts";
+import { Refusal, type Clock, type DeadLetter, type Outbox, type Piece, type Random } from "./ports.ts";
+import { Stuck, toTrouble, type Trouble } from "./trouble.ts";
+
+/** What a destination took of what it was sent. */
+export interface Taken {
+  /** Points or lines that it will not have; not to be sent again. */
+  rejected: number;
+  /** Its words; "": none. */
+  message: string;
+}
+
+/** Entries of one signal, which are sent together. */
+export interface Share<Signal, Prepared> {
+  signal: Signal;
+  prepared: Prepared[];
+}
+
+/** A destination that knows nothing of our contract: what it is told, and how. */
+export interface ForeignOptions<Signal extends string, Prepared extends { frame: Frame }, Body> {
+  outbox: Pick<Outbox, "read" | "wait" | "state" | "save">;
+  /** The journal's first entry: what was before it is nowhere but in the store. */
+  first: () => number;
+  /** Entries from `after + 1` on that are there no more, though they had not arrived. */
+  onCut: (after: number, first: number) => void;
+  /** Refused by the destination, while it took the rest. */
+  onRejected: (frames: readonly Frame[], records: number, message: string) => void;
+  /** What is to be sent of these, in this order. */
+  prepare: (frames: readonly Frame[]) => { shares: Share<Signal, Prepared>[]; unreadable: DeadLetter[] };
+  /** Whether a signal says anything of it. */
+  speaks: (signal: Signal, prepared: Prepared) => boolean;
+  encode: (signal: Signal, prepared: Prepared[]) => Body[];
+  /** Rejects with a Refusal, or with anything else where there was no answer. */
+  send: (signal: Signal, body: Body, ending: AbortSignal) => Promise<Taken>;
+  /** Before these entries count as arrived. */
+  onTaken?: (frames: readonly Frame[]) => void;
+  /** What a person can do about a status that it would answer to anything. */
+  hints: Readonly<Record<number, string>>;
+  clock: Clock;
+  random: Random;
+  onChange: (status: DeliveryStatus) => void;
+}
+
+/** So many refused in a row, and none taken: it is not they who are wrong. */
+const MAX_STREAK = 100;
+
+/** What is left to send of a share. */
+interface Work<Signal, Prepared, Body> extends Share<Signal, Prepared> {
+  bodies: Body[];
+}
+
+interface Batch<Signal, Prepared, Body> {
+  last: number;
+  frames: readonly Frame[];
+  work: Work<Signal, Prepared, Body>[];
+  letters: DeadLetter[];
+}
+
+/**
+ * Brings the journal to somebody who knows nothing of our contract, for ever; resolves when aborted. At least once: what was taken and
+ * could not be noted is sent again.
+ */
+export async function deliverAbroad<Signal extends string, Prepared extends { frame: Frame }, Body>(
+  options: ForeignOptions<Signal, Prepared, Body>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { outbox, first, onCut, onRejected, prepare, speaks, encode, send, clock, random, onChange } =
+    options;
+  const { hints, onTaken = () => {} } = options;
+  const backOff = createBackOff(random);
+  let status: DeliveryStatus = {
+    state: "starting",
+    error: null,
+    notice: null,
+    acked: outbox.state().acked,
+    attempts: 0,
+    nextTryAt: null,
+    history: null,
+  };
+  let batch: Batch<Signal, Prepared, Body> | undefined;
+  const streaks = new Map<Signal, number>();
+
+  while (!signal.aborted)
+    try {
+      batch ??= await next();
+      if (batch) await finish(batch);
+      else await rest();
+    } catch (error) {
+      if (!signal.aborted) await recover(error);
+    }
+
+  function change(changes: Partial<DeliveryStatus>): void {
+    status = { ...status, ...changes };
+    onChange(status);
+  }
+
+  async function next(): Promise<Batch<Signal, Prepared, Body> | undefined> {
+    const { acked } = outbox.state();
+    const start = first();
+    if (acked + 1 < start) {
+      // Nothing but the journal goes here: what it has no more is passed over.
+      onCut(acked, start);
+      await save(start - 1, []);
+    }
+    const piece = await outbox.read(outbox.state().acked);
+    return piece && toBatch(piece);
+  }
+
+  function toBatch(piece: Piece): Batch<Signal, Prepared, Body> {
+    const { last } = piece;
+    if (piece.type === "history") {
+      // Where the journal was cut meanwhile all that is kept would follow: it goes on where the journal now begins.
+      const { acked } = outbox.state();
+      return { last: first() > acked + 1 ? acked : last, frames: [], work: [], letters: [] };
+    }
+    const { shares, unreadable } = prepare(piece.frames);
+    const work = shares.map(({ signal, prepared }) => workOf(signal, prepared));
+    return { last, frames: piece.frames, work, letters: unreadable };
+  }
+
+  async function finish(of: Batch<Signal, Prepared, Body>): Promise<void> {
+    for (let work = of.work[0]; work; work = of.work[0]) {
+      const [body] = work.bodies;
+      if (body === undefined) of.work.shift();
+      else await sendBody(of, work, body);
+    }
+    onTaken(of.frames);
+    await save(of.last, of.letters);
+    batch = undefined;
+  }
+
+  async function sendBody(
+    of: Batch<Signal, Prepared, Body>,
+    work: Work<Signal, Prepared, Body>,
+    body: Body,
+  ): Promise<void> {
+    change({ state: "sending" });
+    let taken: Taken;
+    try {
+      taken = await send(work.signal, body, signal);
+    } catch (error) {
+      if (!isForGood(error)) throw error;
+      refuse(of, work, error);
+      return;
+    }
+    work.bodies.shift();
+    streaks.delete(work.signal);
+    backOff.succeeded();
+    if (status.error || status.attempts > 0) change({ error: null, attempts: 0 });
+    const { rejected, message } = taken;
+    const frames = work.prepared.map(({ frame }) => frame);
+    if (rejected > 0) onRejected(frames, rejected, message);
+    if (message !== "" && status.notice?.message !== message)
+      change({ notice: { message, hint: null, at: clock.now() } });
+  }
+
+  /** Halved until the one stands alone that it is about. */
+  function refuse(
+    of: Batch<Signal, Prepared, Body>,
+    { signal: kind, prepared }: Work<Signal, Prepared, Body>,
+    error: Refusal,
+  ): void {
+    const all = prepared.filter((one) => speaks(kind, one));
+    if (all.length > 1) {
+      const middle = Math.ceil(all.length / 2);
+      of.work.splice(0, 1, workOf(kind, all.slice(0, middle)), workOf(kind, all.slice(middle)));
+      return;
+    }
+    const streak = streaks.get(kind) ?? 0;
+    if (streak >= MAX_STREAK) {
+      // One more at each attempt, for as long as it takes.
+      streaks.set(kind, MAX_STREAK - 1);
+      throw new Stuck(
+        `The backend refused ${MAX_STREAK} entries in a row with ${kind}, and took none: ${error.message}`,
+      );
+    }
+    streaks.set(kind, streak + 1);
+    of.work.shift();
+    const [{ frame }] = all as [Prepared];
+    if (!of.letters.some((letter) => letter.frame.seq === frame.seq))
+      of.letters.push({ frame, type: error.type, detail: error.message });
+  }
+
+  function workOf(kind: Signal, prepared: Prepared[]): Work<Signal, Prepared, Body> {
+    return { signal: kind, prepared, bodies: encode(kind, prepared) };
+  }
+
+  async function save(acked: number, letters: DeadLetter[]): Promise<void> {
+    await outbox.save({ ...outbox.state(), acked }, letters);
+    change({ acked });
+  }
+
+  async function rest(): Promise<void> {
+    change({ state: "idle", error: null, attempts: 0 });
+    backOff.succeeded();
+    await outbox.wait(outbox.state().acked, signal);
+  }
+
+  async function recover(error: unknown): Promise<void> {
+    const retryAfter = error instanceof Refusal ? error.retryAfterMs : undefined;
+    const isPaused = isForPerson(error);
+    const ms = isPaused ? backOff.paused(retryAfter) : backOff.next(retryAfter);
+    change({
+      state: isPaused ? "paused" : "waiting",
+      error: troubleOf(error, clock.now()),
+      attempts: backOff.attempts(),
+      nextTryAt: clock.now() + ms,
+    });
+    await clock.sleep(ms, signal);
+    change({ nextTryAt: null });
+  }
+
+  /** It would refuse anything: the token, the path or the protocol is wrong. */
+  function isForPerson(error: unknown): boolean {
+    return error instanceof Stuck || (error instanceof Refusal && Object.hasOwn(hints, error.status));
+  }
+
+  /** It will say the same of this body however often it is asked. */
+  function isForGood(error: unknown): error is Refusal {
+    return (
+      error instanceof Refusal &&
+      error.status >= 400 &&
+      error.status < 500 &&
+      ![408, 425, 429].includes(error.status) &&
+      !isForPerson(error)
+    );
+  }
+
+  function troubleOf(error: unknown, at: number): Trouble {
+    if (error instanceof Refusal) return { message: error.message, hint: hints[error.status] ?? null, at };
+    if (error instanceof Error && !(error instanceof CollectorError) && !(error instanceof Stuck))
+      return { message: error.message, hint: "This is a defect: please report it.", at };
+    return toTrouble(error, at);
+  }
+}
