@@ -192,7 +192,8 @@ async function writeLogs(
     }
   }
   async function* output() {
-    for await (const piece of pieces()) yield outputBytes(piece.map(({ text }) => `${text}\n`).join(""));
+    for await (const piece of pieces())
+      yield outputBytes(piece.map(({ prefix = "", text }) => `${prefix}${text}\n`).join(""));
   }
   await out.add(paths.lines, encoded(lines()), { compress });
   await out.add(paths.output, output(), { compress });

@@ -23,10 +23,11 @@ export async function appendLogs(collector: Collector, run: string, input: Appen
   counter.nextLine += items.length;
   const now = collector.now();
   const states = collector.logs.levelStates(run, client);
-  const lines = items.map(({ time = now, stream = "stdout", level, text }, index): LogLine => {
+  const lines = items.map(({ time = now, stream = "stdout", level, prefix, text }, index): LogLine => {
     const recognised = recogniseLevel(text, states[stream]);
     states[stream] = recognised.state;
-    return { line: first + index, time, stream, level: level ?? recognised.level, rank, text };
+    const line = { line: first + index, time, stream, level: level ?? recognised.level, rank, text };
+    return prefix === undefined ? line : { ...line, prefix };
   });
   const { encoding, payload } = packLines(lines);
   await collector.journal.append(

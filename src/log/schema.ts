@@ -3,6 +3,10 @@ import { ClientId } from "../run/schema.ts";
 
 const MAX_LINE_LENGTH = 1_048_576;
 const MAX_LINES_PER_BATCH = 100_000;
+export const MAX_PREFIX_LENGTH = 1000;
+
+/** What stood before the text, where a line was taken apart: with it in front the line is as it came. */
+const Prefix = z.string().min(1, "must not be empty").max(MAX_PREFIX_LENGTH).optional();
 
 export const LogLevel = z.enum(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]);
 export type LogLevel = z.infer<typeof LogLevel>;
@@ -17,6 +21,7 @@ export const LogItem = z
     stream: LogStream.optional(),
     /** Absent: recognised from the text. */
     level: LogLevel.optional(),
+    prefix: Prefix,
     text: z.string().max(MAX_LINE_LENGTH),
   })
   .meta({ id: "LogItem" });
@@ -45,6 +50,7 @@ export const LogLine = z
     stream: LogStream,
     level: LogLevel.nullable(),
     rank: z.number(),
+    prefix: Prefix,
     text: z.string(),
   })
   .meta({ id: "LogLine" });

@@ -1,5 +1,5 @@
 import { Encoding } from "../entry.ts";
-import { LogLine } from "../log/schema.ts";
+import { LogLine, MAX_PREFIX_LENGTH } from "../log/schema.ts";
 import { MAX_TIME } from "../metric/schema.ts";
 import { MAX_BODY_BYTES, type Frame } from "../relay/contract.ts";
 import { unpackLines } from "../store/log-chunk.ts";
@@ -15,6 +15,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
 const isRank = (value: unknown) =>
   Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= MAX_RANK;
 
+const isPrefix = (value: unknown) => typeof value === "string" && value.length <= MAX_PREFIX_LENGTH;
+
 /** The lines of a frame that another installation has packed (see packLines). */
 export function readLines({ encoding, payload, ordinal, count, version }: Frame): LogLine[] {
   if (version !== 1) throw bad(`Its version is ${version}.`);
@@ -29,7 +31,7 @@ export function readLines({ encoding, payload, ordinal, count, version }: Frame)
 }
 
 function check(packed: unknown, ordinal: number, count: number): void {
-  const { first, time, stream, level, rank, text } = packed as Record<string, unknown>;
+  const { first, time, stream, level, rank, prefix, text } = packed as Record<string, unknown>;
   // An empty batch, which only takes its client's number, counts from 1.
   if (first !== ordinal && count > 0)
     throw bad(`Its lines begin with ${String(first).slice(0, 20)}, not ${ordinal}.`);
@@ -43,6 +45,8 @@ function check(packed: unknown, ordinal: number, count: number): void {
     throw bad("Its lines have an impossible rank.");
   for (const at of time)
     if (typeof at !== "number" || !(at >= 0 && at <= MAX_TIME)) throw bad("A line has an impossible time.");
+  if (prefix !== undefined && !(Array.isArray(prefix) && prefix.length === count && prefix.every(isPrefix)))
+    throw bad("What stands before its lines is no text, or too much.");
   for (const line of text)
     if (typeof line !== "string" || line.length > MAX_LENGTH) throw bad("A line has no text, or too much.");
 }

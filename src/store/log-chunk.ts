@@ -22,6 +22,8 @@ interface PackedLines {
   level: string;
   /** One for all lines where they agree. */
   rank: number | number[];
+  /** "": none. Absent where no line has one. */
+  prefix?: string[];
   text: string[];
 }
 
@@ -30,7 +32,8 @@ export interface Packed {
   payload: Uint8Array;
 }
 
-export const sizeOf = (line: LogLine): number => line.text.length + LINE_OVERHEAD;
+export const sizeOf = (line: LogLine): number =>
+  line.text.length + (line.prefix?.length ?? 0) + LINE_OVERHEAD;
 
 /** Bit of a level in a chunk's mask; lines without one have bit 0. */
 export const levelBit = (level: LogLevel | null): number => (level === null ? 1 : 2 << LEVELS.indexOf(level));
@@ -57,6 +60,9 @@ export function packLines(lines: LogLine[]): Packed {
     stream,
     level,
     rank: lines.every((line) => line.rank === rank) ? rank : lines.map((line) => line.rank),
+    ...(lines.some((line) => line.prefix !== undefined) && {
+      prefix: lines.map((line) => line.prefix ?? ""),
+    }),
     text: lines.map((line) => line.text),
   };
   const json = Buffer.from(JSON.stringify(packed));
@@ -67,13 +73,14 @@ export function packLines(lines: LogLine[]): Packed {
 export function unpackLines({ encoding, payload }: Packed): LogLine[] {
   const json = encoding === Encoding.jsonZstd ? decompress(payload) : payload;
   const packed = JSON.parse(new TextDecoder().decode(json)) as PackedLines;
-  const { first, time, stream, level, rank, text } = packed;
+  const { first, time, stream, level, rank, prefix, text } = packed;
   return text.map((line, index) => ({
     line: first + index,
     time: time[index]!,
     stream: stream[index] === "o" ? "stdout" : "stderr",
     level: level[index] === "-" ? null : LEVELS[Number(level[index])]!,
     rank: typeof rank === "number" ? rank : rank[index]!,
+    ...(prefix?.[index] && { prefix: prefix[index] }),
     text: line,
   }));
 }

@@ -23,7 +23,9 @@ export function createRow(line: LogLine, { time, ranks }: RowOptions): HTMLEleme
   if (time)
     row.append(cell("log-time", line.time > 0 ? formatTime(line.time, { millis: true }).slice(11) : ""));
   if (ranks) row.append(cell("log-rank", `[${line.rank}]`));
-  row.append(createText(line.text));
+  const text = createText(line.text);
+  if (line.prefix) text.title = line.prefix.trim();
+  row.append(text);
   return row;
 }
 
