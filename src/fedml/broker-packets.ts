@@ -21,8 +21,8 @@ interface Taken {
 
 /**
  * Which packets were taken, by client and packet id. Within a connection one that comes again before its PUBREL is a repetition. In
- * a new one (FedML's clients ask for clean sessions, but send again what they got no answer to) it is one if the client says so
- * and it is the same message: a new process may well begin with the same numbers.
+ * a new one (FedML's clients ask for clean sessions, but send again what they got no answer to) it is one only where the message is
+ * the same: a new process may well begin with the same numbers.
  */
 export interface Packets {
   /** Calls `take` unless the packet is known. The promise: of the commit, now or before. */
@@ -57,7 +57,8 @@ export function createPackets(): Packets {
       const isRepeated =
         known !== undefined &&
         ((known.connection === connection && !known.released) ||
-          (packet.dup === true && known.digest === digest));
+          // Not all clients say so (DUP) where they had no PUBREC.
+          (known.digest === digest && (!known.released || packet.dup === true)));
       if (isRepeated) {
         // It waits for its PUBREL once more.
         known.connection = connection;

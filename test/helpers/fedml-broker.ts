@@ -1,0 +1,89 @@
+import type { BrokerLimits } from "../../src/fedml/broker.ts";
+import { createBroker } from "../../src/fedml/broker.ts";
+import { createCounts, type FedmlCounts } from "../../src/fedml/counts.ts";
+import { endpointTopics } from "../../src/fedml/endpoint.ts";
+import { createKeys, type FedmlKeys } from "../../src/fedml/keys.ts";
+import { llmTopics } from "../../src/fedml/llm.ts";
+import { metricTopics } from "../../src/fedml/metrics.ts";
+import { statusTopics } from "../../src/fedml/status.ts";
+import type { FedmlContext, FedmlTopic } from "../../src/fedml/topic.ts";
+import { createWriter } from "../../src/fedml/writer.ts";
+import { createTestCollector, type TestCollector } from "./collector.ts";
+import { RawMqtt, type ConnectOptions } from "./mqtt.ts";
+
+export interface TestBroker extends TestCollector {
+  port: number;
+  keys: FedmlKeys;
+  counts: FedmlCounts;
+  /** How often something went wrong. */
+  counted(what: string): number;
+  said: string[];
+  /** A raw connection with the keys of a run, or with run undefined the open ones. */
+  connect(run?: string, options?: ConnectOptions): Promise<RawMqtt>;
+  /** All points of a metric, [x, y], in the order of arrival. */
+  points(run: string, key: string, x?: string): Promise<[number, unknown][]>;
+  run(
+    id: string,
+  ): Promise<{
+    status: string;
+    reason: string | null;
+    name: string;
+    writers: { client: string; live: boolean }[];
+  }>;
+}
+
+export interface TestBrokerOptions {
+  open?: boolean;
+  limits?: Partial<BrokerLimits>;
+  topics?: (context: FedmlContext) => FedmlTopic[];
+}
+
+/** The broker on a port of its own, before a collector in a temporary folder. */
+export async function startTestBroker({
+  open = false,
+  limits = {},
+  topics = (context) => [
+    ...metricTopics(context),
+    ...llmTopics(context),
+    ...endpointTopics(context),
+    ...statusTopics(context),
+  ],
+}: TestBrokerOptions = {}): Promise<TestBroker> {
+  const test = createTestCollector();
+  const { collector } = test;
+  const keys = createKeys(() => test.trust.tokens, { open });
+  const counts = createCounts();
+  const context = { collector, writer: createWriter(collector), counts, keys };
+  const said: string[] = [];
+  const broker = await createBroker({
+    ...context,
+    host: "127.0.0.1",
+    port: 0,
+    onDiagnostic: (line) => void said.push(line),
+    topics: topics(context),
+    limits,
+  });
+  const raws: RawMqtt[] = [];
+  return {
+    ...test,
+    port: broker.port,
+    keys,
+    counts,
+    counted: (what) => counts.list().find((one) => one.what === what)?.count ?? 0,
+    said,
+    async connect(run, options) {
+      const raw = await RawMqtt.connect(broker.port, { ...keys.mqttOf({ run }), ...options });
+      raws.push(raw);
+      return raw;
+    },
+    async points(run, key, x = "step") {
+      return (await test.json(`/api/v1/runs/${run}/points?key=${encodeURIComponent(key)}&x=${x}`)).points;
+    },
+    run: (id) => test.json(`/api/v1/runs/${id}`),
+    async close() {
+      for (const raw of raws) raw.socket.destroy();
+      await broker.close();
+      await test.close();
+    },
+  };
+}
