@@ -32,6 +32,7 @@ export class Gate extends Duplex {
   readonly #share: GateShare;
   readonly #onRefused: (why: GateEnd) => void;
   #held: Buffer[] = [];
+  #heldBytes = 0;
   #isOpen = false;
   #isFirst = true;
   #ended = false;
@@ -115,7 +116,12 @@ export class Gate extends Duplex {
 
   #flow(): void {
     if (this.#ended || this.destroyed) return;
-    const mayRead = this.#wantsMore && this.#socket.writableLength <= FULL && (this.#isOpen || this.#isFirst);
+    // Read on while CONNECT is judged: who publishes and leaves at once, our answer unread, resets the connection, and with it goes
+    // what was not read.
+    const mayRead =
+      this.#wantsMore &&
+      this.#socket.writableLength <= FULL &&
+      (this.#isOpen || this.#heldBytes < MAX_CONNECT);
     if (mayRead) this.#socket.resume();
     else this.#socket.pause();
   }
@@ -127,7 +133,10 @@ export class Gate extends Duplex {
     if (this.#isOpen) this.#pass(chunk);
     else {
       if (cut > 0) this.#pass(chunk.subarray(0, cut));
-      if (cut < chunk.length) this.#held.push(chunk.subarray(cut));
+      if (cut < chunk.length) {
+        this.#held.push(chunk.subarray(cut));
+        this.#heldBytes += chunk.length - cut;
+      }
     }
     this.#flow();
   }
