@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { listAnnounced } from "../artifact/announce.ts";
 import { deleteArtifact, deleteVersion } from "../artifact/delete.ts";
 import { getArtifactByName, getVersion, resolveVersion } from "../artifact/find.ts";
 import { listArtifacts, listRunArtifacts, listVersions } from "../artifact/list.ts";
@@ -95,7 +96,7 @@ export function artifactRoutes({ collector }: Edge): App {
     {
       method: "get",
       path: "/runs/{id}/artifacts",
-      summary: "The versions that a run logged, and those it used",
+      summary: "The versions that a run logged, those it used, and those whose bytes are missing",
       tags,
       params: RunParams,
       responses: { 200: json(RunArtifacts, "Both, in the order in which it did so") },
@@ -108,7 +109,8 @@ export function artifactRoutes({ collector }: Edge): App {
       }));
       const with_ = (role: "output" | "input") =>
         all.filter((each) => each.role === role).map(({ shown }) => shown);
-      return c.json({ run, outputs: with_("output"), inputs: with_("input") });
+      const announced = listAnnounced(collector, run);
+      return c.json({ run, outputs: with_("output"), inputs: with_("input"), announced });
     },
   );
 

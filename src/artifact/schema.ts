@@ -263,8 +263,28 @@ export const RunArtifact = ArtifactVersion.extend({
 }).meta({ id: "RunArtifact" });
 export type RunArtifact = z.infer<typeof RunArtifact>;
 
+/** A version that a run says it has logged, and whose bytes are not here. */
+export const Announced = z
+  .object({
+    kind: ArtifactKind,
+    name: z.string(),
+    type: z.string(),
+    /** "awaited": they may still come. "failed": they won't. */
+    state: z.enum(["awaited", "failed"]),
+    /** Why they won't, in words. */
+    reason: z.string().nullable(),
+    time: z.string(),
+  })
+  .meta({ id: "Announced" });
+export type Announced = z.infer<typeof Announced>;
+
 /** In the order in which the run did so. */
 export const RunArtifacts = z
-  .object({ run: z.string(), outputs: z.array(RunArtifact), inputs: z.array(RunArtifact) })
+  .object({
+    run: z.string(),
+    outputs: z.array(RunArtifact),
+    inputs: z.array(RunArtifact),
+    announced: z.array(Announced),
+  })
   .meta({ id: "RunArtifacts" });
 export type RunArtifacts = z.infer<typeof RunArtifacts>;

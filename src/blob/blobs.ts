@@ -49,6 +49,8 @@ export interface Blobs {
   body(sha256: string, start: number, end: number): Blob | ReadableStream<Uint8Array>;
   /** Deletes what nothing refers to; resolves with the number of blobs. */
   collect(): Promise<number>;
+  /** Nothing of its owner refers to it any longer: it goes now, unless something else does. */
+  release(sha256: string): Promise<void>;
   /** Digests of blobs that are not what they should be, or are not there. Who brings one again from now on mends it. */
   verify(options?: VerifyOptions): Promise<string[]>;
   /** Who read it found that it is not what its digest says. */
@@ -247,7 +249,7 @@ export function createBlobs(
     return fileBody(blobPath(folder, sha256), start, end) ?? read(sha256, start, end);
   }
 
-  const collectUnused = createCollect({
+  const unused = createCollect({
     connection,
     folder,
     now,
@@ -258,9 +260,14 @@ export function createBlobs(
 
   async function collect(): Promise<number> {
     uploads.forgetSilent();
-    const count = await collectUnused();
+    const count = await unused.collect();
     fileBytes = (sumFiles.get() as [number])[0];
     return count;
+  }
+
+  async function release(sha256: string): Promise<void> {
+    await unused.release(sha256);
+    fileBytes = (sumFiles.get() as [number])[0];
   }
 
   function incomingBytes(): number {
@@ -294,6 +301,7 @@ export function createBlobs(
     read,
     body,
     collect,
+    release,
     verify,
     markDamaged: (sha256) => damage.mark(sha256),
     usedBytes: () => fileBytes + incomingBytes(),

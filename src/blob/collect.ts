@@ -41,6 +41,10 @@ export function createCollect({
     .raw(true);
   const exists = connection.prepare("SELECT 1 FROM blob WHERE sha256 = ?").raw(true);
   const remove = connection.prepare("DELETE FROM blob WHERE sha256 = ?");
+  const removeUnreferred = connection.prepare(
+    `DELETE FROM blob WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM artifact_file WHERE sha256 = ?1)
+       AND NOT EXISTS (SELECT 1 FROM object WHERE sha256 = ?1)`,
+  );
   const forgetUploads = connection.prepare("DELETE FROM object_upload WHERE touched < ?");
   const isPart = connection.prepare("SELECT 1 FROM object_part WHERE file = ?").raw(true);
 
@@ -104,10 +108,17 @@ export function createCollect({
     return found !== undefined && found.mtimeMs < now() - age;
   }
 
-  return async function collect(): Promise<number> {
-    const count = await removeUnused();
-    if (existsSync(folder)) await removeUnknown();
-    await giveUpIncoming();
-    return count;
+  return {
+    async collect(): Promise<number> {
+      const count = await removeUnused();
+      if (existsSync(folder)) await removeUnknown();
+      await giveUpIncoming();
+      return count;
+    },
+    async release(sha256: string): Promise<void> {
+      let isGone = false;
+      transaction(() => (isGone = removeUnreferred.run(sha256).changes > 0));
+      if (isGone) await discard(sha256, blobPath(folder, sha256));
+    },
   };
 }

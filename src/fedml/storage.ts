@@ -1,4 +1,3 @@
-import { Hono } from "hono";
 import { download } from "../blob/download.ts";
 import type { Part } from "../blob/intake.ts";
 import type { ObjectPlace, Objects, StoredObject } from "../blob/objects.ts";
@@ -10,6 +9,7 @@ import type { FedmlCounts } from "./counts.ts";
 import type { FedmlKeys, FedmlScope } from "./keys.ts";
 import { bucketOf, keyOf } from "./object-key.ts";
 import { placeRun } from "./place.ts";
+import type { FedmlCall, FedmlHandler } from "./request.ts";
 import { partsOf, verifySignature, type Signed } from "./sigv4.ts";
 import { bodyOf } from "./storage-body.ts";
 import { StorageError, toStorageError, toXml, xml } from "./storage-error.ts";
@@ -23,27 +23,20 @@ export interface StorageContext {
   onObject: (place: ObjectPlace) => Promise<void>;
 }
 
-interface ServedConnection {
-  keepOpen?: ((request: Request) => void) | undefined;
-}
-
 /** What of the S3 protocol FedML's clients speak: objects whole and in parts, by path, for those whose path has the secret. */
-export function storageRoutes(context: StorageContext): Hono<{ Bindings: ServedConnection }> {
-  const app = new Hono<{ Bindings: ServedConnection }>();
-  app.all("/*", async (c) => {
-    const request = c.req.raw;
+export function storageHandler(context: StorageContext): FedmlHandler {
+  return async (call) => {
+    call.keepOpen();
     try {
-      c.env?.keepOpen?.(request);
-      return await serve(context, c.req.param("secret" as never) ?? "", request);
+      return await serve(context, call);
     } catch (error) {
       const known = toStorageError(error);
       // What nobody foresaw is the app's to report.
       if (!known) throw error;
-      await drain(request.body);
-      return toXml(known, c.req.path.replace(/^.*?\/s3\//, "/"));
+      await drain(call.request.body);
+      return toXml(known, call.path.replace(/^\/s3/, ""));
     }
-  });
-  return app;
+  };
 }
 
 /** A sender that is answered in the middle of a body may not see the answer; of a long one it need not. */
@@ -64,14 +57,9 @@ async function drain(body: ReadableStream<Uint8Array> | null): Promise<void> {
   }
 }
 
-async function serve(context: StorageContext, secret: string, request: Request): Promise<Response> {
-  const { keys, counts } = context;
-  const scope = keys.scopeOf(secret);
-  if (!scope) {
-    counts.add("wrong-secret");
-    throw new StorageError(403, "AccessDenied", "There is no storage at this address.");
-  }
-  const { place, query } = placeOf(context, scope, request);
+async function serve(context: StorageContext, { request, scope, path }: FedmlCall): Promise<Response> {
+  const { query } = partsOf(request.url);
+  const place = placeOf(context, scope, path);
   const { method } = request;
   if (method === "GET" || method === "HEAD") return read(context, place, query, request);
   const signed = await verify(context, scope, request);
@@ -82,16 +70,10 @@ async function serve(context: StorageContext, secret: string, request: Request):
   return handler({ ...context, place, query, request, signed });
 }
 
-function placeOf(
-  { counts }: StorageContext,
-  { run = "" }: FedmlScope,
-  { url }: Request,
-): { place: ObjectPlace; query: Query } {
-  const { query } = partsOf(url);
-  // As it came: the framework's parameters are decoded twice where a name holds a percent sign.
-  const [, bucket = "", key = ""] = /^[a-z]+:\/\/[^/]*\/.*?\/s3\/([^/?#]*)\/?([^?#]*)/.exec(url) ?? [];
+function placeOf({ counts }: StorageContext, { run = "" }: FedmlScope, path: string): ObjectPlace {
+  const [, bucket = "", key = ""] = /^\/s3\/([^/]*)\/?(.*)$/s.exec(path) ?? [];
   try {
-    return { place: { scope: run, bucket: bucketOf(bucket), key: key === "" ? "" : keyOf(key) }, query };
+    return { scope: run, bucket: bucketOf(bucket), key: key === "" ? "" : keyOf(key) };
   } catch (error) {
     counts.add("bad-object");
     throw error;
