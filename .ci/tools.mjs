@@ -102,11 +102,16 @@ async function installDuckdb() {
   await attempt("Installing DuckDB from PyPI (20 MB)", "python3", args);
 }
 
+/** Two versions of it, which track to the binary. Where that fails the tests say why, and are skipped. */
+const installFedml = () =>
+  attempt("Installing the FedML client from PyPI (25 MB)", process.execPath, [
+    join(root, "test/fedml-client/install.mjs"),
+  ]);
+
 /** Path of a Chromium, or undefined after saying loudly what will be missing. */
 export async function ensureTools({ install: mayInstall }) {
   if (!mayInstall) return findChromium() ?? missing();
-  await unpackDebian();
-  await installDuckdb();
+  await Promise.all([unpackDebian(), installDuckdb(), installFedml()]);
   const wanted = [];
   if (findChromium() === undefined) wanted.push("chromium", "fonts-dejavu-core");
   if (process.env.CI && onPath("buildah") === undefined) wanted.push("buildah");
