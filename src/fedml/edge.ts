@@ -1,7 +1,10 @@
+import { announcedObject, catchUp } from "../artifact/announce.ts";
+import { createObjects } from "../blob/objects.ts";
 import type { Collector } from "../collector.ts";
 import { isLoopbackHost, type Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
 import type { Tokens } from "../token.ts";
+import { artifactTopics, type ObjectContext } from "./artifacts.ts";
 import { createBroker, type Broker } from "./broker.ts";
 import { configFetch } from "./config-fetch.ts";
 import { countOf, createCounts, type FedmlCounts } from "./counts.ts";
@@ -10,12 +13,15 @@ import { edgeStatusTopics } from "./edge-status.ts";
 import { endpointTopics } from "./endpoint.ts";
 import { eventTopics } from "./events.ts";
 import { llmTopics } from "./llm.ts";
+import { logUpload } from "./log-upload.ts";
 import { metricTopics } from "./metrics.ts";
-import type { FedmlCall, FedmlHandler } from "./request.ts";
+import { modelTopics } from "./models.ts";
+import type { FedmlCall } from "./request.ts";
 import { dispatch, isAtRoot, PATHS } from "./routes.ts";
 import { roundTopics } from "./rounds.ts";
 import { statusTopics } from "./status.ts";
-import type { FedmlContext, FedmlTopic } from "./topic.ts";
+import { storageHandler } from "./storage.ts";
+import type { FedmlTopic } from "./topic.ts";
 import { createWriter } from "./writer.ts";
 
 /** What stands in for TensorOpera's platform, to FedML's unmodified client: HTTP, MQTT and a storage. */
@@ -60,13 +66,18 @@ export function createFedmlEdge({
   const keys = createKeys(tokens, { open });
   const counts = createCounts(collector.now);
   const writer = createWriter(collector);
-  const context: FedmlContext = { collector, writer, counts, keys };
+  const context = { collector, writer, counts, keys, objects: createObjects(collector) };
   let broker: Broker | undefined;
+  const logs = logUpload(context);
   const handle = dispatch({
     post: {
       [PATHS.configs]: configFetch(keys, () => broker?.port),
+      [PATHS.logs]: logs.handler,
     },
-    storage: storageOf(context),
+    storage: storageHandler({
+      ...context,
+      onObject: (place) => announcedObject(collector, context.objects, place),
+    }),
   });
 
   async function answer(request: Request, place: Place, around: Around): Promise<Response> {
@@ -113,6 +124,7 @@ export function createFedmlEdge({
       return place && answer(request, place, around);
     },
     async listen({ host, port, secure = false }) {
+      await catchUp(collector, context.objects);
       const isLocal = isLoopbackHost(host);
       if (secure && !isLocal)
         onDiagnostic(
@@ -127,7 +139,7 @@ export function createFedmlEdge({
           host: secure && !isLocal ? "127.0.0.1" : host.replace(/^\[|\]$/g, ""),
           port: port > 65_535 ? 0 : port,
           onDiagnostic,
-          topics: topicsOf(context),
+          topics: [...topicsOf(context), ...logs.topics],
         });
       } catch (error) {
         // All else works on.
@@ -141,7 +153,7 @@ export function createFedmlEdge({
 }
 
 /** Everything that may come by MQTT. */
-const topicsOf = (context: FedmlContext): FedmlTopic[] => [
+const topicsOf = (context: ObjectContext): FedmlTopic[] => [
   ...metricTopics(context),
   ...llmTopics(context),
   ...endpointTopics(context),
@@ -149,10 +161,9 @@ const topicsOf = (context: FedmlContext): FedmlTopic[] => [
   ...eventTopics(context),
   ...roundTopics(context),
   ...edgeStatusTopics(context),
+  ...artifactTopics(context),
+  ...modelTopics(context),
 ];
-
-/** PUT, GET and the like of objects, as S3 has them. */
-const storageOf = (_context: FedmlContext): FedmlHandler | undefined => undefined;
 
 interface Place {
   secret: string;

@@ -1,0 +1,30 @@
+import type { Collector } from "../collector.ts";
+import { rankOfWriter } from "../run/ranked-writer.ts";
+
+/** Edges whose rank is remembered. */
+const MAX_REMEMBERED = 10_000;
+const PREFIX = "fedml-log-";
+
+/** The devices of a run whose logs come, FedML's edges: each has a rank, so that their lines can be told apart. */
+export interface FedmlEdges {
+  rankOf(run: string, edge: string): Promise<number>;
+}
+
+export function createEdges(collector: Collector): FedmlEdges {
+  const rankByEdge = new Map<string, number>();
+  return {
+    async rankOf(run, edge) {
+      const key = `${run}\n${edge}`;
+      let rank = rankByEdge.get(key);
+      if (rank === undefined) {
+        // A person's text: a client's id takes less.
+        const client = `${PREFIX}${edge.replace(/[^A-Za-z0-9._:-]/g, "_").slice(0, 100)}`;
+        const device = `edge ${edge.replace(/\p{Cc}/gu, " ").slice(0, 100)}`;
+        rank = await rankOfWriter(collector, run, { client, prefix: PREFIX, device });
+        if (rankByEdge.size >= MAX_REMEMBERED) rankByEdge.clear();
+        rankByEdge.set(key, rank);
+      }
+      return rank;
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import { CollectorError } from "../error.ts";
+import { queryLogs } from "../log/query.ts";
+import type { LogItem } from "../log/schema.ts";
+import { createEdges } from "./edges.ts";
+import { parseFedmlLine } from "./log-line.ts";
+import { createRepeats, knownOf } from "./log-repeat.ts";
+import { readPayload, type Payload } from "./payload.ts";
+import { placeRun, type FedmlScope } from "./place.ts";
+import { answerText, readCall, type FedmlHandler } from "./request.ts";
+import type { FedmlContext, FedmlTopic } from "./topic.ts";
+
+/** Clients send 1000. */
+const MAX_LINES = 100_000;
+const MAX_REPEATED = 1000;
+
+export interface LogUpload {
+  /** POST /fedmlLogsServer/logs/update. */
+  handler: FedmlHandler;
+  /** The same body by MQTT. */
+  topics: FedmlTopic[];
+}
+
+/** Lines that FedML's client reads from its log file and sends each three seconds. */
+export function logUpload({ collector, writer, counts, keys }: FedmlContext): LogUpload {
+  const edges = createEdges(collector);
+  const repeats = createRepeats();
+
+  async function take(scope: FedmlScope, fields: Payload, id: unknown): Promise<void> {
+    const given = fields["logs"];
+    if (!Array.isArray(given) || given.length > MAX_LINES)
+      throw new CollectorError(
+        Array.isArray(given) ? "too-large" : "invalid",
+        `A batch of logs wants a list 'logs' of at most ${MAX_LINES} lines.`,
+        { hint: "Send what FedML's client sends." },
+      );
+    const lines = given.filter((line): line is string => typeof line === "string");
+    if (lines.length < given.length) counts.add("malformed", given.length - lines.length);
+    const run = await placeRun(collector, scope, id);
+    const edge = edgeOf(fields);
+    const rank = await edges.rankOf(run, edge);
+    const key = `${run}\n${edge}`;
+    const known = repeats.known(key, lines) ?? knownOf(await storedLines(run, rank), lines);
+    if (known > 0) counts.add("replayed", known);
+    await writer.lines(run, itemsOf(lines, known, `/fedml/${keys.secretOf(scope)}`), rank);
+    repeats.took(key, lines);
+  }
+
+  /** The last ones, as they came: of a client that did not hear that they are here, as we were ended before. */
+  async function storedLines(run: string, rank: number): Promise<string[]> {
+    const { lines } = await queryLogs(collector, run, { rank, limit: MAX_REPEATED });
+    return lines.map(({ prefix = "", text }) => `${prefix}${text}`);
+  }
+
+  return {
+    async handler(call) {
+      const body = await readCall(call);
+      await take(call.scope, body, body["run_id"]);
+      return answerText("null");
+    },
+    topics: [
+      {
+        filter: "fedml_slave/fedml_master/logs/+",
+        receive({ scope, payload, match }) {
+          const fields = readPayload(payload);
+          return take(scope, fields, fields["run_id"] ?? match[0]);
+        },
+      },
+    ],
+  };
+}
+
+/** Which device they are of; of an endpoint, which replica. */
+function edgeOf({ replica_id: replica, edge_id: edge }: Payload): string {
+  const id = replica ?? edge;
+  return typeof id === "string" || typeof id === "number" ? String(id).slice(0, 100) || "0" : "0";
+}
+
+/** The lines from `first` on, taken apart. One that brings no time is of the time of the line before it. */
+export function itemsOf(lines: readonly string[], first: number, address: string): LogItem[] {
+  const items: LogItem[] = [];
+  let last: number | undefined;
+  for (let i = first; i < lines.length; i++) {
+    // "The original log url is …": whoever reads it must not get a key by it.
+    const line = lines[i]!.includes(address) ? lines[i]!.replaceAll(address, "") : lines[i]!;
+    const { time = last, level, prefix, text } = parseFedmlLine(line);
+    last = time;
+    const item: LogItem = { text };
+    if (time !== undefined) item.time = time;
+    if (level !== undefined) item.level = level;
+    if (prefix !== undefined) item.prefix = prefix;
+    items.push(item);
+  }
+  return items;
+}
