@@ -165,7 +165,8 @@ export class Gate extends Duplex {
         this.#length |= (byte & 0x7f) << this.#shift;
         this.#shift += 7;
         if (byte & 0x80) {
-          if (this.#shift > 21) return this.#refuse("malformed");
+          // Longer than MQTT can say: 256 MiB.
+          if (this.#shift > 21) return this.#refuse("too-large");
           continue;
         }
         if (!this.#begin()) return -1;
