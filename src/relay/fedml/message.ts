@@ -1,0 +1,6 @@
+/** What is published. */
+export interface Message {
+  topic: string;
+  /** JSON. */
+  payload: string;
+}
