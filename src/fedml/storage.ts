@@ -58,8 +58,8 @@ async function drain(body: ReadableStream<Uint8Array> | null): Promise<void> {
 }
 
 async function serve(context: StorageContext, { request, scope, path }: FedmlCall): Promise<Response> {
-  const { query } = partsOf(request.url);
   const place = placeOf(context, scope, path);
+  const { query } = partsOf(request.url);
   const { method } = request;
   if (method === "GET" || method === "HEAD") return read(context, place, query, request);
   const signed = await verify(context, scope, request);

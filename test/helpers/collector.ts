@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createApp } from "../../src/app.ts";
 import { createTrust, type Trust } from "../../src/api/auth.ts";
 import type { App } from "../../src/api/route.ts";
-import { openCollector, type Collector } from "../../src/collector.ts";
+import { openCollector, type Collector, type CollectorOptions } from "../../src/collector.ts";
 import { createFedmlEdge, type FedmlEdge } from "../../src/fedml/edge.ts";
 import { createRelays } from "../../src/relay/relay.ts";
 
@@ -45,6 +45,7 @@ export interface TestCollectorOptions {
   relays?: boolean;
   /** It serves FedML's clients. */
   fedml?: "on" | "open" | undefined;
+  quota?: CollectorOptions["quota"];
 }
 
 const ADMIN = `bnc_admin_${"0123456789abcdef".repeat(4)}`;
@@ -57,10 +58,17 @@ export function createTestCollector({
   platform = false,
   relays: canRelay = false,
   fedml: fedmlMode,
+  quota,
 }: TestCollectorOptions = {}): TestCollector {
   const unforeseen: unknown[] = [];
   const note = (error: unknown) => void unforeseen.push(error);
-  const collector = openCollector({ dataDir, now, onFatal: note, onListenerError: note });
+  const collector = openCollector({
+    dataDir,
+    now,
+    onFatal: note,
+    onListenerError: note,
+    ...(quota && { quota }),
+  });
   const trust = createTrust({ admin, now });
   const relays = canRelay ? createRelays(collector, { onDiagnostic: () => {}, onFailed: note }) : undefined;
   const fedml =
@@ -110,7 +118,15 @@ export function createTestCollector({
     },
     async restart() {
       await closeOnly();
-      return createTestCollector({ dataDir, now, admin, platform, relays: canRelay, fedml: fedmlMode });
+      return createTestCollector({
+        dataDir,
+        now,
+        admin,
+        platform,
+        relays: canRelay,
+        fedml: fedmlMode,
+        quota,
+      });
     },
   };
 }
