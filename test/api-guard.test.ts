@@ -225,6 +225,9 @@ test("a token for one run creates, joins and writes that run, and no other", asy
   expect((await at.request("/api/v1/runs", { token, body: {} })).status).toBe(403);
   const batch = { client: "c", seq: 1, items: [{ metrics: { a: 1 } }] };
   expect((await at.request("/api/v1/runs/77/records", { token, body: batch })).status).toBe(200);
+  const spans = { client: "c", seq: 2, items: [{ name: "eval", started: 1 }] };
+  expect((await at.request("/api/v1/runs/77/spans", { token, body: spans })).status).toBe(200);
+  expect((await at.request("/api/v1/runs/1/spans", { token, body: spans })).status).toBe(403);
   expect((await at.request("/api/v1/runs/77/metrics", { token })).status).toBe(200);
   expect((await at.request("/api/v1/runs/1/records", { token, body: batch })).status).toBe(403);
   expect((await at.request("/api/v1/runs/1", { token })).status).toBe(403);

@@ -210,7 +210,8 @@ export function needOf(method: string, path: string): Need {
     if (method === "DELETE") return { scope: "manage", run };
   }
   if (method === "POST") {
-    if (action === "records" || action === "logs" || action === "finish") return { scope: "write", run };
+    if (action === "records" || action === "logs" || action === "spans" || action === "finish")
+      return { scope: "write", run };
     if (action === "artifacts" || action === "inputs") return { scope: "write", run };
     if (action === "stop") return { scope: "manage", run };
   }

@@ -25,6 +25,7 @@ __all__ = [
     "log_metric",
     "log_model",
     "run",
+    "span",
     "use_artifact",
 ]
 
@@ -96,6 +97,19 @@ def log_metric(metrics, step=None, customized_step_key=None, commit=True, run_id
 def log_line(text, level=None, stream="stdout"):
     """Records lines of output, where `binnacle launch` does not capture them."""
     (_current or _begin()).log_line(text, level, stream)
+
+
+def span(name, value=None, edge=None):
+    """Records how long something takes, shown in the run's timeline:
+
+        with binnacle.span("eval", value=epoch):
+            evaluate()
+
+    It begins with this call and ends with the block, or with its end(). One that never ends is shown as open.
+    value: what tells it from others of its name.
+    edge: the lane that it stands in; default the run's own, for a rank above 0 one of its own.
+    """
+    return (_current or _begin()).span(name, value, edge)
 
 
 def log_model(name, path, aliases=None, metadata=None, description=None):

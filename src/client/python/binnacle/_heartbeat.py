@@ -20,10 +20,11 @@ LAST_RETRY = 4.0
 
 
 class Heartbeat:
-    def __init__(self, path, listens_to_stop, finish):
+    def __init__(self, path, listens_to_stop, finish, hear_stop):
         self._path = path
         self._listens_to_stop = listens_to_stop
         self._finish = finish
+        self._hear_stop = hear_stop
         self._is_closed = False
         self._wake = Wake()
         self.open_socket = None
@@ -94,6 +95,7 @@ class Heartbeat:
         is_forced = bool(request.get("force"))
         self.stop_reason = request.get("reason") or "stopped"
         tell("the run was asked to stop: %s" % self.stop_reason)
+        self._hear_stop()
         if is_forced:
             self._finish("KILLED", reason=self.stop_reason)
             os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))

@@ -22,6 +22,7 @@ IDLE_TICK = 0.2
 IDLE_AFTER = 2.0
 BATCH_RECORDS = 10_000
 BATCH_BYTES = 512 * 1024
+BATCH_SPANS = 1_000
 # What is gathered here at most, before log() no longer helps and the queue fills up.
 GATHERED_BYTES = 8 << 20
 # Calls waiting, from which on log() helps.
@@ -50,6 +51,24 @@ class Line:
         self.text = text
 
 
+class Record:
+    """A record as JSON text, beside those that have steps from a counter and those that are not committed."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text):
+        self.text = text
+
+
+class Mark:
+    """A span, or one end of it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text):
+        self.text = text
+
+
 class Pump:
     def __init__(self, queue, steps, outbox, path, client, rank):
         self._queue = queue
@@ -61,6 +80,7 @@ class Pump:
         self._lock = threading.Lock()
         self._records = []
         self._lines = []
+        self._spans = []
         self._size = 0
         self._seq = 0
         self._unplaced = deque()
@@ -116,7 +136,7 @@ class Pump:
             self.was_saved = True
 
     def _is_anything_left(self):
-        return bool(self._queue or self._records or self._lines or self._unplaced)
+        return bool(self._queue or self._records or self._lines or self._spans or self._unplaced)
 
     def _may_count(self):
         until = self._waits_for_step_until
@@ -176,6 +196,12 @@ class Pump:
             elif type(entry) is Line:
                 self._lines.append(entry.text)
                 self._size += len(entry.text)
+            elif type(entry) is Mark:
+                self._spans.append(entry.text)
+                self._size += len(entry.text)
+            elif type(entry) is Record:
+                records.append(entry.text)
+                self._size += len(entry.text)
             elif type(entry) is Request:
                 return
             queue.popleft()
@@ -185,14 +211,17 @@ class Pump:
         with_lock = self._lock.acquire(timeout=1.0)
         records, self._records = self._records, []
         lines, self._lines = self._lines, []
+        spans, self._spans = self._spans, []
         size, self._size = self._size, 0
         if with_lock:
             self._lock.release()
         # By number rather than by size: counting the bytes of each would take longer than joining them.
-        portion = max(1, min(BATCH_RECORDS, (len(records) + len(lines)) * BATCH_BYTES // max(size, 1)))
-        for kind, items in (("records", records), ("logs", lines)):
-            for start in range(0, len(items), portion):
-                some = items[start : start + portion]
+        count = len(records) + len(lines) + len(spans)
+        portion = max(1, min(BATCH_RECORDS, count * BATCH_BYTES // max(size, 1)))
+        for kind, items in (("records", records), ("logs", lines), ("spans", spans)):
+            most = min(portion, BATCH_SPANS) if kind == "spans" else portion
+            for start in range(0, len(items), most):
+                some = items[start : start + most]
                 self._seq += 1
                 body = '%s%d,"items":[%s]}' % (self._head, self._seq, ",".join(some))
                 self._unplaced.append(("POST", "%s/%s" % (self._path, kind), body, self._seq, len(some), False))

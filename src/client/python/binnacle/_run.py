@@ -13,7 +13,7 @@ from . import _place
 from ._config import Config
 from ._imports import importing
 from ._labels import checked_run_id, label, new_run_id, notes_of, tags_of
-from ._pump import MANY, Line, Pump, Request
+from ._pump import MANY, Line, Mark, Pump, Record, Request
 from ._steps import Steps
 from ._tell import tell
 from ._values import config_json, key_prefix, metrics_text, quote, step_number
@@ -66,6 +66,10 @@ class Run:
         self._heartbeat = None
         self._uploads = None
         self.dropped = 0
+        # How the run ends where its script has said that it has failed; (status, reason).
+        self._declared = None
+        # Called, in a thread of ours, when the collector asks to stop.
+        self.on_stop = None
         _runs.add(self)
 
     # ---- what a training calls ----
@@ -93,6 +97,36 @@ class Run:
             queue.extend([None] * (len(text) // SLOT_TEXT))
         if len(queue) > MANY:
             self._pump.help()
+
+    def span(self, name, value=None, edge=None):
+        """Records how long something takes: `with run.span("eval"): …`. See binnacle.span."""
+        from ._spans import Span
+
+        return Span(self, name, value, edge)
+
+    def put_span(self, text):
+        """Queues a span, or one end of it, as JSON text."""
+        self._put(Mark(text), len(text))
+
+    def put_record(self, text):
+        """Queues a record as JSON text, of whose step the collector takes care."""
+        self._put(Record(text), len(text))
+
+    def _put(self, entry, length):
+        if not self._is_running:
+            self.start()
+        if len(self._queue) >= SLOTS:
+            self.dropped = next(self._drops)
+            return
+        self._queue.append(entry)
+        if length > SLOT_TEXT:
+            self._queue.extend([None] * (length // SLOT_TEXT))
+
+    def declare_end(self, status, reason):
+        """The script says how its run ends: it does so when the process ends, and worse if that ends worse."""
+        if status == "FINISHED" or (self._declared is not None and self._declared[0] == "FAILED"):
+            return
+        self._declared = (status, reason)
 
     def log_line(self, text, level=None, stream="stdout"):
         """Records one or more lines of output. `binnacle launch` captures what a script prints by itself."""
@@ -190,6 +224,8 @@ class Run:
         status = str(status).upper()
         if status not in ("FINISHED", "FAILED", "KILLED"):
             raise ValueError("status must be FINISHED, FAILED or KILLED, not %r" % status)
+        if status == "FINISHED" and self._declared is not None:
+            status, reason = self._declared
         if self._is_finished:
             if self._finish_by is not None and os.getpid() == self._pid:
                 self._wait()  # From a signal handler, inside the first call.
@@ -259,7 +295,7 @@ class Run:
             if not self._is_new and not self._is_forked:
                 self._pump.wait_for_step()
             self._sender = Sender(outbox, self._pump, self.client, creation, self._on_answer)
-            self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _is_under_launch(), self.finish)
+            self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _is_under_launch(), self.finish, self._hear_stop)
             self._outbox = outbox
             _exit.install()
             for name in ("pump", "sender", "heartbeat"):
@@ -335,6 +371,10 @@ class Run:
             return
         if any(name.endswith(".upload") for name in names):
             self._uploading().adopt()
+
+    def _hear_stop(self):
+        if self.on_stop is not None:
+            self.on_stop()
 
     def _began_here(self):
         return self._pid == os.getpid()

@@ -220,7 +220,7 @@ def parse(line):
         body = line[start + len(_BODY) : -2].decode("utf-8")
         if head["v"] != 1 or not path.startswith("/api/v1/") or method not in ("POST", "PATCH"):
             return None
-        if not path.endswith(("/records", "/logs")):
+        if not path.endswith(("/records", "/logs", "/spans")):
             return method, path, body, None, None
         # Before the items only: what a script logs may look alike.
         fields = loads(body[: body.index(_ITEMS)] + "}") if _ITEMS in body[:1000] else loads(body)

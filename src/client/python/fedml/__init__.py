@@ -54,8 +54,18 @@ else:
         init,
         log,
         log_artifact,
+        log_endpoint,
         log_metric,
         log_model,
+    )
+    from ._more import (
+        get_env_version,
+        get_local_on_premise_platform_host,
+        get_local_on_premise_platform_port,
+        log_llm_record,
+        set_env_version,
+        set_local_on_premise_platform_host,
+        set_local_on_premise_platform_port,
     )
 
     __all__ = [
@@ -65,15 +75,25 @@ else:
         "ARTIFACT_TYPE_NAME_MODEL",
         "ARTIFACT_TYPE_NAME_SOURCE",
         "Artifact",
+        "get_env_version",
+        "get_local_on_premise_platform_host",
+        "get_local_on_premise_platform_port",
         "init",
         "log",
         "log_artifact",
+        "log_endpoint",
+        "log_llm_record",
         "log_metric",
         "log_model",
         "mlops",
+        "set_env_version",
+        "set_local_on_premise_platform_host",
+        "set_local_on_premise_platform_port",
     ]
 
     def __getattr__(name):
+        where = " (fedml.mlops has it)" if name in mlops.__all__ else ""
         raise AttributeError(
-            "binnacle's fedml module has no %r (it has init, log, log_metric, log_model, log_artifact); for all of FedML: pip install fedml" % name
+            "binnacle's fedml module has no %r%s: it has what concerns tracking, see dir(fedml) and dir(fedml.mlops); "
+            "for all of FedML: pip install fedml" % (name, where)
         )

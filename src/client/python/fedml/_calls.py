@@ -35,6 +35,8 @@ ENVIRONMENTS = ("dev", "test", "release", "local")
 WAIT_WITHIN = 60.0
 
 _current = None
+# FedML's arguments, where the script has given some: they say which edge this process is.
+_args = None
 _runs_by_id = {}
 _name_by_key = {}
 _has_told = set()
@@ -42,7 +44,9 @@ _has_told = set()
 
 def init(args=None, check_env=True, should_init_logs=True, client_id_list=None):
     """Begins the run, if none has begun; returns `args` (an empty namespace where none are given)."""
+    global _args
     run = _run()
+    _args = args
     if args is None:
         from argparse import Namespace
 
@@ -63,9 +67,14 @@ def log(metrics, step=None, customized_step_key=None, commit=True, is_endpoint_m
     log_metric(metrics, step, customized_step_key, commit)
 
 
+def log_endpoint(metrics, step=None, customized_step_key=None, commit=True):
+    """As log(), with which it shares the step counter and what is not committed."""
+    log_metric(metrics, step, customized_step_key, commit, is_endpoint_metric=True)
+
+
 def log_metric(metrics, step=None, customized_step_key=None, commit=True, run_id=None, edge_id=None, is_endpoint_metric=False):
     """As log(); with run_id into that run. edge_id has never been part of a record."""
-    run = _run() if run_id is None or not str(run_id).strip() else _run_of(str(run_id).strip())
+    run = run_for(run_id)
     custom = None if customized_step_key is None else _name(customized_step_key)
     parts = {}
     axes = []
@@ -145,7 +154,7 @@ def log_artifact(artifact, version=None, run_id=None, edge_id=None, async_upload
     """
     if not isinstance(artifact, Artifact):
         raise TypeError("log_artifact takes a fedml.Artifact, not %s" % artifact.__class__.__name__)
-    run = _run() if run_id is None or not str(run_id).strip() else _run_of(str(run_id).strip())
+    run = run_for(run_id)
     description = artifact.artifact_desc or None
     kind, metadata = artifact.artifact_type_name, artifact.ext_info
     _log_files(run, "artifact", artifact.artifact_name, kind, artifact.roots(), version, edge_id, async_upload, metadata, description)
@@ -212,6 +221,46 @@ def _run():
         run.start()
         hand_down(run)
     return run
+
+
+def run_for(run_id):
+    """The run that is named; FedML's "0" names none, and means the current one."""
+    named = "" if run_id is None else str(run_id).strip()
+    return _run() if named in ("", "0", "None") else _run_of(named)
+
+
+def edge_of(edge_id=None):
+    """The edge that a call speaks of: the one given, or what FedML's arguments or launcher say that this process is."""
+    if edge_id is not None:
+        return str(edge_id)
+    if _args is not None:
+        first = None
+        if str(getattr(_args, "rank", "")) == "0":
+            first = getattr(_args, "server_id", None)
+        else:
+            first = getattr(_args, "client_id", None)
+            if first is None:
+                first = _first_of(getattr(_args, "client_id_list", None))
+        if first is not None:
+            return str(first)
+    named = os.environ.get("FEDML_CURRENT_EDGE_ID", "").strip()
+    if named:
+        return named
+    from binnacle._spans import own_edge
+
+    return own_edge()
+
+
+def _first_of(listed):
+    """Of a list, or of its JSON text."""
+    if isinstance(listed, str):
+        from json import loads
+
+        try:
+            listed = loads(listed)
+        except ValueError:
+            return None
+    return listed[0] if isinstance(listed, (list, tuple)) and listed else None
 
 
 def _run_of(run_id):
