@@ -13,6 +13,8 @@ const WHOLE_WITHIN = 60_000;
 /** What waits for a client that does not read: from the first on nothing more is read from it, beyond the second it is cut off. */
 const FULL = 256 * 1024;
 const MAX_UNREAD = 4 * 1024 * 1024;
+/** Read ahead of the broker: who leaves with our answers unread resets the connection, and what was not read then is lost. */
+const MAX_AHEAD = 256 * 1024;
 const CONNECT = 1;
 
 export type GateEnd = "too-large" | "broken-off" | "slow" | "malformed";
@@ -46,7 +48,7 @@ export class Gate extends Duplex {
   #wantsMore = true;
 
   constructor(socket: Socket, share: GateShare, onRefused: (why: GateEnd) => void) {
-    super({ allowHalfOpen: true, decodeStrings: false });
+    super({ allowHalfOpen: true, decodeStrings: false, readableHighWaterMark: MAX_AHEAD });
     this.#socket = socket;
     this.#share = share;
     this.#onRefused = onRefused;

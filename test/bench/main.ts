@@ -4,6 +4,7 @@
  */
 import { parseArgs } from "node:util";
 import { archive } from "./archive.ts";
+import { fedmlMqtt, measureMosquitto } from "./fedml.ts";
 import { largeFile, measureFilePeers, smallFiles } from "./files.ts";
 import { collector, machineSampler, measureHardwarePeers, trainingStep } from "./hardware.ts";
 import * as measures from "./measures.ts";
@@ -57,6 +58,7 @@ const all = {
   relayWire,
   relayLatency,
   relaySources,
+  fedmlMqtt,
 };
 /** Minutes each: taken once. */
 const once = new Set([
@@ -95,6 +97,7 @@ const peers: Record<string, Figures> = {
   ...(values.peers && ["relay", "relayWire"].some(isWanted)
     ? await measureRelayPeer(options).catch(withoutIt)
     : {}),
+  ...(values.peers && isWanted("fedmlMqtt") ? await measureMosquitto(options).catch(withoutIt) : {}),
   ...(values.peers && others.some(isWanted) ? await measurePeers(options) : {}),
 };
 print();
@@ -335,6 +338,33 @@ function print(): void {
   });
   row("relaySources", "  before them", "MiB", { figure: "empty" });
   row("relaySources", "  processor", "% of a core", { figure: "core" });
+
+  const mosquitto = { by: "Mosquitto, merely acknowledging" };
+  row("fedmlMqtt", "FedML's MQTT, 32 clients, QoS 2, durable", "messages/s", {
+    figure: "messages",
+    reference: peers.mosquitto?.messages,
+    ...mosquitto,
+    reach: "≥ 5,000",
+  });
+  row("fedmlMqtt", "  PUBLISH to PUBREC, p50", "ms", {
+    figure: "p50",
+    reference: peers.mosquitto?.p50,
+    ...mosquitto,
+    inverse: true,
+  });
+  row("fedmlMqtt", "  p99", "ms", {
+    figure: "p99",
+    reference: peers.mosquitto?.p99,
+    ...mosquitto,
+    inverse: true,
+  });
+  row("fedmlMqtt", "  processor time a message", "µs", {
+    figure: "cpu",
+    reference: peers.mosquitto?.cpu,
+    ...mosquitto,
+    inverse: true,
+  });
+  row("fedmlMqtt", "  memory, peak", "MiB", { figure: "peak" });
 
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   for (const [index, line] of table.entries()) {
