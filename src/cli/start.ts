@@ -16,7 +16,7 @@ import { selfCommand } from "../launch/collector.ts";
 import { superviseGpus } from "../machine/gpu/supervisor.ts";
 import { createMachine } from "../machine/machine.ts";
 import { createSampler, type Sampler } from "../machine/sampler.ts";
-import { checkDestination } from "../relay/otlp/address.ts";
+import { checkDestination } from "../relay/spoken.ts";
 import { createRelays, type Relays } from "../relay/relay.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";

@@ -8,7 +8,7 @@ import { writePrivateFile } from "../token.ts";
 /** Where the journal goes, as far as it is durable. */
 export interface Destination {
   name: string;
-  kind: "platform" | "otlp";
+  kind: "platform" | "otlp" | "fedml";
   url: string;
   from: "history" | "now";
   /** ms since the epoch. */
@@ -58,6 +58,7 @@ export function createDestinations(connection: Connection, dataDir: string): Des
       try {
         drop?.();
         connection.prepare("DELETE FROM dead_letter WHERE destination = ?").run(name);
+        connection.prepare("DELETE FROM relay_upload WHERE destination = ?").run(name);
         connection.prepare("DELETE FROM destination WHERE name = ?").run(name);
         connection.exec("COMMIT");
       } catch (error) {

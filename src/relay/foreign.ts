@@ -164,7 +164,9 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     error: Refusal,
   ): void {
     const all = prepared.filter((one) => speaks(kind, one));
-    if (all.length > 1) {
+    // Where it names the one, those before it have arrived.
+    const named = all.findIndex(({ frame }) => frame.seq === error.details["seq"]);
+    if (named < 0 && all.length > 1) {
       const middle = Math.ceil(all.length / 2);
       of.work.splice(0, 1, workOf(kind, all.slice(0, middle)), workOf(kind, all.slice(middle)));
       return;
@@ -178,8 +180,10 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
       );
     }
     streaks.set(kind, streak + 1);
-    of.work.shift();
-    const [{ frame }] = all as [Prepared];
+    const at = Math.max(0, named);
+    const rest = all.slice(at + 1);
+    of.work.splice(0, 1, ...(rest.length > 0 ? [workOf(kind, rest)] : []));
+    const { frame } = all[at]!;
     if (!of.letters.some((letter) => letter.frame.seq === frame.seq))
       of.letters.push({ frame, type: error.type, detail: error.message });
   }

@@ -8,9 +8,10 @@ import { createDestinations, holderOf, type Destination } from "./destinations.t
 import { countDropped, listDrops, putDropOfDestination } from "./drops.ts";
 import { startPlatformLane, type Lane } from "./lane.ts";
 import { createLetterBox } from "./letters.ts";
-import { checkDestination } from "./otlp/address.ts";
+import { startFedmlLane } from "./fedml/lane.ts";
 import { startOtlpLane } from "./otlp/lane.ts";
 import type { AddRelay, DeadLetterPage, Relay, RelayList, SettleDeadLetters } from "./schema.ts";
+import { checkDestination } from "./spoken.ts";
 
 /** Where what is recorded here goes on to. */
 export interface Relays {
@@ -46,6 +47,8 @@ export interface RelaysOptions {
 
 const MAX_DESTINATIONS = 32;
 
+const STARTERS = { platform: startPlatformLane, otlp: startOtlpLane, fedml: startFedmlLane };
+
 export function createRelays(collector: Collector, { onDiagnostic, onFailed }: RelaysOptions): Relays {
   const { connection, dataDir, installation, now } = collector;
   const destinations = createDestinations(connection, dataDir);
@@ -61,7 +64,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
 
   function startLane(destination: Destination): void {
     const { name } = destination;
-    const start = destination.kind === "otlp" ? startOtlpLane : startPlatformLane;
+    const start = STARTERS[destination.kind];
     laneByName.set(
       name,
       start({
@@ -159,10 +162,10 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     else if (known) return { created: false, relay: toRelay(known) };
     if (!known) {
       // A backend that draws what is now has little use for what was.
-      const from = wanted ?? (kind === "otlp" ? "now" : "history");
+      const from = wanted ?? (kind === "platform" ? "history" : "now");
       const { first } = collector.journal.bounds();
-      // Nothing but the journal goes to OpenTelemetry.
-      const skip = from === "now" ? collector.journal.position().seq : kind === "otlp" ? first - 1 : 0;
+      // Nothing but the journal goes to others than our own platforms.
+      const skip = from === "now" ? collector.journal.position().seq : kind === "platform" ? 0 : first - 1;
       destinations.add({ name, kind, url, from, created: now(), skip });
     }
     await laneByName.get(name)?.close();

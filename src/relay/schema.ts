@@ -30,8 +30,8 @@ const Trouble = z.object({ message: z.string(), hint: z.string().nullable(), at:
 export const Relay = z
   .object({
     name: RelayName,
-    /** "platform": exactly once; "otlp": at least once. */
-    kind: z.enum(["platform", "otlp"]),
+    /** "platform": exactly once; "otlp" and "fedml": at least once. */
+    kind: z.enum(["platform", "otlp", "fedml"]),
     url: z.string(),
     from: z.enum(["history", "now"]),
     created: z.string(),
@@ -69,7 +69,7 @@ export const AddRelay = z
   .strictObject({
     name: RelayName,
     url: z.string().min(1, "must not be empty").max(2000),
-    /** "now": nothing of what is here already. Absent: history for a platform, now for OpenTelemetry. */
+    /** "now": nothing of what is here already. Absent: history for a platform, now for OpenTelemetry and FedML. */
     from: z.enum(["history", "now"], "wants history or now").optional(),
     /** The source's token; kept beside the database, and never shown again. */
     token: z

@@ -180,7 +180,7 @@ export const installation = sqliteTable("installation", {
 
 export const destination = sqliteTable("destination", {
   name: text("name").primaryKey(),
-  kind: text("kind").$type<"platform" | "otlp">().notNull(),
+  kind: text("kind").$type<"platform" | "otlp" | "fedml">().notNull(),
   url: text("url").notNull(),
   from: text("from").$type<"history" | "now">().notNull(),
   created: real("created").notNull(),

@@ -1,18 +1,13 @@
 import { CollectorError } from "../../error.ts";
 import { checkAddress } from "../address.ts";
-import type { Destination } from "../destinations.ts";
 import type { Signal } from "./prepare.ts";
 
-const PREFIX = "otlp+";
+export const OTLP_PREFIX = "otlp+";
 
-/** A destination's address as it is kept, and what it speaks there. Throws where nothing may be sent to it. */
-export function checkDestination(
-  text: string,
-  options: { insecureHttp: boolean },
-): Pick<Destination, "kind" | "url"> {
-  if (!text.toLowerCase().startsWith(PREFIX)) return { kind: "platform", url: checkAddress(text, options) };
+/** A backend's address as it is kept. Throws where nothing may be sent to it. */
+export function checkOtlpAddress(text: string, options: { insecureHttp: boolean }): string {
   const [address, query] = split(text);
-  const url = PREFIX + checkAddress(address, options);
+  const url = OTLP_PREFIX + checkAddress(address, options);
   const wishes = new URLSearchParams(query);
   const kept = new URLSearchParams();
   for (const [name, value] of wishes) {
@@ -25,7 +20,7 @@ export function checkDestination(
     kept.set(name, value);
   }
   kept.sort();
-  return { kind: "otlp", url: kept.size > 0 ? `${url}?${kept}` : url };
+  return kept.size > 0 ? `${url}?${kept}` : url;
 }
 
 /** Of an address that is kept. */
@@ -37,7 +32,7 @@ export function readOtlpAddress(url: string): { base: string; step: boolean; sig
 }
 
 function split(url: string): [address: string, query: string] {
-  const address = url.slice(PREFIX.length);
+  const address = url.slice(OTLP_PREFIX.length);
   const at = address.indexOf("?");
   return at < 0 ? [address, ""] : [address.slice(0, at), address.slice(at + 1)];
 }

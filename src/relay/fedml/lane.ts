@@ -1,0 +1,250 @@
+import { CollectorError } from "../../error.ts";
+import type { Frame } from "../contract.ts";
+import { deliverAbroad } from "../foreign.ts";
+import { createHttp, printable, type Dialect, type Http } from "../http.ts";
+import { createClock, takePage, type Lane, type LaneOptions } from "../lane.ts";
+import { createLetterBox } from "../letters.ts";
+import { createOutbox } from "../outbox.ts";
+import { putCut } from "../otlp/drops.ts";
+import { Refusal, type DeadLetter } from "../ports.ts";
+import { createReport } from "../report.ts";
+import { readFedmlAddress } from "./address.ts";
+import { readVersion } from "./artifact.ts";
+import { createConfigs } from "./configs.ts";
+import { putLeft } from "./drops.ts";
+import { postsOf, type Post } from "./logs.ts";
+import { createPoster } from "./poster.ts";
+import { createMachines, prepare, sharesOf, speaks, whyLeft, type Prepared, type Signal } from "./prepare.ts";
+import { createPublisher, publicationOf, type Publication } from "./publisher.ts";
+import { createUploadQueue } from "./queue.ts";
+import { createStorage, readStorageRefusal, type Storage } from "./storage.ts";
+import { startUploads } from "./uploads.ts";
+
+type Body = { publication: Publication } | { post: Post };
+
+const REQUEUE_ENTRIES = 100;
+const MAX_ANSWER_BYTES = 1024 * 1024;
+
+/** Said of anything: the address is wrong. */
+const HINTS: Record<number, string> = {
+  401: "Is the address right, with the secret in it where it has one?",
+  403: "Is the address right, with the secret in it where it has one?",
+  404: "Is it the address of a FedML platform? /fedmlOpsServer/configs/fetch is looked for below it.",
+  405: "Is it the address of a FedML platform? /fedmlOpsServer/configs/fetch is looked for below it.",
+};
+
+/** What goes on for one platform of FedML's protocol: the journal in its words, at least once, and files beside it. */
+export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): Lane {
+  const { collector, destination, destinations, onChange, onFailed } = options;
+  const { connection, journal, blobs, now } = collector;
+  const { name } = destination;
+  const url = readFedmlAddress(destination.url);
+  const { ca } = destinations.secretsOf(name);
+  const ending = new AbortController();
+  const clock = createClock(now);
+  const report = createReport({ collector, destination, clock, onChange, onFailed });
+  const letters = createLetterBox(collector, name);
+  const machines = createMachines(collector);
+  const queue = createUploadQueue(collector, name);
+  const configs = createConfigs({
+    http: httpTo(url, ca),
+    url,
+    now,
+    monotonic: clock.monotonic,
+  });
+  const post = createPoster(configs, (to) => httpTo(to, ca));
+  const publisher = createPublisher({ configs });
+  // A connection of its own: neither waits for the other.
+  const announcer = createPublisher({ configs });
+  const outbox = createOutbox<undefined>({
+    collector,
+    destination: name,
+    // Nothing but the journal goes there.
+    history: { parts: async () => ({ parts: [], bounds: undefined }), async *of() {} },
+    onAcked: report.onAcked,
+  });
+
+  const uploads = startUploads(
+    {
+      queue,
+      blobs,
+      storage: createStorages(configs.get, (to) => httpTo(to, ca, readStorageRefusal), now),
+      publish: (frame, message, signal) =>
+        announcer.publish(
+          publicationOf(() => [{ ...message, seq: frame.seq }]),
+          signal,
+        ),
+      onFailed: configs.forget,
+      bury: (letter) => letters.put(letter, outbox.state().epoch),
+      clock,
+      random: Math.random,
+    },
+    ending.signal,
+  );
+
+  const delivery = report.persist(
+    () =>
+      deliverAbroad<Signal, Prepared, Body>(
+        {
+          outbox,
+          first: () => journal.bounds().first,
+          onCut(acked, first) {
+            // What was gone before it was added was never promised to it.
+            const after = Math.max(acked, destination.skip);
+            if (after + 1 < first) putCut(connection, { name, after, first, at: now() });
+          },
+          onRejected() {},
+          prepare(frames) {
+            const { prepared, unreadable } = prepareAll(frames);
+            return { shares: sharesOf(prepared), unreadable };
+          },
+          speaks,
+          encode,
+          send,
+          onTaken,
+          hints: HINTS,
+          clock,
+          random: Math.random,
+          onChange: report.change,
+        },
+        ending.signal,
+      ),
+    ending.signal,
+  );
+
+  function prepareAll(frames: readonly Frame[]): { prepared: Prepared[]; unreadable: DeadLetter[] } {
+    const prepared: Prepared[] = [];
+    const unreadable: DeadLetter[] = [];
+    for (const frame of frames)
+      try {
+        prepared.push(prepare(frame, machines));
+      } catch (error) {
+        const detail = printable(error instanceof Error ? error.message : String(error), 500);
+        unreadable.push({ frame, type: "unreadable", detail });
+      }
+    return { prepared, unreadable };
+  }
+
+  async function send(_: Signal, body: Body, signal: AbortSignal): Promise<typeof TAKEN> {
+    try {
+      if ("post" in body) await post(body.post, signal);
+      else await publisher.publish(body.publication, signal);
+    } catch (error) {
+      // It may have moved, or have other keys.
+      configs.forget();
+      throw error;
+    }
+    return TAKEN;
+  }
+
+  /** Durable before the cursor moves. */
+  function onTaken(frames: readonly Frame[]): void {
+    const left = new Map<string, Frame[]>();
+    for (const frame of frames) {
+      if (frame.kind === "artifact.logged") queue.put(frame, readVersion(frame).files);
+      const why = whyLeft(frame);
+      if (why !== undefined) left.set(why, [...(left.get(why) ?? []), frame]);
+    }
+    for (const [reason, of] of left) putLeft(connection, { name, frames: of, reason, at: now() });
+    if (frames.some(({ kind }) => kind === "artifact.logged")) uploads.wake();
+  }
+
+  async function requeue(ids: readonly number[] | undefined): Promise<number> {
+    let after = 0;
+    let arrived = 0;
+    let refused = "";
+    for (;;) {
+      const page = takePage(letters.frames(REQUEUE_ENTRIES, after, ids));
+      if (page.length === 0) break;
+      // One by one: each is there because it was refused.
+      for (const { id, frame } of page) {
+        after = id;
+        const why = await sendAgain(frame);
+        if (why === undefined) {
+          letters.remove([id]);
+          arrived++;
+        } else refused = why;
+      }
+    }
+    if (arrived === 0 && refused !== "")
+      throw new CollectorError("conflict", `${name} refused them again: ${refused}`, {
+        hint: "Give them up with --discard, or see what the platform says of them.",
+      });
+    return arrived;
+  }
+
+  /** Why not; undefined: it has arrived, or its files wait to be sent. */
+  async function sendAgain(frame: Frame): Promise<string | undefined> {
+    const { prepared, unreadable } = prepareAll([frame]);
+    if (unreadable[0]) return unreadable[0].detail;
+    try {
+      for (const { signal, prepared: of } of sharesOf(prepared))
+        for (const body of encode(signal, of)) await send(signal, body, ending.signal);
+      onTaken([frame]);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Refusal && error.status < 500 && error.status !== 429) return error.message;
+      throw new CollectorError("unreachable", `${name} does not answer.`, {
+        hint: "Send them again when `binnacle relay status` says that it does.",
+        cause: error,
+      });
+    }
+  }
+
+  return {
+    ...report,
+    backlog: outbox.backlog,
+    content: uploads.status,
+    retry() {
+      configs.forget();
+      clock.wake();
+      uploads.wake();
+    },
+    requeue,
+    async close() {
+      ending.abort();
+      await delivery;
+      await uploads.ended;
+      publisher.close();
+      announcer.close();
+      outbox.close();
+    },
+  };
+}
+
+const TAKEN = { rejected: 0, message: "" };
+
+function encode(signal: Signal, prepared: readonly Prepared[]): Body[] {
+  if (signal === "logs")
+    return prepared.flatMap(({ frame, lines }) =>
+      [...postsOf(frame.run, lines, frame.time)].map((post) => ({ post })),
+    );
+  function* messages() {
+    for (const { frame, messages: of } of prepared)
+      for (const message of of?.() ?? []) yield { ...message, seq: frame.seq };
+  }
+  return [{ publication: publicationOf(messages) }];
+}
+
+const noWords = () => undefined;
+
+/** Without a token: FedML's platform asks for none, and ours are nobody else's. */
+function httpTo(url: string, ca: string | undefined, readRefusal: Dialect["readRefusal"] = noWords): Http {
+  const dialect = { root: "", accept: "*/*", maxAnswerBytes: MAX_ANSWER_BYTES, readRefusal };
+  return createHttp({ url, token: () => undefined, ca, dialect });
+}
+
+/** The storage that the platform names, the same one as long as it does. */
+function createStorages(
+  get: ReturnType<typeof createConfigs>["get"],
+  httpOf: (url: string) => Http,
+  now: () => number,
+): (signal: AbortSignal) => Promise<Storage> {
+  let known: { of: string; storage: Storage } | undefined;
+  return async (signal) => {
+    const { storage: config } = await get(signal);
+    const of = JSON.stringify(config);
+    if (known?.of !== of) known = { of, storage: createStorage({ config, http: httpOf(config.url), now }) };
+    return known.storage;
+  };
+}

@@ -1,0 +1,242 @@
+import { randomUUID } from "node:crypto";
+import type { MqttClient } from "mqtt";
+import { CollectorError } from "../../error.ts";
+import { Refusal } from "../ports.ts";
+import type { Configs, FedmlConfig } from "./configs.ts";
+import type { Message } from "./message.ts";
+
+/** Messages of some entries, in their order, and how far they have come. */
+export interface Publication {
+  /** The same ones each time. `seq`: of the entry. */
+  messages: () => Iterable<Message & { seq: number }>;
+  /** So many were acknowledged. */
+  done: number;
+  /** Times that the broker has ended the connection on the very next one. */
+  strikes: number;
+}
+
+export const publicationOf = (messages: Publication["messages"]): Publication => ({
+  messages,
+  done: 0,
+  strikes: 0,
+});
+
+export interface Publisher {
+  /** Resolves when all of them are acknowledged for good (PUBCOMP). */
+  publish(publication: Publication, signal: AbortSignal): Promise<void>;
+  close(): void;
+}
+
+/** Under way at once: messages, and characters of them. */
+const WINDOW = 100;
+const WINDOW_TEXT = 4 * 1024 * 1024;
+/** Who acknowledges nothing for so long is not there. */
+const SILENT_MS = 30_000;
+const CONNECT_MS = 15_000;
+/** MQTT's own bound. */
+const MAX_MESSAGE = 268_435_455 - 1024;
+/** MQTT has no word for a message that a broker will not have: it hangs up. So often, on a connection that was well before. */
+const MAX_STRIKES = 5;
+
+interface PublisherOptions {
+  configs: Configs;
+  timeoutMs?: number | undefined;
+}
+
+export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOptions): Publisher {
+  let connection: { client: MqttClient; of: FedmlConfig["broker"]; ended: Promise<Error> } | undefined;
+
+  async function connect(broker: FedmlConfig["broker"], signal: AbortSignal) {
+    // Three hundred kilobytes that most collectors never need.
+    const { connect } = await import("mqtt");
+    const { host, port } = broker;
+    const client = connect({
+      protocol: "mqtt",
+      host,
+      port,
+      username: broker.user,
+      password: broker.password,
+      keepalive: broker.keepalive,
+      clientId: `FedML_MLOps_Metrics_binnacle_0_${randomUUID()}_ID`,
+      protocolVersion: 4,
+      clean: true,
+      // Whoever needs it connects again, with what the platform says then.
+      reconnectPeriod: 0,
+      connectTimeout: CONNECT_MS,
+    });
+    let why: Error | undefined;
+    client.on("error", (error) => (why ??= error));
+    const ended = new Promise<Error>((resolve) => {
+      const end = () => resolve(lost(host, port, why));
+      client.once("close", end);
+      client.once("error", end);
+    });
+    const connected = new Promise<void>((resolve) => client.once("connect", () => resolve()));
+    const failure = await withSignal(signal, Promise.race([connected, ended]));
+    if (!(failure instanceof Error) && !signal.aborted) {
+      const made = { client, of: broker, ended };
+      void ended.then(() => {
+        if (connection === made) drop();
+      });
+      return made;
+    }
+    client.end(true);
+    signal.throwIfAborted();
+    throw failure;
+  }
+
+  function drop(): void {
+    connection?.client.end(true);
+    connection = undefined;
+  }
+
+  async function publish(publication: Publication, signal: AbortSignal): Promise<void> {
+    const { broker } = await configs.get(signal);
+    if (connection && !isSame(connection.of, broker)) drop();
+    connection ??= await connect(broker, signal);
+    // Alone, and on a connection that answers: what happens then is about this message.
+    const isProbe = publication.strikes > 1;
+    const before = publication.done;
+    let isSent = false;
+    try {
+      if (isProbe) await ping(connection, signal);
+      isSent = true;
+      await sendAll(connection, publication, isProbe ? 1 : WINDOW, signal);
+    } catch (error) {
+      drop();
+      configs.forget();
+      signal.throwIfAborted();
+      if (isSent) strike(publication, before);
+      throw error;
+    }
+  }
+
+  function strike(publication: Publication, before: number): void {
+    publication.strikes = publication.done === before ? publication.strikes + 1 : 1;
+    if (publication.strikes < MAX_STRIKES) return;
+    const { seq } = nth(publication, publication.done);
+    throw new Refusal(400, "refused", "The broker ends the connection whenever it gets this message.", {
+      details: { seq },
+    });
+  }
+
+  async function ping({ client, ended }: NonNullable<typeof connection>, signal: AbortSignal): Promise<void> {
+    const answered = new Promise<void>((resolve) =>
+      client.on("packetreceive", ({ cmd }) => cmd === "pingresp" && resolve()),
+    );
+    client.sendPing();
+    const silent = new Promise<Error>((resolve) => {
+      setTimeout(() => resolve(silence(client)), timeoutMs).unref?.();
+    });
+    const failure = await withSignal(signal, Promise.race([answered, ended, silent]));
+    if (failure instanceof Error) throw failure;
+  }
+
+  function sendAll(
+    { client, ended }: NonNullable<typeof connection>,
+    publication: Publication,
+    window: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const messages = publication.messages()[Symbol.iterator]();
+    for (let skipped = 0; skipped < publication.done; skipped++) messages.next();
+    return new Promise((resolve, reject) => {
+      const acknowledged = new Set<number>();
+      let next = publication.done;
+      let isDone = false;
+      let texts = 0;
+      let timer = watch();
+      const finish = (error?: Error) => {
+        isDone = true;
+        clearTimeout(timer);
+        signal.removeEventListener("abort", abort);
+        if (error) reject(error);
+        else resolve();
+      };
+      const abort = () => finish(new Error("The delivery has ended."));
+      signal.addEventListener("abort", abort, { once: true });
+      void ended.then(finish);
+      fill();
+
+      function watch() {
+        return setTimeout(() => finish(silence(client)), timeoutMs);
+      }
+
+      function fill(): void {
+        while (!isDone && next - publication.done < window && (texts === 0 || texts < WINDOW_TEXT)) {
+          const { value, done } = messages.next() as IteratorResult<Message & { seq: number }, undefined>;
+          if (done) break;
+          const at = next++;
+          const { topic, payload, seq } = value;
+          if (payload.length * 3 > MAX_MESSAGE && Buffer.byteLength(payload) > MAX_MESSAGE)
+            return finish(
+              new Refusal(413, "too-large", "It is more than an MQTT message can be.", { details: { seq } }),
+            );
+          texts += payload.length;
+          client.publish(topic, payload, { qos: 2 }, (error) => {
+            if (isDone) return;
+            if (error) return finish(lost(client.options.host ?? "", client.options.port ?? 0, error));
+            texts -= payload.length;
+            acknowledge(at);
+          });
+        }
+        if (!isDone && next === publication.done) finish();
+      }
+
+      function acknowledge(at: number): void {
+        acknowledged.add(at);
+        while (acknowledged.delete(publication.done)) publication.done++;
+        clearTimeout(timer);
+        timer = watch();
+        fill();
+      }
+    });
+  }
+
+  return { publish, close: drop };
+}
+
+function nth({ messages }: Publication, at: number): Message & { seq: number } {
+  let index = 0;
+  for (const message of messages()) if (index++ === at) return message;
+  throw new Error(`There is no message ${at}.`);
+}
+
+const isSame = (a: FedmlConfig["broker"], b: FedmlConfig["broker"]) =>
+  a.host === b.host && a.port === b.port && a.user === b.user && a.password === b.password;
+
+function lost(host: string, port: number, why: Error | undefined): Error {
+  if (why instanceof CollectorError) return why;
+  const code = (why as { code?: unknown } | undefined)?.code;
+  if (code === 4 || code === 5)
+    return new CollectorError(
+      "unreachable",
+      `The broker at ${host}:${port} does not take the password that the platform told.`,
+      {
+        hint: "It is asked for anew. If it stays so, ask who runs the platform.",
+      },
+    );
+  const said = typeof code === "string" ? ` (${code})` : "";
+  return new CollectorError(
+    "unreachable",
+    `The connection to the broker at ${host}:${port} broke off${said}.`,
+    {
+      hint: "Is MQTT let through from here? All data waits here until it is.",
+    },
+  );
+}
+
+const silence = ({ options: { host, port } }: MqttClient) =>
+  new CollectorError("unreachable", `The broker at ${host}:${port} acknowledges nothing.`, {
+    hint: "All data waits here until it does.",
+  });
+
+/** Resolves with undefined when aborted. */
+function withSignal<T>(signal: AbortSignal, work: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const end = () => resolve(undefined);
+    signal.addEventListener("abort", end, { once: true });
+    if (signal.aborted) end();
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
+  });
+}
