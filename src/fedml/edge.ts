@@ -5,6 +5,7 @@ import { isLoopbackHost, type Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
 import type { Tokens } from "../token.ts";
 import { artifactTopics, type ObjectContext } from "./artifacts.ts";
+import { bindEdge } from "./bind.ts";
 import { createBroker, type Broker } from "./broker.ts";
 import { configFetch } from "./config-fetch.ts";
 import { countOf, createCounts, type FedmlCounts } from "./counts.ts";
@@ -17,6 +18,10 @@ import { logUpload } from "./log-upload.ts";
 import { metricTopics } from "./metrics.ts";
 import { modelTopics } from "./models.ts";
 import type { FedmlCall } from "./request.ts";
+import { heartBeat, runList } from "./run-list.ts";
+import { runLogs } from "./run-logs.ts";
+import { runStop } from "./run-stop.ts";
+import { createProject, createSimulation } from "./simulation.ts";
 import { dispatch, isAtRoot, PATHS } from "./routes.ts";
 import { roundTopics } from "./rounds.ts";
 import { statusTopics } from "./status.ts";
@@ -73,6 +78,13 @@ export function createFedmlEdge({
     post: {
       [PATHS.configs]: configFetch(keys, () => broker?.port),
       [PATHS.logs]: logs.handler,
+      [PATHS.binding]: bindEdge,
+      [PATHS.createProject]: createProject,
+      [PATHS.createRun]: createSimulation(collector),
+      [PATHS.heartBeat]: heartBeat(tokens, counts),
+      [PATHS.runList]: runList(collector, tokens),
+      [PATHS.runLogs]: runLogs(collector, tokens),
+      [PATHS.runStop]: runStop(collector, tokens),
     },
     storage: storageHandler({
       ...context,

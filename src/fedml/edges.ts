@@ -3,7 +3,8 @@ import { rankOfWriter } from "../run/ranked-writer.ts";
 
 /** Edges whose rank is remembered. */
 const MAX_REMEMBERED = 10_000;
-const PREFIX = "fedml-log-";
+/** Of the writers that stand for edges. */
+export const EDGE_CLIENT = "fedml-log-";
 
 /** The devices of a run whose logs come, FedML's edges: each has a rank, so that their lines can be told apart. */
 export interface FedmlEdges {
@@ -18,9 +19,9 @@ export function createEdges(collector: Collector): FedmlEdges {
       let rank = rankByEdge.get(key);
       if (rank === undefined) {
         // A person's text: a client's id takes less.
-        const client = `${PREFIX}${edge.replace(/[^A-Za-z0-9._:-]/g, "_").slice(0, 100)}`;
+        const client = `${EDGE_CLIENT}${edge.replace(/[^A-Za-z0-9._:-]/g, "_").slice(0, 100)}`;
         const device = `edge ${edge.replace(/\p{Cc}/gu, " ").slice(0, 100)}`;
-        rank = await rankOfWriter(collector, run, { client, prefix: PREFIX, device });
+        rank = await rankOfWriter(collector, run, { client, prefix: EDGE_CLIENT, device });
         if (rankByEdge.size >= MAX_REMEMBERED) rankByEdge.clear();
         rankByEdge.set(key, rank);
       }

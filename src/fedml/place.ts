@@ -6,7 +6,7 @@ import type { FedmlScope } from "./keys.ts";
 
 export type { FedmlScope } from "./keys.ts";
 
-const PROJECT = "fedml";
+export const PROJECT = "fedml";
 /** Where data without a run goes: plain scripts say run "0", or nothing. */
 export const NO_RUN = "fedml-0";
 
@@ -19,13 +19,16 @@ export async function placeRun(collector: Collector, scope: FedmlScope, id: unkn
   if (collector.counters.find(run) === undefined)
     await createRun(collector, {
       id: run,
-      name: run === NO_RUN ? "FedML, no run id" : `FedML ${run}`,
+      name: nameOf(run),
       project: PROJECT,
     });
   // Deleted, or a source's: the error that every writer sees.
   collector.counters.own(run);
   return run;
 }
+
+/** What a run is called that nobody gave a name. */
+export const nameOf = (run: string): string => (run === NO_RUN ? "FedML, no run id" : `FedML ${run}`);
 
 /** Its id, whether it exists or not. */
 export function runOf(scope: FedmlScope, id: unknown): string {
