@@ -1,3 +1,4 @@
+import { listAnnounced } from "../artifact/announce.ts";
 import { countArtifacts, countRunArtifacts } from "../artifact/count.ts";
 import { getArtifact, getVersion, listFiles, resolveVersion } from "../artifact/find.ts";
 import { listArtifacts, listRunArtifacts, listVersions } from "../artifact/list.ts";
@@ -155,6 +156,9 @@ export async function runFilesState(
     onlyFiles,
     outputs: outputs.slice(0, MAX_RUN_ROWS),
     inputs: inputs.slice(0, MAX_RUN_ROWS),
+    announced: listAnnounced(collector, run)
+      .filter((each) => each.kind === kind)
+      .slice(0, MAX_RUN_ROWS),
     totals: { outputs: outputs.length, inputs: inputs.length },
     names: Object.fromEntries(
       rows.map(({ id, created, updated }) => [

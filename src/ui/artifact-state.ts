@@ -1,6 +1,13 @@
 /** What the pages of models and artifacts show; the server embeds it and the browser keeps it up to date. */
 import type { ArtifactCounts } from "../artifact/count.ts";
-import type { Artifact, ArtifactKind, ArtifactVersion, FilePage, RunArtifact } from "../artifact/schema.ts";
+import type {
+  Announced,
+  Artifact,
+  ArtifactKind,
+  ArtifactVersion,
+  FilePage,
+  RunArtifact,
+} from "../artifact/schema.ts";
 import type { MetricSummary } from "../metric/schema.ts";
 import type { RunStatus } from "../run/schema.ts";
 import type { ModelsView } from "./artifact-view.ts";
@@ -58,6 +65,8 @@ export interface RunFilesState {
   /** The newest first. */
   outputs: RunArtifact[];
   inputs: RunArtifact[];
+  /** What it says it has logged, and what is not here. */
+  announced: Announced[];
   /** How many there are of each, all told. */
   totals: { outputs: number; inputs: number };
   /** The path of the file, by row, of versions that have but one. */

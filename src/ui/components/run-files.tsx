@@ -1,6 +1,6 @@
 /** @jsxImportSource hono/jsx */
 import type { Child } from "hono/jsx";
-import type { RunArtifact } from "../../artifact/schema.ts";
+import type { Announced, RunArtifact } from "../../artifact/schema.ts";
 import type { RunFilesState } from "../artifact-state.ts";
 import { artifactHref, downloadHref, kindTitles, rowKey, versionHref, zipHref } from "../artifact-view.ts";
 import { formatCount, formatTime, plural } from "../format.ts";
@@ -29,8 +29,8 @@ const MAX_ROWS = 100;
 
 /** What a run logged and what it used, of one kind. */
 export const RunFiles = (props: RunFilesProps) => {
-  const { kind, outputs, inputs, totals, problem } = props;
-  if (outputs.length + inputs.length === 0)
+  const { kind, outputs, inputs, announced, totals, problem, now } = props;
+  if (outputs.length + inputs.length + announced.length === 0)
     return <NoneYet kind={kind} {...(props.run && { run: props.run })} />;
   return (
     <div class="run-files">
@@ -45,9 +45,48 @@ export const RunFiles = (props: RunFilesProps) => {
       {inputs.length > 0 && (
         <Versions {...props} title="Used by this run" id="inputs" rows={inputs} total={totals.inputs} />
       )}
+      {announced.length > 0 && <Missing rows={announced} now={now} />}
     </div>
   );
 };
+
+const Missing = ({ rows, now }: { rows: Announced[]; now: number }) => (
+  <section class="card table-wrap" aria-labelledby="announced">
+    <h2 id="announced">
+      Logged, but not here <span class="faint num">{formatCount(rows.length)}</span>
+    </h2>
+    <table class="runs announced" role="table">
+      <caption class="unseen">What the run says it has logged, and whose bytes are missing</caption>
+      <thead role="rowgroup">
+        <tr role="row">
+          {["Name", "Why", "Logged"].map((label) => (
+            <th key={label} scope="col" role="columnheader">
+              {label}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        {rows.map(({ name, type, state, reason, time }) => (
+          <tr key={`${type} ${name}`} role="row">
+            <td class="cell-name" role="cell">
+              <span>
+                <bdi class="run-name">{name}</bdi>
+                <span class="run-sub">{type !== "model" && <span class="type-word">{type}</span>}</span>
+              </span>
+            </td>
+            <td class="soft" role="cell">
+              {state === "failed" ? reason : "Its bytes have not come yet."}
+            </td>
+            <td class="cell-time num soft" role="cell">
+              <Ago time={time} now={now} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  </section>
+);
 
 interface VersionsProps extends RunFilesProps {
   title: string;
