@@ -12,12 +12,14 @@ export const command = defineCommand({
   name: "relay add",
   usage: "NAME URL",
   maxPositionals: 2,
-  summary: "Send everything to a platform, too, or metrics and logs to OpenTelemetry.",
+  summary: "Send everything to a platform, too, or what they take to OpenTelemetry or FedML.",
   description:
     "What is kept here already goes first. Again with the same address it takes a new token. The token is that which\n" +
     "`binnacle source add NAME` prints on the platform: from --token-file, else from $BINNACLE_RELAY_TOKEN.\n" +
     "An address such as otlp+https://host:4318 is that of an OpenTelemetry backend: it gets metrics, output and readings\n" +
-    "of the hardware at least once, by default what comes from now on.",
+    "of the hardware at least once, by default what comes from now on. fedml+https://open.fedml.ai is that of a platform\n" +
+    "of FedML's protocol: the same, with models and artifacts. It takes no token; MQTT there is without TLS, and what is\n" +
+    "put into its storage can be read by everybody who has its address.",
   flags: {
     "token-file": { type: "string", value: "FILE", help: "file with the token; -: standard input" },
     from: {
@@ -40,6 +42,7 @@ export const command = defineCommand({
       "relay add grafana otlp+https://otel.example.org:4318 --token-file token",
       "metrics and logs to OpenTelemetry",
     ],
+    ["relay add tensoropera fedml+https://open.fedml.ai", "runs to TensorOpera's platform"],
   ],
   async run({ values, positionals: [name, url] }) {
     if (name === undefined || url === undefined)

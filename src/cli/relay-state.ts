@@ -61,11 +61,16 @@ export function behindOf({ backlog, content }: Relay): string {
   return `${backlog.entries === 0 && files !== "" ? "0 entries" : entries}${size}${files}`;
 }
 
+const FOREIGN: Record<Exclude<Relay["kind"], "platform">, string> = {
+  otlp: "OpenTelemetry: at least once, from the journal alone.",
+  fedml: "FedML: at least once, from the journal alone. MQTT there is without TLS, and files are readable for all.",
+};
+
 /** What is wrong or worth knowing, and what to do: a line each. */
 export function notesOf(relay: Relay, now = Date.now()): string[] {
   const { error, notice, attempts, next_try_at, dead_letters, dropped, content, history, name } = relay;
   const notes: string[] = [];
-  if (relay.kind === "otlp") notes.push("OpenTelemetry: at least once, from the journal alone.");
+  if (relay.kind !== "platform") notes.push(FOREIGN[relay.kind]);
   if (error) notes.push(oneLine(error.message), ...(error.hint === null ? [] : [oneLine(error.hint)]));
   if (notice) notes.push(oneLine(notice.message));
   if (next_try_at !== null) {

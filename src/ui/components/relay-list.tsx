@@ -265,5 +265,9 @@ const NoDestination = () => (
       title="Or to any OpenTelemetry backend: metrics and output, at least once"
       code="binnacle relay add otel otlp+https://collector.example:4318"
     />
+    <Snippet
+      title="Or to TensorOpera in FedML's protocol, at least once; its MQTT is without TLS"
+      code="binnacle relay add tensoropera fedml+https://open.fedml.ai"
+    />
   </section>
 );
