@@ -7,6 +7,7 @@ import { createTopicTable, type FedmlTopic } from "./topic.ts";
 interface Publish {
   topic: string;
   payload: string | Buffer;
+  dup?: boolean;
 }
 
 export interface Ingest {
@@ -41,11 +42,15 @@ export function createIngest({ topics, counts, now, onDiagnostic }: IngestOption
   const underWay = new Set<Promise<void>>();
   let told = 0;
 
-  async function take({ topic, payload }: Publish, scope: FedmlScope, client: string): Promise<void> {
+  async function take(
+    { topic, payload, dup = false }: Publish,
+    scope: FedmlScope,
+    client: string,
+  ): Promise<void> {
     const found = find(topic);
     if (found.length === 0) return counts.add("unknown-topic");
     try {
-      const message = { topic, scope, payload: parse(payload), received: now(), client };
+      const message = { topic, scope, payload: parse(payload), received: now(), again: dup, client };
       for (const { topic: one, match } of found) await one.receive({ ...message, match });
     } catch (error) {
       settle(error, topic);

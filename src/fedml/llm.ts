@@ -2,6 +2,7 @@ import type { MetricRecord, MetricValue } from "../metric/schema.ts";
 import { isMetricName } from "./metrics.ts";
 import { readPayload, readTime, toJson } from "./payload.ts";
 import { placeRun } from "./place.ts";
+import { isStored } from "./stored.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 
 /** Of `log_llm_record`: what stands in a model's records is kept beside the metrics, under names of its own. */
@@ -11,7 +12,7 @@ export function llmTopics({ collector, writer, counts }: FedmlContext): FedmlTop
   return [
     {
       filter: "model_serving/mlops/llm_input_output_record",
-      async receive({ scope, payload }) {
+      async receive({ scope, payload, again }) {
         const { run_id, timestamp, ...fields } = readPayload(payload);
         const run = await placeRun(collector, scope, run_id);
         const metrics: Record<string, MetricValue> = {};
@@ -23,6 +24,7 @@ export function llmTopics({ collector, writer, counts }: FedmlContext): FedmlTop
         const record: MetricRecord = { metrics };
         const time = readTime(timestamp);
         if (time !== undefined) record.time = time;
+        if (again && (await isStored(collector, run, record))) return counts.add("replayed");
         await writer.records(run, [record]);
       },
     },

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { MAX_KEY_LENGTH, MAX_STEP, type MetricRecord, type MetricValue } from "../metric/schema.ts";
+import { isStored } from "./stored.ts";
 import { readPayload, readTime, toJson, type Payload } from "./payload.ts";
 import { placeRun } from "./place.ts";
 import type { FedmlContext, FedmlMessage, FedmlTopic } from "./topic.ts";
@@ -43,12 +44,15 @@ export function metricTopics({ collector, writer, counts }: FedmlContext): Fedml
     return stored;
   }
 
-  async function receive({ scope, match, payload }: FedmlMessage): Promise<void> {
+  async function receive({ scope, match, payload, again }: FedmlMessage): Promise<void> {
     const fields = readPayload(payload);
     const run = await placeRun(collector, scope, fields.run_id ?? match[0]);
     const { record, dropped } = readRecord(fields);
     if (dropped > 0) counts.add("malformed", dropped);
-    await once(run, record, () => writer.records(run, [record]));
+    await once(run, record, async () => {
+      if (again && (await isStored(collector, run, record))) return counts.add("replayed");
+      await writer.records(run, [record]);
+    });
   }
 
   return [

@@ -15,6 +15,8 @@ export interface FedmlMessage {
   payload: unknown;
   /** When it came, ms since the epoch. */
   received: number;
+  /** The client says that it may have come before: what that one left in the database is to be looked for there. */
+  again: boolean;
   /** MQTT client id. */
   client: string;
 }
