@@ -1,10 +1,22 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { available, clients, fedmlEnvironment, removeHomes, runScript } from "./helpers/fedml-client.ts";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import {
+  available,
+  clients,
+  eventually,
+  fedmlEnvironment,
+  removeHomes,
+  runScript,
+  zipOf,
+} from "./helpers/fedml-client.ts";
 import { startServer } from "./helpers/python.ts";
 
 /** Between clients and records lie a network thread and a broker. */
 const LIMIT = 120_000;
 const CLIENTS = 40;
+/** Bytes of a model: in several parts. */
+const LARGE = process.env["LONG"] === undefined ? 20_000_000 : 100_000_000;
 
 const server = available ? await startServer() : undefined;
 afterAll(async () => {
@@ -12,16 +24,6 @@ afterAll(async () => {
   await server?.remove();
 });
 const envOf = (run: string) => fedmlEnvironment(server!, run);
-
-/** Asks until it says what is wanted: what a client sends with its last breath is stored after its end. */
-async function eventually<T>(read: () => Promise<T>, isDone: (value: T) => boolean): Promise<T> {
-  const end = Date.now() + 15_000;
-  for (;;) {
-    const value = await read().catch((error: unknown) => error as T);
-    if ((!(value instanceof Error) && isDone(value)) || Date.now() > end) return value;
-    await Bun.sleep(50);
-  }
-}
 
 describe.skipIf(!available).each(clients)("FedML's client $version", (client) => {
   const run = (name: string) => `${client.version.replaceAll(".", "")}-${name}`;
@@ -59,4 +61,55 @@ describe.skipIf(!available).each(clients)("FedML's client $version", (client) =>
     },
     LIMIT,
   );
+
+  test(
+    "artifacts of all types arrive as they were sent, and a second run's do not replace the first's",
+    async () => {
+      const sizes = { first: 1000, second: LARGE };
+      const sent = await Promise.all(
+        Object.entries(sizes).map(async ([name, size]) => ({
+          id: run(name),
+          ...(await runScript(client, "artifacts.py", { args: [name, String(size)], env: envOf(run(name)) })),
+        })),
+      );
+      for (const { id, home } of sent) {
+        const { outputs, announced } = await eventually(
+          () => server!.get(`/api/v1/runs/${id}/artifacts`),
+          ({ outputs }) => outputs.length === TYPES.length,
+        );
+        expect(announced).toEqual([]);
+        const found = outputs.map(({ kind, name, type, metadata }: Version) => ({
+          kind,
+          name,
+          type,
+          metadata,
+        }));
+        expect(found.sort(byType)).toEqual(TYPES.map(expectedOf).sort(byType));
+        for (const version of outputs as Version[])
+          expect(await digestOfVersion(version)).toBe(digestOfFile(zipOf(home, version.name, version.type)));
+      }
+    },
+    LIMIT,
+  );
 });
+
+const TYPES = ["general", "model", "dataset", "source code", "log"];
+type Version = { id: number; version: string; kind: string; name: string; type: string; metadata: unknown };
+const byType = (a: { type: string }, b: { type: string }) => a.type.localeCompare(b.type);
+const expectedOf = (type: string) =>
+  type === "model"
+    ? { kind: "model", name: "net", type, metadata: {} }
+    : { kind: "artifact", name: "my set", type, metadata: { kind: type } };
+
+const digestOfFile = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
+
+/** Of the bytes that a person downloads. */
+async function digestOfVersion({ id, version }: Version): Promise<string> {
+  const { files } = await server!.get(`/api/v1/artifacts/${id}/versions/${version}/files`);
+  expect(files).toHaveLength(1);
+  const path = encodeURIComponent(files[0].path);
+  const response = await server!.request(`/api/v1/artifacts/${id}/versions/${version}/file?path=${path}`);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  expect(response.status).toBe(200);
+  return createHash("sha256").update(bytes).digest("hex");
+}

@@ -3,17 +3,9 @@ import os
 import sys
 import time
 
-with open("fedml_config.yaml", "w") as file:
-    file.write(
-        """
-common_args: {training_type: cross_silo, scenario: horizontal, random_seed: 0}
-train_args: {client_id_list: '[1]', client_num_per_round: 1, comm_round: 3, backend: MQTT_S3}
-tracking_args: {log_file_dir: %s/.fedml/fedml-client/fedml/logs}
-"""
-        % os.environ["HOME"]
-    )
-run = sys.argv[1]
-sys.argv = ["train.py", "--cf", "fedml_config.yaml", "--run_id", run, "--rank", "1", "--role", "client", "--run_device_id", "1"]
+import federated_arguments
+
+federated_arguments.give(sys.argv[1])
 
 import fedml
 from fedml import mlops

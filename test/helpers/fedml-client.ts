@@ -119,3 +119,13 @@ export function removeHomes(): void {
   for (const name of readdirSync(tmpdir()))
     if (name.startsWith("binnacle-fedml-")) rmSync(join(tmpdir(), name), { recursive: true, force: true });
 }
+
+/** Asks until it says what is wanted: what a client sends with its last breath is stored after its end. */
+export async function eventually<T>(read: () => Promise<T>, isDone: (value: T) => boolean): Promise<T> {
+  const end = Date.now() + 15_000;
+  for (;;) {
+    const value = await read().catch((error: unknown) => error as T);
+    if ((!(value instanceof Error) && isDone(value)) || Date.now() > end) return value;
+    await Bun.sleep(50);
+  }
+}
