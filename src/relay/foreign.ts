@@ -234,9 +234,13 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
   }
 
   function troubleOf(error: unknown, at: number): Trouble {
-    if (error instanceof Refusal) return { message: error.message, hint: hints[error.status] ?? null, at };
-    if (error instanceof Error && !(error instanceof CollectorError) && !(error instanceof Stuck))
+    const hint = error instanceof Refusal ? hints[error.status] : undefined;
+    if (hint !== undefined) return { message: (error as Refusal).message, hint, at };
+    if (error instanceof Error && !isForeseen(error))
       return { message: error.message, hint: "This is a defect: please report it.", at };
     return toTrouble(error, at);
   }
 }
+
+const isForeseen = (error: Error) =>
+  error instanceof CollectorError || error instanceof Stuck || error instanceof Refusal;
