@@ -89,6 +89,8 @@ const hello: Hello = {
 };
 
 describe("who greets", () => {
+  /** Another life than the one that was greeted last: both know an older opening. */
+  const left = { nonce: hex("2"), openings: [{ nonce: hex("0"), last: 12 }], epoch: 4, sure: 6 };
   const restarted = { nonce: hex("2"), openings: [{ nonce: hex("1"), last: 12 }, ...hello.openings] };
   test.each<[string, Partial<SourceState> | undefined, Partial<Hello>, string]>([
     ["is new here", undefined, {}, "from 0"],
@@ -117,6 +119,18 @@ describe("who greets", () => {
       { heard: NOW - LEASE_MS },
       { epoch: 4, nonce: hex("2"), openings: [{ nonce: hex("0"), last: 4 }], last: 9, sure: 9 },
       "from 4",
+    ],
+    [
+      "has left the life that was greeted last, and nothing shows where both part",
+      { heard: NOW - LEASE_MS, openings: [{ nonce: hex("0"), last: 10, digest: null }] },
+      left,
+      "from 6",
+    ],
+    [
+      "has left it, and a digest shows whether both are one up to there",
+      { heard: NOW - LEASE_MS, openings: [{ nonce: hex("0"), last: 10, digest: digestOf(frame(10)) }] },
+      left,
+      "from 10",
     ],
     ["is of an older epoch", {}, { epoch: 2 }, "epoch"],
     ["has other entries under the same numbers", {}, { is_other: true, sure: 9 }, "epoch"],

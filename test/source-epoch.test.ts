@@ -213,6 +213,30 @@ describe("a source that was restored", () => {
     expect(await losses()).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
+  test("nor where history brings some of them, which tells of no client: the run goes on as another one", async () => {
+    const said = lines(4, "r", { first: 1, texts: ["a"], clientSeq: 3 });
+    const third = records(5, "r", { ordinal: 5, values: [6], clientSeq: 4 });
+    await source.send(3, 5, [said, third]);
+    restore(2);
+    source.epoch = 2;
+    await source.greet(2);
+    await source.send(2, 4, [second, said]);
+    // The third one is no entry any more.
+    const metrics = { of: "metrics" as const, run: "r" };
+    expect(await source.positions([metrics])).toEqual([0]);
+    const held = (ordinal: number, values: number[]) => records(0, "r", { ordinal, values, client: null });
+    const pieces = [held(0, [1, 2, 3, 4, 5]), held(5, [6])];
+    const where = { acked: 4, upto: 5 };
+    expect((await source.history(metrics, 0, 6, pieces, where)).status).toBe(200);
+    await source.whole("r", where);
+    const { runs } = await platform.json("/api/v1/runs");
+    const now = runs.find((run: { deleted_at_source: string | null }) => run.deleted_at_source === null);
+    expect(await losses(now.id)).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(await losses()).toEqual([1, 2, 3, 4, 5, 6]);
+    // And is not begun once more.
+    expect(await source.positions([metrics])).toEqual([6]);
+  });
+
   test("lines likewise", async () => {
     await source.send(3, 4, [lines(4, "r", { first: 1, texts: ["a", "b"], clientSeq: 3 })]);
     restore(3);

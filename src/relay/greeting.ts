@@ -77,6 +77,7 @@ export function createGreeter(clock: Clock): Greeter {
     const { id, epoch, nonce } = identity;
     turn = Math.max(turn + 1, Math.floor(clock.monotonic()));
     line.identity = identity;
+    const last = outbox.last();
     line.session = {
       epoch,
       nonce,
@@ -95,7 +96,7 @@ export function createGreeter(clock: Clock): Greeter {
         path: line.path(),
         ...facts,
         openings: identity.openings.slice(0, openings).map(({ nonce, last }) => ({ nonce, last })),
-        last: outbox.last(),
+        last,
         sure: Math.min(outbox.state().acked, (other ?? Infinity) - 1),
         is_other: other !== undefined,
         sent_at: clock.now(),
@@ -107,10 +108,9 @@ export function createGreeter(clock: Clock): Greeter {
       throw new Untrue("The platform answers somebody else's question.");
     if (cursor.epoch !== epoch)
       throw new Untrue(`The platform speaks of epoch ${cursor.epoch}, and this is ${epoch}.`);
-    if (cursor.acked > outbox.last())
-      throw new Untrue(
-        `The platform says that it has entry ${cursor.acked}, and there are ${outbox.last()}.`,
-      );
+    // What came since then it can't have.
+    if (cursor.acked > last)
+      throw new Untrue(`The platform says that it has entry ${cursor.acked}, and there were ${last}.`);
     return cursor;
   }
 

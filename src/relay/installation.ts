@@ -25,20 +25,25 @@ const newId = () => randomBytes(16).toString("hex");
 /** Called once for each opening of the database, which ends the one before. */
 export function openInstallation(connection: Connection, now: () => number): Installation {
   const select = connection.prepare("SELECT id, epoch, nonce FROM installation");
-  const selectOpenings = connection.prepare("SELECT name, openings, answered FROM destination");
+  const selectOpenings = connection.prepare("SELECT name, acked, openings, answered FROM destination");
   const putOpenings = connection.prepare("UPDATE destination SET openings = ? WHERE name = ?");
   let row = select.get() as Row | undefined;
 
-  /** Each destination keeps what it may know of the opening that has ended. */
-  function endOpening(nonce: string, last: number): void {
-    for (const { name, openings, answered } of selectOpenings.all() as {
+  /**
+   * Each destination keeps what it may know of the opening that has ended. `isDoubtful`: the machine may have gone back to a snapshot
+   * of itself, and have written other entries under the same nonce; only what has arrived is vouched for.
+   */
+  function endOpening(nonce: string, isDoubtful: boolean): void {
+    const last = lastSeq(connection);
+    for (const { name, acked, openings, answered } of selectOpenings.all() as {
       name: string;
+      acked: number;
       openings: string;
       answered: string | null;
     }[]) {
       const kept = withOpening(JSON.parse(openings) as KeptOpening[], {
         nonce,
-        last,
+        last: isDoubtful ? Math.min(last, acked) : last,
         answered: answered === nonce,
       });
       putOpenings.run(JSON.stringify(kept), name);
@@ -60,7 +65,7 @@ export function openInstallation(connection: Connection, now: () => number): Ins
   const ended = row;
   inTransaction(() => {
     if (ended) {
-      endOpening(ended.nonce, lastSeq(connection));
+      endOpening(ended.nonce, false);
       connection.prepare("UPDATE installation SET nonce = ?").run(newId());
     } else
       connection
@@ -80,7 +85,7 @@ export function openInstallation(connection: Connection, now: () => number): Ins
     },
     newEpoch(above) {
       inTransaction(() => {
-        endOpening(row!.nonce, lastSeq(connection));
+        endOpening(row!.nonce, true);
         connection
           .prepare("UPDATE installation SET epoch = max(epoch, ?) + 1, nonce = ?")
           .run(above, newId());

@@ -84,11 +84,13 @@ export function greet(
     };
   const isSame = nonce === known.nonce;
   if (isSame && turn < known.turn) return late(known, { turn: known.turn });
-  if (!isSame && !hello.openings.some((opening) => opening.nonce === known.nonce) && isAlive(known, now))
-    return inUse(known, now);
+  const isOther = !isSame && !hello.openings.some((opening) => opening.nonce === known.nonce);
+  if (isOther && isAlive(known, now)) return inUse(known, now);
   const common = commonOf(known, hello);
   const both = common?.last ?? 0;
-  const isBack = hello.is_other || both < known.reach;
+  // It has left the life that was greeted last. Where nothing shows that both have the same last entry, only what it is sure of is so.
+  const isUnseen = isOther && common?.digest === null && hello.sure < known.reach;
+  const isBack = hello.is_other || both < known.reach || isUnseen;
   const reach = isBack ? Math.min(both, hello.sure) : known.reach;
   if (epoch < known.epoch || (epoch === known.epoch && isBack))
     return refuse(

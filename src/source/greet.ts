@@ -4,6 +4,7 @@ import { MAX_PARTIAL, type Cursor, type Hello } from "../relay/contract.ts";
 import { prepared } from "../store/prepared.ts";
 import { greet } from "./accept.ts";
 import { KINDS } from "./kinds.ts";
+import { Renew } from "./plan.ts";
 import { commitWrites, findSource, hold, inSourceTurn, refusal, writeOfState, type Held } from "./state.ts";
 
 /** Of one token: more is a mistake, or worse. */
@@ -27,7 +28,9 @@ export function greetSource(collector: Collector, name: string, id: string, hell
         ? []
         : [
             {
-              sql: `UPDATE source_run SET next_ordinal = NULL, next_line = NULL, renew = max(renew, history > ?2)
+              sql: `UPDATE source_run SET next_ordinal = NULL, next_line = NULL, renew = CASE
+                  WHEN renew IN (${Renew.always}, ${Renew.partial}) THEN renew
+                  WHEN history > ?2 THEN ${Renew.always} ELSE ${Renew.byHistory} END
                 WHERE source = ?1 AND seq > ?2`,
               params: [id, cut],
             },
@@ -90,7 +93,7 @@ function addSource(
 function cursorOf({ connection, installation }: Collector, { id, state }: Held): Cursor {
   const partial = prepared(
     connection,
-    `SELECT run FROM source_run WHERE source = ? AND renew = 2 LIMIT ${MAX_PARTIAL}`,
+    `SELECT run FROM source_run WHERE source = ? AND renew = ${Renew.partial} LIMIT ${MAX_PARTIAL}`,
   ).all(id) as { run: string }[];
   const { epoch, acked, reach, digest, turn } = state;
   return {

@@ -38,6 +38,8 @@ export interface PlannedRun {
   history: number;
   /** History of a life that was left stands in it: what comes next begins another run. */
   isToRenew: boolean;
+  /** Entries of a life that was left stand in it, and what they hold may come again: history of it begins another run. */
+  isLeft: boolean;
   /** History is still to bring all of it. */
   isPartial: boolean;
   isTouched: boolean;
@@ -114,8 +116,9 @@ export class Plan {
       writers: new Map(),
       seq: row.seq,
       history: row.history,
-      isToRenew: row.renew === 1,
-      isPartial: row.renew === 2,
+      isToRenew: row.renew === Renew.always,
+      isLeft: row.renew === Renew.byHistory,
+      isPartial: row.renew === Renew.partial,
       isTouched: false,
       row: undefined,
       edited: undefined,
@@ -140,6 +143,7 @@ export class Plan {
       seq: 0,
       history: 0,
       isToRenew: false,
+      isLeft: false,
       isPartial: false,
       isTouched: true,
       row: undefined,
@@ -284,6 +288,7 @@ export class Plan {
     for (const planned of this.#runs.values()) {
       if (!planned?.isTouched) continue;
       const { run, local, seq, history, nextOrdinal, nextLine, ordinalShift, lineShift } = planned;
+      const { isToRenew, isPartial, isLeft } = planned;
       writes.push({
         sql: PUT_RUN,
         params: [
@@ -292,7 +297,7 @@ export class Plan {
           local,
           seq,
           history,
-          planned.isToRenew ? 1 : planned.isPartial ? 2 : 0,
+          isToRenew ? Renew.always : isPartial ? Renew.partial : isLeft ? Renew.byHistory : 0,
           nextOrdinal,
           nextLine,
           ordinalShift,
@@ -348,6 +353,9 @@ const PUT_RUN = `INSERT INTO source_run (source, run, local, seq, history, renew
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, run) DO UPDATE SET local = excluded.local, seq = max(seq, excluded.seq),
   history = excluded.history, renew = excluded.renew, next_ordinal = excluded.next_ordinal, next_line = excluded.next_line, ordinal_shift = excluded.ordinal_shift,
   line_shift = excluded.line_shift`;
+
+/** What source_run.renew says beside 0. */
+export const Renew = { always: 1, partial: 2, byHistory: 3 } as const;
 
 interface SourceRunRow {
   local: string;

@@ -20,7 +20,7 @@ import { findOwnSource } from "./greet.ts";
 import { readFrame, type Apply } from "./kinds.ts";
 import { beginPiece, endPiece, type Piece } from "./plan-data.ts";
 import { renewRun } from "./plan-run.ts";
-import { Plan, unknownRun, type PlannedRun } from "./plan.ts";
+import { Plan, Renew, unknownRun, type PlannedRun } from "./plan.ts";
 import { bad } from "./refuse.ts";
 import { commitWrites, inSourceTurn, refusal, writeOfState, type Brought, type Held } from "./state.ts";
 
@@ -244,8 +244,8 @@ function checkPart(part: HistoryPart, { kind, run }: Frame): void {
   if (!belongs) throw bad(`${kind} of ${run.slice(0, 80)} is no part of this.`);
 }
 
-const isUncertain = ({ nextOrdinal, nextLine, isToRenew }: PlannedRun) =>
-  isToRenew || nextOrdinal === null || nextLine === null;
+const isUncertain = ({ nextOrdinal, nextLine, isToRenew, isLeft }: PlannedRun) =>
+  isToRenew || isLeft || nextOrdinal === null || nextLine === null;
 
 function pieceOf(plan: Plan, part: HistoryPart, now: number): Piece | undefined {
   if (part.of !== "metrics" && part.of !== "logs") return undefined;
@@ -261,7 +261,7 @@ function pieceOf(plan: Plan, part: HistoryPart, now: number): Piece | undefined 
 function makeWhole(plan: Plan, name: string | undefined): void {
   if (name === undefined)
     plan.writes.push({
-      sql: "UPDATE source_run SET renew = 0 WHERE source = ? AND renew = 2",
+      sql: `UPDATE source_run SET renew = 0 WHERE source = ? AND renew = ${Renew.partial}`,
       params: [plan.source.id],
     });
   const run = name === undefined ? undefined : plan.run(name);

@@ -26,7 +26,12 @@ function checkSource(
   const deadItems = isForked ? site.everDead : new Set(letters.flatMap(({ frame }) => itemsOf(frame)));
   // A platform that went back, and a source that did, may be given what was once refused, or the other way round.
   // And a piece of history that was refused for one frame may be cut in other ways the next time.
-  const isExact = !isForked && !site.isRestored && letters.every(({ frame }) => frame.seq > 0);
+  // And where the journal was cut off, history brings what a dead letter holds beside the rest of its run.
+  const isExact =
+    !isForked && !site.isRestored && !world.features.cuts && letters.every(({ frame }) => frame.seq > 0);
+  // A platform that was set back to before the source went back holds what the left life said last, until the next change: that it was
+  // told in this epoch already is all that the source knows.
+  const isTold = !(isForked && site.isRestored);
   for (const run of database.runs.values()) {
     // It was cut short: what there is of it is nobody's.
     if (run.importing) continue;
@@ -59,7 +64,7 @@ function checkSource(
       there.left.map(({ lines }) => lines),
     );
     const isWanted = skip === 0 || run.recordSeqs.some((seq) => seq > skip);
-    if (!isLabelDead && isWanted && there.label !== run.label)
+    if (isTold && !isLabelDead && isWanted && there.label !== run.label)
       violate(`I2: ${run.id} is called ${there.label}, and should be ${run.label}`);
     if (!isLabelDead && there.deleted) violate(`${run.id} is not deleted`);
   }
@@ -120,7 +125,7 @@ function checkSource(
       const isLabelDead = letters.some(
         ({ frame: { kind, run } }) => kind.startsWith("device.") && run === `device:${id}`,
       );
-      if (there && skip === 0 && !isLabelDead && there.label !== label)
+      if (isTold && there && skip === 0 && !isLabelDead && there.label !== label)
         violate(`I2: ${id} is called ${there.label}, and should be ${label}`);
     }
     const others = source.others;

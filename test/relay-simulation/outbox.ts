@@ -28,12 +28,15 @@ export interface OutboxContext {
   onIdentity(): void;
 }
 
-/** The begin of an opening: the database remembers the last one for each destination. */
-export function openDatabase(database: Database, nonce: string): void {
+/**
+ * The begin of an opening: the database remembers the last one for each destination. `isDoubtful`: a machine that went back may have
+ * written other entries under the same nonce.
+ */
+export function openDatabase(database: Database, nonce: string, isDoubtful = false): void {
   for (const destination of database.destinations.values())
     destination.openings = withOpening(destination.openings, {
       nonce: database.nonce,
-      last: database.last,
+      last: isDoubtful ? Math.min(database.last, destination.state.acked) : database.last,
       answered: destination.answered === database.nonce,
     });
   database.nonce = nonce;
@@ -236,7 +239,7 @@ export function createOutbox(context: OutboxContext): Outbox {
     },
     async newEpoch(above) {
       await step("before a new epoch");
-      openDatabase(database, context.newNonce());
+      openDatabase(database, context.newNonce(), true);
       database.epoch = Math.max(database.epoch, above) + 1;
       context.onIdentity();
       await step("after a new epoch");

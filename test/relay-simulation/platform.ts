@@ -38,6 +38,8 @@ export interface RelayedRun {
   /** The last entry that a piece of history may hold of. */
   history: number;
   isToRenew: boolean;
+  /** Entries of a life that was left stand in it, and what they hold may come again: history of it begins anew. */
+  isLeft: boolean;
   /** History is still to bring all of it. */
   isPartial: boolean;
   clients: Map<string, number>;
@@ -141,6 +143,7 @@ const newRun = (): RelayedRun => ({
   seq: 0,
   history: 0,
   isToRenew: false,
+  isLeft: false,
   isPartial: false,
   clients: new Map(),
   label: "",
@@ -195,6 +198,7 @@ export function createPlatform(context: PlatformContext): Platform {
       for (const run of sources.get(id)!.runs.values())
         if (run.seq > cut) {
           run.isToRenew ||= run.history > cut;
+          run.isLeft = true;
           run.recordNumbering = { ...run.recordNumbering, next: null };
           run.lineNumbering = { ...run.lineNumbering, next: null };
         }
@@ -339,8 +343,8 @@ export function createPlatform(context: PlatformContext): Platform {
     return positions;
   }
 
-  const isUncertain = ({ recordNumbering, lineNumbering, isToRenew }: RelayedRun) =>
-    isToRenew || recordNumbering.next === null || lineNumbering.next === null;
+  const isUncertain = ({ recordNumbering, lineNumbering, isToRenew, isLeft }: RelayedRun) =>
+    isToRenew || isLeft || recordNumbering.next === null || lineNumbering.next === null;
 
   /** A run that went on in two ways is two runs, where the entries are gone that would tell where they part. */
   function renew(source: RelayedSource, name: string): void {

@@ -10,4 +10,12 @@ export const regressionSeeds: readonly number[] = [
   363, 905,
   // A snapshot under an old nonce.
   55, 194, 492,
+  // History of a run in which entries of a left life stand.
+  1513, 3411, 4436,
+  // Another entry at the place to which the platform was taken back, with no digest to show it.
+  3548, 5248, 5665, 5817, 7801,
+  // An opening that vouches for what only one of its two lives has written.
+  8771,
+  // A cursor that lies about the entry that comes next.
+  6936,
 ];
