@@ -71,6 +71,15 @@ const isElf = (head: Buffer, machine: number) =>
 const isMachO = (head: Buffer, cpu: number) =>
   head.readUInt32LE(0) === 0xfeedfacf && head.readUInt32LE(4) === cpu;
 
+/** As `whole.includes(part)`, which takes fifteen times as long for a part of some MB. */
+function holds(whole: Buffer, part: Buffer): boolean {
+  const middle = part.length >> 1;
+  const needle = part.subarray(middle, middle + 256);
+  for (let at = whole.indexOf(needle); at >= 0; at = whole.indexOf(needle, at + 1))
+    if (at >= middle && whole.subarray(at - middle, at - middle + part.length).equals(part)) return true;
+  return false;
+}
+
 const skip =
   (offline || (process.env["LONG"] === undefined && process.env["CI"] === undefined)) &&
   loudly("the builds for five other platforms (200 MB of downloads) run in CI and in `npm run test:long`");
@@ -115,11 +124,11 @@ describe.skipIf(skip)("bun run build --all", () => {
       );
       for (const target of Object.keys(kinds)) {
         const binary = readFileSync(join(folder, `binnacle-${target}`));
-        const inside = parts.filter(({ bytes }) => binary.includes(bytes)).map((part) => part.target);
+        const inside = parts.filter(({ bytes }) => holds(binary, bytes)).map((part) => part.target);
         expect(inside).toEqual([target]);
       }
     }
-  }, 200_000);
+  }, 60_000);
 
   const arm = { libraries: "/usr/aarch64-linux-gnu", emulator: Bun.which("qemu-aarch64") };
   const skipArm =
@@ -158,6 +167,6 @@ describe.skipIf(skip)("bun run build --all", () => {
       remove(addons);
       expect(stdout.toString()).toContain("FUNCTION_NOT_FOUND");
     },
-    200_000,
+    60_000,
   );
 });

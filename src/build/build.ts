@@ -70,11 +70,14 @@ async function build(name: string, outfile: string): Promise<void> {
   const target = targets[name];
   if (target === undefined)
     throw new Error(`No target is called ${name}; there are ${Object.keys(targets).join(", ")}.`);
-  const libsql = join(await packageFolder(target.libsql), "index.node");
-  const koffi = join(await packageFolder(target.koffi[0]), target.koffi[1]);
+  const host = name === hostTarget();
+  const [libsql, koffi, runtime] = await Promise.all([
+    packageFolder(target.libsql).then((folder) => join(folder, "index.node")),
+    packageFolder(target.koffi[0]).then((folder) => join(folder, target.koffi[1])),
+    host ? undefined : packageFolder(target.runtime).then((folder) => join(folder, "bin/bun")),
+  ]);
   // Built beside the final name and renamed over it: a running binary can't be written to. Bun leaves source maps there, too.
   const temporary = mkdtempSync(join(dirname(outfile), ".build-"));
-  const host = name === hostTarget();
   try {
     const result = await Bun.build({
       entrypoints: ["cli/main.ts", "store/seal-worker.ts", "blob/blob-worker.ts"].map((path) =>
@@ -85,7 +88,7 @@ async function build(name: string, outfile: string): Promise<void> {
       compile: {
         target: target.bun,
         outfile: join(temporary, "binnacle"),
-        ...(host ? {} : { executablePath: join(await packageFolder(target.runtime), "bin/bun") }),
+        ...(runtime !== undefined && { executablePath: runtime }),
         // Whatever bunfig.toml or .env lies in the current folder is not ours to run or read.
         autoloadBunfig: false,
         autoloadDotenv: false,
@@ -123,8 +126,14 @@ async function main(args: string[]): Promise<void> {
   const folder = resolve(values.into);
   mkdirSync(folder, { recursive: true });
   const names = values.all ? Object.keys(targets) : values.target === undefined ? [] : [values.target];
-  for (const name of names) await build(name, join(folder, `binnacle-${name}`));
-  if (names.length === 0) await build(hostTarget(), join(folder, "binnacle"));
+  // While one waits for its packages, the other computes.
+  const work = async () => {
+    for (let name = names.shift(); name !== undefined; name = names.shift())
+      await build(name, join(folder, `binnacle-${name}`));
+  };
+  const isHost = names.length === 0;
+  await Promise.all([work(), work()]);
+  if (isHost) await build(hostTarget(), join(folder, "binnacle"));
 }
 
 await import("./generate.ts");
