@@ -64,8 +64,12 @@ function deviceColumns(devices: Device[], now: number): Column[] {
     ...(devices.some(({ source }) => source !== null)
       ? [column("SOURCE", ({ source }) => oneLine(source ?? "-"))]
       : []),
-    column("CPU", (device) => `${percent(values(device)["cpu.utilization"])} of ${device.cores}`),
-    column("MEMORY", (device) => bytesOf(values(device)["memory.used"], device.memory)),
+    column(
+      "CPU",
+      (device) =>
+        `${percent(values(device)["cpu.utilization"])}${device.cores === null ? "" : ` of ${device.cores}`}`,
+    ),
+    column("MEMORY", (device) => bytesOf(values(device)["memory.used"], device.memory ?? undefined)),
     column("GPUS", ({ gpus }) => String(gpus.filter(({ parent }) => parent === null).length)),
     column("SEEN", ({ last_seen }) => seen(now - Date.parse(last_seen))),
     column("LIVE RUNS", ({ runs }) => (runs.length === 0 ? "-" : runs.join(" "))),

@@ -47,10 +47,10 @@ export function renderDevice(view: DeviceView, { width, height }: Size, look: Lo
 
 function header({ device, now }: DeviceView, width: number): Lines {
   const facts = [
-    `${device.os} ${device.kernel}`,
+    device.os === "" ? null : `${device.os} ${device.kernel}`,
     device.processor,
-    `${device.cores} ${device.cores === 1 ? "core" : "cores"}`,
-    bytes(device.memory),
+    device.cores === null ? null : `${device.cores} ${device.cores === 1 ? "core" : "cores"}`,
+    device.memory === null ? null : bytes(device.memory),
   ].filter((fact) => fact !== null);
   const clock = localTime(now).slice(-8);
   const name = oneLine(device.name);

@@ -51,7 +51,7 @@ function latestOf({ latest, now }: Collector, row: DeviceRow): Device["latest"] 
   const fresh: Device["latest"] = {};
   for (const [subject, sample] of latest.of(row.id))
     // A time ahead of ours is no fresher: the clock was set back.
-    if (Math.abs(time - sample.time) <= freshMs(row))
+    if (Math.abs(time - sample.time) <= freshMs({ source: row.source, os: row.facts.os }))
       fresh[subject] = { time: new Date(sample.time).toISOString(), values: { ...sample.values } };
   return fresh;
 }

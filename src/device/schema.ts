@@ -89,10 +89,10 @@ export const DeviceFacts = z.object({
   architecture: z.string(),
   boot: z.string().nullable(),
   processor: z.string().nullable(),
-  /** Logical ones that are on line. */
-  cores: z.number(),
+  /** Logical ones that are on line; null where nobody told, as of FedML's edges. */
+  cores: z.number().nullable(),
   /** Bytes. */
-  memory: z.number(),
+  memory: z.number().nullable(),
   /** The collector runs in a container whose limits are below the machine's. */
   container: z.boolean(),
   gpu_reader: GpuReader,

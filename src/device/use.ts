@@ -1,8 +1,8 @@
-import { and, eq, isNull } from "drizzle-orm";
+import { and, eq, isNull, ne } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { Encoding } from "../entry.ts";
 import { isLive } from "../run/schema.ts";
-import { run as runTable, runDevice, type GpuUse } from "../store/tables.ts";
+import { device as deviceTable, run as runTable, runDevice, type GpuUse } from "../store/tables.ts";
 import type { RunDevice } from "./schema.ts";
 
 /** A run's life on a device and what it used there, up to now. Times are ms since the epoch. */
@@ -83,3 +83,13 @@ const toUse = ({
   gpus,
   note,
 }: typeof runDevice.$inferSelect): RunUse => ({ run, from, to, attribution, cpuSeconds, gpus, note });
+
+/** The same for devices that are not this collector's own and don't come by a source: who tells of them says so again. */
+export async function closeUsesElsewhere(collector: Collector): Promise<void> {
+  const rows = await collector.db
+    .selectDistinct({ device: runDevice.device })
+    .from(runDevice)
+    .innerJoin(deviceTable, eq(deviceTable.id, runDevice.device))
+    .where(and(isNull(runDevice.to), isNull(deviceTable.source), ne(runDevice.device, collector.device)));
+  for (const { device } of rows) await closeUses(collector, device, () => false);
+}

@@ -4,7 +4,10 @@ import { join } from "node:path";
 import type { DeviceFacts } from "../device/schema.ts";
 import { readKernelText } from "./kernel-file.ts";
 
-export type MachineFacts = Omit<DeviceFacts, "gpu_reader" | "gpus">;
+export type MachineFacts = Omit<DeviceFacts, "gpu_reader" | "gpus" | "cores" | "memory"> & {
+  cores: number;
+  memory: number;
+};
 
 export function readFacts(root: string): Omit<MachineFacts, "cores" | "memory" | "container"> {
   const text = (path: string) => {

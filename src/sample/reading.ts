@@ -80,6 +80,9 @@ export const readings = {
   "memory.used": { ...host, ...bytes, title: "Memory used", chart: "memory" },
   // machine: what there is; cgroup: what the container may use.
   "memory.total": { ...host, ...bytes, title: "Memory", chart: "memory" },
+  // Of machines that tell shares and no bytes.
+  "memory.utilization": { ...machine, ...ratio, title: "Memory in use", chart: "memory.utilization" },
+  "memory.available": { ...machine, ...bytes, title: "Memory available", chart: "memory.available" },
   "memory.cached": { ...machine, ...bytes, title: "Page cache", chart: "memory.parts" },
   "memory.shared": { ...machine, ...bytes, title: "Shared memory", chart: "memory.parts" },
   "memory.working_set": { scopes: ["cgroup"], ...bytes, title: "Working set", chart: "memory" },
@@ -113,9 +116,18 @@ export const readings = {
   },
   "filesystem.used": { ...machine, ...bytes, title: "File system used", chart: "filesystem", part: "mount" },
   "filesystem.total": { ...machine, ...bytes, title: "File system", chart: "filesystem", part: "mount" },
+  "filesystem.utilization": {
+    ...machine,
+    ...ratio,
+    title: "File system in use",
+    chart: "filesystem.utilization",
+    part: "mount",
+  },
   // Without a part: over all hardware interfaces.
   "network.receive": { ...machine, ...rate, title: "Received", chart: "network", part: "interface" },
   "network.transmit": { ...machine, ...rate, title: "Sent", chart: "network", part: "interface" },
+  // Both ways together, of machines that don't tell them apart.
+  "network.traffic": { ...machine, ...rate, title: "Received and sent", chart: "network" },
   "network.errors": {
     ...machine,
     unit: "/s",
@@ -154,6 +166,12 @@ export const readings = {
     chart: "gpu.memory.activity",
   },
   "gpu.memory.used": { ...gpu, ...bytes, title: "GPU memory used", chart: "gpu.memory" },
+  "gpu.memory.utilization": {
+    ...gpu,
+    ...ratio,
+    title: "GPU memory in use",
+    chart: "gpu.memory.utilization",
+  },
   "gpu.memory.reserved": { ...gpu, ...bytes, title: "Reserved by the driver", chart: "gpu.memory.reserved" },
   "gpu.memory.total": { ...gpu, ...bytes, title: "GPU memory", chart: "gpu.memory" },
   "gpu.temperature": {
@@ -172,6 +190,12 @@ export const readings = {
   },
   "gpu.power": { ...gpu, unit: "W", resolution: 0.1, title: "GPU power", chart: "gpu.power" },
   "gpu.power.limit": { ...gpu, unit: "W", resolution: 0.1, title: "Power limit", chart: "gpu.power" },
+  "gpu.power.utilization": {
+    ...gpu,
+    ...ratio,
+    title: "GPU power, of its limit",
+    chart: "gpu.power.utilization",
+  },
   // Since the driver was loaded. A run's energy is taken of the counter itself.
   "gpu.energy": { ...gpu, unit: "J", resolution: 0.1, title: "GPU energy", chart: "gpu.energy" },
   "gpu.clock.sm": { ...gpu, unit: "MHz", resolution: 1, title: "SM clock", chart: "gpu.clock.sm" },
@@ -254,6 +278,12 @@ export const readings = {
     ...bytes,
     title: "Memory of the run, shared pages divided",
     chart: "run.memory",
+  },
+  "run.memory.utilization": {
+    ...run,
+    ...ratio,
+    title: "Run's share of the memory",
+    chart: "run.memory.utilization",
   },
   "run.disk.read": { ...run, ...rate, title: "Read by the run", chart: "run.disk" },
   "run.disk.write": { ...run, ...rate, title: "Written by the run", chart: "run.disk" },

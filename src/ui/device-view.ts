@@ -9,7 +9,7 @@ export type Freshness = "live" | "stale" | "offline";
 
 const STALE_FOR_MS = 50_000;
 
-type Seen = Pick<Device, "last_seen" | "source">;
+type Seen = Pick<Device, "last_seen" | "source" | "os">;
 
 /** How old what is shown is: a number that stands still must not pass for the present. */
 export function freshnessOf(device: Seen, now: number): Freshness {
@@ -60,18 +60,20 @@ export function machineGauges(device: Device): Gauge[] {
   const values = valuesOf(device, MACHINE);
   const container = valuesOf(device, CGROUP);
   const cpu = values["cpu.utilization"];
-  const total = values["memory.total"] ?? device.memory;
+  const total = values["memory.total"] ?? device.memory ?? undefined;
+  const used = values["memory.used"];
+  const inUse = values["memory.utilization"];
   const gauges: Gauge[] = [
     { label: "Processor", text: cpu === undefined ? "—" : formatReading("ratio", cpu), share: cpu },
     {
       label: "Memory",
-      text: ofWhole(values["memory.used"], total),
-      share: share(values["memory.used"], total),
+      text: used === undefined && inUse !== undefined ? formatReading("ratio", inUse) : ofWhole(used, total),
+      share: share(used, total) ?? inUse,
       scarce: true,
     },
   ];
   const limit = container["memory.total"];
-  if (container["memory.used"] !== undefined && limit !== undefined && limit < total)
+  if (container["memory.used"] !== undefined && limit !== undefined && limit < (total ?? Infinity))
     gauges.push({
       label: "Container",
       text: ofWhole(container["memory.used"], limit),

@@ -28,7 +28,9 @@ export function shownGpus(
   use: RunDevice | undefined,
 ): string[] {
   const uuids = all.map(({ uuid }) => uuid);
-  if (gpus === "all" || (gpus === "run" && !use)) return uuids;
+  // Where nobody knows which are the run's, all may be.
+  const isUnknown = !use || (use.attribution === null && use.gpus.length === 0);
+  if (gpus === "all" || (gpus === "run" && isUnknown)) return uuids;
   return gpus === "run" ? use!.gpus.map(({ uuid }) => uuid) : uuids.filter((uuid) => gpus.includes(uuid));
 }
 

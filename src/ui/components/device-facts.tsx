@@ -38,6 +38,10 @@ const joules = (energy: number) =>
     ? formatReading("J", energy)
     : `${formatReading("J", energy)} (${Math.round(energy / 1000)} kJ)`;
 
+/** Of a machine that only tells what it reads of itself nobody knows what of that is the run's. */
+const isTold = ({ attribution, cpu_seconds, gpus }: RunDevice) =>
+  attribution !== null || cpu_seconds > 0 || gpus.length > 0;
+
 export interface DeviceFactsProps {
   device: Device;
   /** On a run's page: what the run used of it. */
@@ -57,12 +61,15 @@ export const DeviceFacts = ({ device, use, linked = false }: DeviceFactsProps) =
           {linked ? <a href={`/devices/${device.id}`}>{device.name}</a> : device.name}
           {device.container && <span class="faint"> in a container</span>}
         </Fact>
-        <Fact label="Processor">
-          {device.processor === null ? "" : `${device.processor}, `}
-          {plural(device.cores, "core")}
-        </Fact>
-        <Fact label="Memory">{formatReading("B", device.memory)}</Fact>
-        {use ? (
+        {(device.processor !== null || device.cores !== null) && (
+          <Fact label="Processor">
+            {[device.processor, device.cores !== null && plural(device.cores, "core")]
+              .filter(Boolean)
+              .join(", ")}
+          </Fact>
+        )}
+        {device.memory !== null && <Fact label="Memory">{formatReading("B", device.memory)}</Fact>}
+        {use && isTold(use) ? (
           <Fact label="GPUs of the run">
             {use.gpus.length === 0
               ? "none"
@@ -79,11 +86,11 @@ export const DeviceFacts = ({ device, use, linked = false }: DeviceFactsProps) =
           </Fact>
         )}
         {use && use.gpus.length > 0 && <Fact label="GPU-hours">{hoursText(hours)}</Fact>}
-        {use && <Fact label="Processor time">{formatDuration(use.cpu_seconds * 1000)}</Fact>}
+        {use && isTold(use) && <Fact label="Processor time">{formatDuration(use.cpu_seconds * 1000)}</Fact>}
         {use && use.attribution !== null && (
           <Fact label="Processes told by">{attributionWords[use.attribution]}</Fact>
         )}
-        {!use && (
+        {!use && device.os !== "" && (
           <Fact label="System">
             {device.os} <span class="faint">{device.kernel}</span>
           </Fact>

@@ -108,7 +108,9 @@ const DeviceTile = ({
         </span>
         <SourceBadge source={device.source} />
         <span class="faint clip-line">
-          {[device.processor, plural(device.cores, "core"), device.os].filter(Boolean).join(" · ")}
+          {[device.processor, device.cores !== null && plural(device.cores, "core"), device.os]
+            .filter(Boolean)
+            .join(" · ")}
         </span>
       </header>
       <div class="device-machine">
