@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 
-/** Packets a client that are remembered behind their PUBREL: it sends them again where it never saw our PUBCOMP. */
-const MAX_RELEASED = 256;
+/** Packets of a client, at least, that are remembered behind their PUBREL: it sends them again where it never saw our PUBCOMP. */
+const MAX_RELEASED = 128;
 const MAX_CLIENTS = 10_000;
 
 export interface QosPacket {
@@ -12,76 +12,74 @@ export interface QosPacket {
 }
 
 interface Taken {
-  connection: object;
   digest: string;
   /** The commit; rejected where it failed, and then forgotten. */
   done: Promise<void>;
-  released: boolean;
+}
+
+/** By packet id. */
+interface OfClient {
+  open: Map<number, Taken>;
+  /** Behind their PUBREL, in two generations. */
+  released: Map<number, Taken>;
+  older: Map<number, Taken>;
 }
 
 /**
- * Which packets were taken, by client and packet id. Within a connection one that comes again before its PUBREL is a repetition. In
- * a new one (FedML's clients ask for clean sessions, but send again what they got no answer to) it is one only where the message is
- * the same: a new process may well begin with the same numbers.
+ * Which packets were taken, by client and packet id, and by their content: one that comes again before its PUBREL, or says that it
+ * does (DUP), is a repetition only where the message is the same. FedML's clients ask for clean sessions and still send again in
+ * the next one what they got no answer to; a new process may begin with the same numbers.
  */
 export interface Packets {
   /** Calls `take` unless the packet is known. The promise: of the commit, now or before. */
-  once(
-    connection: object,
-    client: string,
-    packet: QosPacket,
-    take: () => Promise<void>,
-  ): { isNew: boolean; done: Promise<void> };
+  once(client: string, packet: QosPacket, take: () => Promise<void>): { isNew: boolean; done: Promise<void> };
   isHeld(client: string, id: number): boolean;
   release(client: string, id: number): void;
 }
 
 export function createPackets(): Packets {
-  const takenByClient = new Map<string, Map<number, Taken>>();
+  const byClient = new Map<string, OfClient>();
 
-  function find(client: string): Map<number, Taken> {
-    let taken = takenByClient.get(client);
-    if (!taken) {
-      if (takenByClient.size >= MAX_CLIENTS) takenByClient.delete(takenByClient.keys().next().value!);
-      takenByClient.set(client, (taken = new Map()));
+  function find(client: string): OfClient {
+    let of = byClient.get(client);
+    if (!of) {
+      if (byClient.size >= MAX_CLIENTS) byClient.delete(byClient.keys().next().value!);
+      byClient.set(client, (of = { open: new Map(), released: new Map(), older: new Map() }));
     }
-    return taken;
+    return of;
   }
 
   return {
-    once(connection, client, packet, take) {
-      const byId = find(client);
+    once(client, packet, take) {
+      const of = find(client);
+      const { open } = of;
       const id = packet.messageId!;
-      const known = byId.get(id);
       const digest = digestOf(packet);
-      const isRepeated =
-        known !== undefined &&
-        ((known.connection === connection && !known.released) ||
-          // Not all clients say so (DUP) where they had no PUBREC.
-          (known.digest === digest && (!known.released || packet.dup === true)));
-      if (isRepeated) {
+      // Not all clients say that it comes again (DUP) where they had no PUBREC.
+      const known = open.get(id) ?? (packet.dup ? (of.released.get(id) ?? of.older.get(id)) : undefined);
+      if (known?.digest === digest) {
         // It waits for its PUBREL once more.
-        known.connection = connection;
-        known.released = false;
+        open.set(id, known);
         return { isNew: false, done: known.done };
       }
-      const taken: Taken = { connection, digest, done: take(), released: false };
-      byId.delete(id);
-      byId.set(id, taken);
+      const taken: Taken = { digest, done: take() };
+      open.set(id, taken);
       taken.done.catch(() => {
-        if (byId.get(id) === taken) byId.delete(id);
+        if (open.get(id) === taken) open.delete(id);
       });
       return { isNew: true, done: taken.done };
     },
-    isHeld: (client, id) => takenByClient.get(client)?.get(id)?.released === false,
+    isHeld: (client, id) => byClient.get(client)?.open.has(id) === true,
     release(client, id) {
-      const byId = takenByClient.get(client);
-      const taken = byId?.get(id);
-      if (!byId || !taken) return;
-      taken.released = true;
-      if (byId.size <= MAX_RELEASED) return;
-      const [oldest, { released }] = byId.entries().next().value!;
-      if (released) byId.delete(oldest);
+      const of = byClient.get(client);
+      const taken = of?.open.get(id);
+      if (!of || !taken) return;
+      of.open.delete(id);
+      if (of.released.size >= MAX_RELEASED) {
+        of.older = of.released;
+        of.released = new Map();
+      }
+      of.released.set(id, taken);
     },
   };
 }

@@ -158,7 +158,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       take().then(() => done(null), done);
       return;
     }
-    const { isNew, done: taken } = packets.once(client, client.id, packet, take);
+    const { isNew, done: taken } = packets.once(client.id, packet, take);
     if (isNew) fresh.add(packet);
     else counts.add("replayed");
     taken.then(() => done(null), done);

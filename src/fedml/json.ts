@@ -19,7 +19,8 @@ export function parseFedmlJson(text: string): unknown {
   return shallow(parse(rewrite(text, nan)), nan);
 }
 
-const NEEDS_CARE = /\d{16}|NaN|Infinity/;
+/** Not what stands behind a decimal point: most floats have as many digits. */
+const NEEDS_CARE = /(?<![.\d])\d{16}|NaN|Infinity/;
 const TOKEN = /-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|NaN|-?Infinity/g;
 
 function parse(text: string): unknown {

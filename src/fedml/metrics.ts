@@ -17,7 +17,7 @@ const FIXED = new Set([
 ]);
 const MAX_AXES = 16;
 /** Records whose repetition is recognised: an agent publishes each a second time, moments later. */
-const MAX_RECENT = 20_000;
+const MAX_RECENT = 10_000;
 // oxlint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
@@ -26,21 +26,27 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
  * ones straight to the second, the oldest without axes and step. Endpoints have one of their own.
  */
 export function metricTopics({ collector, writer, counts }: FedmlContext): FedmlTopic[] {
-  const recent = new Map<string, Promise<void>>();
+  // Two generations: taking the oldest out of one map costs more the more were taken out before.
+  let recent = new Map<string, Promise<void>>();
+  let older = recent;
 
   /** The same record from both topics is one; with another content it is another, whatever its time and step. */
   function once(run: string, record: MetricRecord, store: () => Promise<void>): Promise<void> {
     if (record.time === undefined) return store();
     const id = idOf(run, record);
-    const known = recent.get(id);
+    const known = recent.get(id) ?? older.get(id);
     if (known) {
       counts.add("replayed");
       return known;
     }
-    if (recent.size >= MAX_RECENT) recent.delete(recent.keys().next().value!);
+    if (recent.size >= MAX_RECENT) {
+      older = recent;
+      recent = new Map();
+    }
     const stored = store();
-    recent.set(id, stored);
-    stored.catch(() => recent.delete(id));
+    const generation = recent;
+    generation.set(id, stored);
+    stored.catch(() => generation.delete(id));
     return stored;
   }
 
