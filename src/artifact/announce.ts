@@ -180,7 +180,8 @@ async function replace(collector: Collector, run: string, logged: ArtifactVersio
   const { id } = await getArtifactByName(collector, logged.kind, logged.name);
   const number = Number(logged.version.slice(1));
   for (const version of await listVersions(collector, id, { before: number, limit: 10 })) {
-    const isOnlyIts = version.produced_by.length === 1 && version.produced_by[0] === run;
+    const isOnlyIts =
+      version.type === logged.type && version.produced_by.length === 1 && version.produced_by[0] === run;
     if (!isOnlyIts || version.aliases.length > 0 || version.used_by.length > 0) continue;
     const old = Number(version.version.slice(1));
     const files = await listFiles(collector, id, old);

@@ -19,6 +19,8 @@ const TYPE_BY_NUMBER: Record<number, string> = {
   4: "source code",
   5: "log",
 };
+/** The key under which the client's uploader puts it. A log that a person logs is a version like any other. */
+const UPLOADED_LOG = /^fedml-run-.+-edge-.+-upload_log\.zip$/;
 const MAX_DESCRIPTION = 100_000;
 const MAX_EDGE = 250;
 
@@ -29,12 +31,13 @@ export const artifactTopics = (context: ObjectContext): FedmlTopic[] => [
     async receive({ scope, payload }) {
       const fields = readPayload(payload);
       const run = await placeRun(context.collector, scope, fields["job_id"] ?? fields["run_id"]);
+      const at = whereIs(context, scope, fields["artifact_url"]);
       await announce(context.collector, context.objects, {
         run,
         about: aboutOf(fields),
-        at: whereIs(context, scope, fields["artifact_url"]),
+        at,
         // The log of a run that goes on is put anew each half minute, and announced once.
-        follow: typeOf(fields) === "log",
+        follow: typeOf(fields) === "log" && "place" in at && UPLOADED_LOG.test(at.place.key),
       });
     },
   },

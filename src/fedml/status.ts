@@ -85,9 +85,11 @@ export function statusTopics({ collector, counts }: FedmlContext): FedmlTopic[] 
     const run = await placeRun(collector, scope, id);
     if (!(await isOpen(run))) return;
     const client = edgeClient(edge);
-    await join(run, client);
+    // A process's first word comes before it knows its device: nobody would end that one.
+    const isNobody = isLive(status) && (edge ?? null) === null;
+    if (!isNobody) await join(run, client);
     if (isLive(status)) {
-      touch(run, client);
+      if (!isNobody) touch(run, client);
       await advanceRun(collector, run, status, isNew);
       return;
     }
