@@ -4,9 +4,11 @@ import { notesOf } from "../src/cli/relay-state.ts";
 import { registerDevice } from "../src/device/register.ts";
 import type { Relay } from "../src/relay/schema.ts";
 import { appendSamples } from "../src/sample/append.ts";
+import { bytesOf } from "../src/store/chunk-table.ts";
+import { unpackSamples } from "../src/store/sample-batch.ts";
 import { logFiles } from "./helpers/artifacts.ts";
 import { createTestCollector, type TestCollector, type TestCollectorOptions } from "./helpers/collector.ts";
-import { DEVICE, facts, gpuValues, machineValues } from "./helpers/device.ts";
+import { DEVICE, facts, GIB, gpuValues, machineValues } from "./helpers/device.ts";
 import { until } from "./helpers/relay.ts";
 import { arrived, relayOf, startFedmlPlatform, type FedmlPlatform } from "./helpers/relay-fedml.ts";
 
@@ -123,6 +125,87 @@ async function filesOf(there: TestCollector, id: number): Promise<Record<string,
   }
   return files;
 }
+
+test("readings of the hardware arrive as the means of ten seconds, in the platform's units and back", async () => {
+  const up = await platform();
+  const at = collector();
+  await add(at, up.url);
+  await create(at);
+  await registerDevice(at.collector, DEVICE, facts());
+  const start = Date.now() - 60_000;
+  const disk = { "filesystem.used@/": 30 * GIB, "filesystem.total@/": 120 * GIB };
+  for (const batch of [0, 1])
+    await appendSamples(
+      at.collector,
+      DEVICE,
+      Array.from({ length: 10 }, (_, i) => start + (10 * batch + i) * 1000).flatMap((time, i) => [
+        { subject: "", time, values: { ...machineValues, ...disk, "cpu.utilization": i % 2 ? 0.5 : 0.25 } },
+        { subject: "GPU-0", time, values: gpuValues },
+        { subject: `run/${RUN}`, time, values: { "run.memory.rss": 25.16 * GIB, "run.threads": 7 } },
+      ]),
+    );
+  await arrived(at);
+  const there = up.at();
+  const { devices } = await there.json("/api/v1/devices");
+  expect(devices).toMatchObject([{ name: `edge ${Number.parseInt(DEVICE.slice(0, 13), 16)}`, cores: 64 }]);
+  const [{ id }] = devices;
+  const { devices: used } = await there.json(`/api/v1/runs/${RUN}/devices`);
+  expect(used).toMatchObject([{ device: id }]);
+  const rows = there.collector.connection
+    .prepare("SELECT payload, encoding FROM journal WHERE kind = 'sample.appended' ORDER BY seq")
+    .all() as { payload: Uint8Array }[];
+  const samples = rows.flatMap(({ payload }) => unpackSamples({ payload: bytesOf(payload) }));
+  const lastOf = (subject: string) =>
+    Object.assign({}, ...samples.filter((sample) => sample.subject === subject).map(({ values }) => values));
+  const near = (value: number) => expect.closeTo(value, 3);
+  expect(samples.map(({ time }) => time)).toContain(start + 9000);
+  expect(samples.map(({ time }) => time)).toContain(start + 19_000);
+  expect(lastOf("")).toMatchObject({
+    "cpu.utilization": near(0.375),
+    "memory.utilization": near(113.4 / 251.6),
+    "filesystem.utilization@/": near(0.25),
+    "network.traffic": expect.closeTo(4.5 * 1024 ** 2, -4),
+  });
+  expect(lastOf(`run/${RUN}`)).toMatchObject({ "run.memory.utilization": near(0.1), "run.threads": 7 });
+  expect(lastOf("edge-gpu-0")).toMatchObject({
+    "gpu.utilization": near(0.83),
+    "gpu.memory.utilization": near(71.2 / 79.6),
+    "gpu.power.utilization": near(612.3 / 700),
+    "gpu.temperature": 64,
+  });
+  // Not read, and so not said.
+  expect(lastOf("edge-gpu-0")).not.toHaveProperty("gpu.memory.activity");
+});
+
+test("events, rounds and edges' statuses of a timeline arrive", async () => {
+  const up = await platform();
+  const at = collector();
+  await add(at, up.url);
+  await create(at);
+  const started = Date.now() - 10_000;
+  await at.json(`/api/v1/runs/${RUN}/spans`, {
+    body: {
+      client: "s",
+      seq: 1,
+      items: [
+        { name: "train", value: "1", edge: "7", started, ended: started + 500 },
+        { kind: "round", name: "round", value: "0", round: 0, total: 3, started, ended: started + 800 },
+        { kind: "status", name: "TRAINING", edge: "7", started },
+      ],
+    },
+  });
+  await arrived(at);
+  const { spans } = await up.at().json(`/api/v1/runs/${RUN}/spans`);
+  expect(spans).toContainEqual(
+    expect.objectContaining({ kind: "event", name: "train", value: "1", edge: "7" }),
+  );
+  expect(spans.find(({ kind }: { kind: string }) => kind === "event")).toMatchObject({
+    started: expect.anything(),
+    ended: expect.anything(),
+  });
+  expect(spans).toContainEqual(expect.objectContaining({ kind: "round", round: 0, total: 3 }));
+  expect(spans).toContainEqual(expect.objectContaining({ kind: "status", name: "TRAINING", edge: "7" }));
+});
 
 test("by a run's own address all of it goes into that run", async () => {
   const up = await platform({ fedml: "on" });

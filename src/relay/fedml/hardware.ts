@@ -1,24 +1,30 @@
 import type { DeviceFacts, Gpu } from "../../device/schema.ts";
 import type { Sample } from "../../sample/schema.ts";
 import { MACHINE, runOfSubject } from "../../sample/subject.ts";
-import { idOf, writeJson } from "./json.ts";
+import { idOf, writeJson, type Verbatim } from "./json.ts";
 import type { Message } from "./message.ts";
 
 /** So often a client says how its machine is. */
 const EVERY_MS = 10_000;
+const MAX_GAP_MS = 60_000;
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
 
 /** What is known of the machine beside its readings. */
 export interface Machine {
   id: string;
-  facts: Pick<DeviceFacts, "cores" | "gpus"> | undefined;
+  facts: Pick<DeviceFacts, "name" | "cores" | "gpus"> | undefined;
   /** Bytes sent and received since we began to count. */
   traffic: number;
+  /** Up to when, ms. */
+  counted: number | undefined;
 }
 
-/** FedML's edges are numbers: of a machine's 16 hexadecimal digits the first 13, which a number can hold. */
-export const edgeOfDevice = (device: string): number => Number.parseInt(device.slice(0, 13), 16);
+/** FedML's edges are numbers: of a machine's 16 hexadecimal digits the first 13, which a number can hold. What came as an edge stays that one. */
+function edgeOf({ id, facts }: Machine): number | string | Verbatim {
+  const edge = /^edge (\d{1,19})$/.exec(facts?.name ?? "")?.[1];
+  return edge === undefined ? Number.parseInt(id.slice(0, 13), 16) : edge === "0" ? 0 : idOf(edge);
+}
 
 /**
  * A message for each run whose processes were seen, and one for the machine, every ten seconds: the means of what was read in
@@ -61,12 +67,19 @@ function meansOf(samples: readonly Sample[]): Map<string, Values> {
   );
 }
 
-/** Our rates as a counter: each reading is of about a second. */
+/** Our rates as a counter: each holds since the one before it, or for a second where there was none for long. */
 function count(machine: Machine, samples: readonly Sample[]): void {
-  for (const { subject, values } of samples)
-    if (subject === MACHINE)
-      machine.traffic += (values["network.receive"] ?? 0) + (values["network.transmit"] ?? 0);
+  for (const { subject, time, values } of samples) {
+    if (subject !== MACHINE) continue;
+    const ms = time - (machine.counted ?? -Infinity);
+    const seconds = ms > 0 && ms <= MAX_GAP_MS ? ms / 1000 : 1;
+    machine.counted = time;
+    for (const key of TRAFFIC) machine.traffic += (values[key] ?? 0) * seconds;
+  }
 }
+
+/** Bytes a second; what came from FedML has but their sum. */
+const TRAFFIC = ["network.receive", "network.transmit", "network.traffic"];
 
 interface GpuValues {
   gpu_id: number;
@@ -89,20 +102,25 @@ const gpuOf = ({ index, name, power_limit, memory }: Gpu, values: Values): GpuVa
   gpu_id: index,
   gpu_name: name,
   gpu_utilization: percent(values["gpu.utilization"]),
-  gpu_memory_allocated: percent(values["gpu.memory.used"], values["gpu.memory.total"] ?? memory ?? undefined),
+  gpu_memory_allocated:
+    percent(values["gpu.memory.used"], values["gpu.memory.total"] ?? memory) ??
+    percent(values["gpu.memory.utilization"]),
   gpu_temp: round(values["gpu.temperature"]),
-  gpu_power_usage: percent(values["gpu.power"], values["gpu.power.limit"] ?? power_limit ?? undefined),
+  gpu_power_usage:
+    percent(values["gpu.power"], values["gpu.power.limit"] ?? power_limit) ??
+    percent(values["gpu.power.utilization"]),
   gpu_time_spent_accessing_memory: percent(values["gpu.memory.activity"]),
 });
 
 function performanceOf(
-  { id, facts, traffic }: Machine,
+  machine: Machine,
   run: string,
   time: number,
   means: Values,
   own: Values,
   gpus: readonly GpuValues[],
 ): Message {
+  const { facts, traffic } = machine;
   const total = means["memory.total"];
   const used = means["memory.used"];
   const resident = own["run.memory.pss"] ?? own["run.memory.rss"];
@@ -111,15 +129,16 @@ function performanceOf(
     topic: "fl_client/mlops/system_performance",
     payload: writeJson({
       run_id: idOf(run),
-      edge_id: edgeOfDevice(id),
+      edge_id: edgeOf(machine),
       cpu_utilization: percent(means["cpu.utilization"]),
-      SystemMemoryUtilization: percent(used, total),
+      SystemMemoryUtilization: percent(used, total ?? null) ?? percent(means["memory.utilization"]),
       process_memory_in_use: round(resident, MIB),
-      process_memory_in_use_size: percent(resident, total),
-      process_memory_available:
-        total === undefined || used === undefined ? undefined : round(total - used, MIB),
+      process_memory_in_use_size: percent(resident, total ?? null) ?? percent(own["run.memory.utilization"]),
+      process_memory_available: round(availableOf(means), MIB),
       process_cpu_threads_in_use: round(own["run.threads"]),
-      disk_utilization: percent(means["filesystem.used@/"], means["filesystem.total@/"]),
+      disk_utilization:
+        percent(means["filesystem.used@/"], means["filesystem.total@/"] ?? null) ??
+        percent(means["filesystem.utilization@/"]),
       network_traffic: hasTraffic(means) ? traffic : undefined,
       gpu_utilization: mean("gpu_utilization"),
       gpu_temp: mean("gpu_temp"),
@@ -132,30 +151,23 @@ function performanceOf(
   };
 }
 
-function deviceOf(
-  { id, facts, traffic }: Machine,
-  time: number,
-  means: Values,
-  gpus: readonly GpuValues[],
-): Message {
-  const left = (of: string, part = "") => {
-    const total = means[`${of}.total${part}`];
-    const used = means[`${of}.used${part}`];
-    return total === undefined || used === undefined ? undefined : total - used;
-  };
+function deviceOf(machine: Machine, time: number, means: Values, gpus: readonly GpuValues[]): Message {
+  const { facts, traffic } = machine;
+  const disk = means["filesystem.total@/"];
+  const taken = means["filesystem.used@/"];
   const free = gpus.filter(
     ({ gpu_utilization: load = 100, gpu_memory_allocated: memory = 100 }) => load < 1 && memory < 1,
   );
   return {
     topic: "ml_client/mlops/gpu_device_info",
     payload: writeJson({
-      edgeId: edgeOfDevice(id),
+      edgeId: edgeOf(machine),
       memoryTotal: round(means["memory.total"], GIB, 2),
-      memoryAvailable: round(left("memory"), GIB, 2),
-      diskSpaceTotal: round(means["filesystem.total@/"], GIB, 2),
-      diskSpaceAvailable: round(left("filesystem", "@/"), GIB, 2),
+      memoryAvailable: round(availableOf(means), GIB, 2),
+      diskSpaceTotal: round(disk, GIB, 2),
+      diskSpaceAvailable: disk === undefined || taken === undefined ? undefined : round(disk - taken, GIB, 2),
       cpuUtilization: percent(means["cpu.utilization"]),
-      cpuCores: facts?.cores,
+      cpuCores: facts?.cores ?? undefined,
       gpuCoresTotal: facts === undefined ? undefined : gpus.length,
       gpuCoresAvailable: facts === undefined ? undefined : free.length,
       gpuAvailableIds: facts === undefined ? undefined : free.map(({ gpu_id }) => gpu_id),
@@ -165,16 +177,21 @@ function deviceOf(
   };
 }
 
-const hasTraffic = (means: Values) =>
-  means["network.receive"] !== undefined || means["network.transmit"] !== undefined;
+const hasTraffic = (means: Values) => TRAFFIC.some((key) => means[key] !== undefined);
 
 /** With 4 digits, as the client has it. */
 function round(value: number | undefined, unit = 1, digits = 4): number | undefined {
   return value === undefined ? undefined : Math.round((value / unit) * 10 ** digits) / 10 ** digits;
 }
 
-const percent = (value: number | undefined, of: number | undefined = 1): number | undefined =>
-  value === undefined || of === 0 ? undefined : round((100 * value) / of);
+function availableOf(means: Values): number | undefined {
+  const { "memory.total": total, "memory.used": used } = means;
+  return total === undefined || used === undefined ? means["memory.available"] : total - used;
+}
+
+/** Of what is null nobody knows a share; without a second number the value is one already. */
+const percent = (value: number | undefined, of: number | null = 1): number | undefined =>
+  value === undefined || of === null || of === 0 ? undefined : round((100 * value) / of);
 
 function meanOf(values: readonly (number | undefined)[]): number | undefined {
   const known = values.filter((value) => value !== undefined);

@@ -127,13 +127,13 @@ function deviceOf({ run }: Frame): string {
 /** What is known of each machine that readings come of. */
 export function createMachines({ connection }: Collector): Machines {
   const select = connection.prepare("SELECT facts FROM device WHERE id = ?");
-  const trafficOf = new Map<string, Machine>();
+  const machineOf = new Map<string, Machine>();
   return {
     of(id) {
-      const machine = trafficOf.get(id) ?? { id, facts: undefined, traffic: 0 };
+      const machine = machineOf.get(id) ?? { id, facts: undefined, traffic: 0, counted: undefined };
       const row = select.get(id) as { facts: string } | undefined;
       machine.facts = row && (JSON.parse(row.facts) as DeviceFacts);
-      trafficOf.set(id, machine);
+      machineOf.set(id, machine);
       return machine;
     },
   };
