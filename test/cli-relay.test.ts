@@ -70,7 +70,7 @@ test("add, status, retry, remove: one way through all of them", async () => {
 
 test("what --json prints is what the documentation says", async () => {
   const at = await server();
-  const added = await at.json("relay", "add", "main", "http://127.0.0.1:1", "--json");
+  const added = JSON.parse((await at.cli("relay", "add", "main", "http://127.0.0.1:1", "--json")).stdout);
   const fields = documented("relay status --json");
   expect(fields.slice(0, 3)).toEqual(["installation", "relays", "drops"]);
   expect(fields.slice(3).sort()).toEqual(Object.keys(Relay.shape).sort());
@@ -100,6 +100,20 @@ test("a token comes from a file, standard input or the environment, and stands i
   await upToDate(at);
   const outputs = [piped, named, await at.cli("relay", "status", "--json"), await at.cli("relay", "status")];
   for (const { stdout, stderr } of outputs) expect(stdout + stderr).not.toContain(token);
+});
+
+test("a refused token is told by the exit code, and the right one given again mends it", async () => {
+  const up = await platform();
+  const at = await server();
+  const refused = await at.cli("relay", "add", "main", up.url, "--token-file", tokenFile("bnc_source_wrong"));
+  expect(refused.code).toBe(5);
+  expect(refused.stdout).toStartWith(`main is paused: ${up.url}\n`);
+  expect(refused.stderr).toMatch(/^binnacle: The last attempt to reach main failed: .* It stays added: once/);
+  const file = tokenFile(await tokenOf(up));
+  expect(await at.cli("relay", "add", "main", up.url, "--token-file", file)).toMatchObject({
+    code: 0,
+    stderr: "",
+  });
 });
 
 test("start --relay adds it, once, and takes a new token", async () => {
@@ -147,8 +161,12 @@ test("what is wrong is said with what to do, by exit codes that scripts can tell
 test("a destination that nobody answers at is shown with why, and is removed only with --discard", async () => {
   const at = await server();
   const added = await at.cli("relay", "add", "main", "http://127.0.0.1:1");
-  expect(added.code).toBe(0);
+  expect(added.code).toBe(4);
   expect(added.stdout).toStartWith("main is waiting to try again: http://127.0.0.1:1\nNobody answers at");
+  expect(added.stderr).toBe(
+    "binnacle: The last attempt to reach main failed: Nobody answers at 127.0.0.1:1 (ECONNREFUSED). " +
+      "It stays added and is tried again: see `binnacle relay status`.\n",
+  );
   await at.api("/api/v1/runs", { id: "a" });
   const { stdout } = await at.cli("relay", "status");
   expect(stdout).toMatch(/\nmain +waiting to try again +1 entry \(\d+ B\)/);

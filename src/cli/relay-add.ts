@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { requestJson } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
 import type { Relay } from "../relay/schema.ts";
+import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
 import { connect } from "./connect.ts";
 import { UsageError } from "./error.ts";
@@ -19,7 +20,9 @@ export const command = defineCommand({
     "An address such as otlp+https://host:4318 is that of an OpenTelemetry backend: it gets metrics, output and readings\n" +
     "of the hardware at least once, by default what comes from now on. fedml+https://open.fedml.ai is that of a platform\n" +
     "of FedML's protocol: the same, with models and artifacts. It takes no token; MQTT there is without TLS, and what is\n" +
-    "put into its storage can be read by everybody who has its address.",
+    "put into its storage can be read by everybody who has its address.\n" +
+    "It stays added where the first attempt fails, and is tried again; the exit code then is 4 where nothing answers as it\n" +
+    "should, 5 where a person is needed, as for a token that is refused.",
   flags: {
     "token-file": { type: "string", value: "FILE", help: "file with the token; -: standard input" },
     from: {
@@ -67,9 +70,23 @@ export const command = defineCommand({
       const lines = [`${name} is ${stateOf(relay)}: ${relay.url}`, ...notesOf(relay)];
       await printText(`${lines.join("\n")}\n`);
     }
+    throwFailed(relay);
     return 0;
   },
 });
+
+/** A script is to know, too. */
+function throwFailed({ name, state, error }: Relay): void {
+  if (error === null) return;
+  const said = `The last attempt to reach ${name} failed: ${oneLine(error.message)}`;
+  if (state === "waiting")
+    throw new CollectorError("unreachable", said, {
+      hint: `It stays added and is tried again: see \`binnacle relay status\`.`,
+    });
+  throw new CollectorError(state === "in-use" ? "source-in-use" : "forbidden", said, {
+    hint: `It stays added: once that is mended, add it again, or \`binnacle relay retry ${name}\`.`,
+  });
+}
 
 function tokenOf(file: string | undefined): string | undefined {
   if (file === undefined) return process.env["BINNACLE_RELAY_TOKEN"]?.trim() || undefined;
