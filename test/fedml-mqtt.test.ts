@@ -176,6 +176,19 @@ describe("keys", () => {
     expect(broker.collector.counters.find("fedml-0")).toBeUndefined();
   });
 
+  test("end with the token that they were derived from, connections too", async () => {
+    await start({ limits: { verifyEvery: 20 } });
+    const raw = await broker.connect(RUN);
+    const old = keysOf(RUN);
+    await raw.publish(METRICS, record(0, { acc: 1 }));
+    broker.trust.rotate(`bnc_admin_${"f".repeat(64)}`);
+    await raw.closed;
+    const again = await RawMqtt.open(broker.port);
+    again.send(connectPacket(old));
+    expect([...(await again.next("connack")).body]).toEqual([0, 4]);
+    await (await broker.connect(RUN)).publish(METRICS, record(1, { acc: 2 }));
+  });
+
   test("open ones place a message by the run it names", async () => {
     await start({ open: true });
     const raw = await broker.connect(undefined);

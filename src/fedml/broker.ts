@@ -13,7 +13,8 @@ import { createIngest } from "./broker-ingest.ts";
 import { createPackets } from "./broker-packets.ts";
 import { BrokerStore } from "./broker-store.ts";
 import type { FedmlCount, FedmlCounts } from "./counts.ts";
-import type { FedmlKeys, FedmlScope } from "./keys.ts";
+import { createSessions } from "./broker-sessions.ts";
+import type { FedmlKeys } from "./keys.ts";
 import type { FedmlTopic } from "./topic.ts";
 import type { FedmlWriter } from "./writer.ts";
 
@@ -44,15 +45,14 @@ export interface BrokerLimits {
   halfOpen: number;
   /** ms within which CONNECT must be there. */
   connectWithin: number;
+  /** ms between looks whether the keys of connections are still good. */
+  verifyEvery?: number;
 }
 
 const LIMITS: BrokerLimits = { connections: 4000, ofScope: 1000, halfOpen: 256, connectWithin: 10_000 };
 /** QoS 2 messages of one client between PUBREC and PUBREL. */
 const MAX_INFLIGHT = 10_000;
 const MAX_SUBSCRIPTIONS = 200;
-const MAX_CLIENT_ID = 200;
-/** No run's id holds it. */
-const SEPARATOR = "|";
 const COUNT_BY_END: Record<GateEnd, FedmlCount> = {
   "too-large": "too-large",
   "broken-off": "broken-off",
@@ -72,17 +72,21 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const ingest = createIngest({ topics, counts, now: collector.now, onDiagnostic });
   const packets = createPackets();
   const fresh = new WeakSet<object>();
-  const scopes = new WeakMap<object, FedmlScope>();
   const gates = new Set<Gate>();
   const halfOpen = new Set<Gate>();
-  const countByScope = new Map<string, number>();
+  const sessions = createSessions({
+    keys,
+    mostOfScope: limits.ofScope,
+    ...(limits.verifyEvery !== undefined && { verifyEvery: limits.verifyEvery }),
+  });
   const share: GateShare = { bytes: 0 };
 
   const aedes = await Aedes.createBroker({
     persistence: new BrokerStore(packets, fresh),
     connectTimeout: limits.connectWithin,
     maxInflightInbound: MAX_INFLIGHT,
-    maxClientsIdLength: 2 * MAX_CLIENT_ID,
+    // Ours are longer: they begin with the run.
+    maxClientsIdLength: 1000,
     // The gate holds back what comes before.
     queueLimit: 0xffff,
     preConnect,
@@ -103,13 +107,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     done: (error: Error | null, ok: boolean) => void,
   ): void {
     const password = packet.password?.toString() ?? "";
-    const scope = keys.scopeOfMqtt(packet.username ?? "", password);
-    if (scope) {
-      scopes.set(client, scope);
-      // A client of another run that takes the same name must not end this one's connection.
-      const id = (packet.clientId || `anonymous-${crypto.randomUUID()}`).slice(0, MAX_CLIENT_ID);
-      packet.clientId = nameOf(scope) + SEPARATOR + id;
-    }
+    const name = sessions.begin(client, packet.username ?? "", password, packet.clientId);
+    if (name !== undefined) packet.clientId = name;
     // Nothing is kept for who is not there.
     packet.clean = true;
     done(null, true);
@@ -121,22 +120,14 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     _password: Buffer | undefined,
     done: (error: AuthenticateError | null, ok: boolean | null) => void,
   ): void {
-    const scope = scopes.get(client);
-    if (!scope) {
+    if (!sessions.scopeOf(client)) {
       counts.add("wrong-password");
       return done(refusal("The user or the password is none of ours.", BAD_PASSWORD), null);
     }
-    const count = countByScope.get(nameOf(scope)) ?? 0;
-    if (count >= limits.ofScope) {
+    if (!sessions.enter(client)) {
       counts.add("refused");
       return done(refusal("Too many connections of this run.", UNAVAILABLE), null);
     }
-    countByScope.set(nameOf(scope), count + 1);
-    client.conn.once("close", () => {
-      const left = countByScope.get(nameOf(scope))! - 1;
-      if (left === 0) countByScope.delete(nameOf(scope));
-      else countByScope.set(nameOf(scope), left);
-    });
     done(null, true);
   }
 
@@ -146,14 +137,14 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     packet: PublishPacket,
     done: (error?: Error | null) => void,
   ): void {
-    const scope = client && scopes.get(client);
+    const scope = client && sessions.scopeOf(client);
     if (!client || !scope) return done(new Error("Nobody's message."));
     // Newer clients ask for it with every message.
     if (packet.retain) {
       counts.add("retained");
       packet.retain = false;
     }
-    const take = () => ingest(packet, scope, client.id.slice(client.id.indexOf(SEPARATOR) + 1));
+    const take = () => ingest(packet, scope, sessions.ownName(client.id));
     if (packet.qos !== 2 || packet.messageId === undefined) {
       take().then(() => done(null), done);
       return;
@@ -166,8 +157,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
 
   function authorizeForward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
     const from = (packet as { clientId?: string }).clientId;
-    const to = scopes.get(client);
-    return from !== undefined && to && from.startsWith(nameOf(to) + SEPARATOR) ? packet : null;
+    const to = sessions.scopeOf(client);
+    return from !== undefined && to && sessions.isOf(to, from) ? packet : null;
   }
 
   aedes.on("clientReady", (client) => {
@@ -209,14 +200,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await new Promise<void>((resolve) => aedes.close(() => resolve()));
+      sessions.close();
       for (const gate of gates) gate.destroy();
       await ingest.settled();
       await closed;
     },
   };
 }
-
-const nameOf = ({ run }: FedmlScope) => run ?? "";
 
 const refusal = (message: string, returnCode: number): AuthenticateError =>
   Object.assign(new Error(message), { returnCode });
