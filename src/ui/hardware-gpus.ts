@@ -21,6 +21,10 @@ export function gpusOf(device: Device | undefined, use: RunDevice | undefined): 
   return [...known, ...gone.map(({ uuid, index, name }) => ({ ...unknownGpu, uuid, index, name }))];
 }
 
+/** Of a machine that only tells what it reads of itself nobody knows what of that is the run's: all of it may be. */
+export const isTold = (use: RunDevice | undefined): use is RunDevice =>
+  use !== undefined && (use.attribution !== null || use.cpu_seconds > 0 || use.gpus.length > 0);
+
 /** UUIDs of those that a view shows; without a run all of the machine are its own. */
 export function shownGpus(
   { gpus }: Pick<HardwareView, "gpus">,
@@ -28,10 +32,9 @@ export function shownGpus(
   use: RunDevice | undefined,
 ): string[] {
   const uuids = all.map(({ uuid }) => uuid);
-  // Where nobody knows which are the run's, all may be.
-  const isUnknown = !use || (use.attribution === null && use.gpus.length === 0);
-  if (gpus === "all" || (gpus === "run" && isUnknown)) return uuids;
-  return gpus === "run" ? use!.gpus.map(({ uuid }) => uuid) : uuids.filter((uuid) => gpus.includes(uuid));
+  if (gpus === "all") return uuids;
+  if (gpus === "run") return isTold(use) ? use.gpus.map(({ uuid }) => uuid) : uuids;
+  return uuids.filter((uuid) => gpus.includes(uuid));
 }
 
 export interface Unread {

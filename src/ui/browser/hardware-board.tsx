@@ -5,7 +5,7 @@ import { EventTable } from "../components/event-table.tsx";
 import { Icon } from "../components/icon.tsx";
 import { formatCount } from "../format.ts";
 import type { HardwareChart, Section } from "../hardware-charts.ts";
-import { unreadOf } from "../hardware-gpus.ts";
+import { isTold, unreadOf } from "../hardware-gpus.ts";
 import type { HardwareView } from "../hardware-view.ts";
 import { whyNothing } from "../hardware-words.ts";
 import type { Run } from "../../run/schema.ts";
@@ -41,7 +41,8 @@ export const HardwareBoard = ({ data, run, ranges, usual, onView }: BoardProps) 
     onZoom: (from, to) => onView({ zoom: { from, to } }),
     onReset: () => onView({ zoom: undefined }),
   };
-  const own = place.use?.gpus.map(({ uuid }) => uuid);
+  const isAnybodys = run === undefined || (place.use !== undefined && !isTold(place.use));
+  const own = place.use?.gpus.map(({ uuid }) => uuid) ?? [];
   return (
     <>
       <DeviceFacts device={device} use={place.use} linked={run !== undefined} />
@@ -51,7 +52,7 @@ export const HardwareBoard = ({ data, run, ranges, usual, onView }: BoardProps) 
         devices={state.places}
         device={place.id}
         gpus={data.gpus}
-        own={run === undefined ? undefined : (own ?? [])}
+        own={isAnybodys ? undefined : own}
         shown={data.shownGpus}
         ranges={ranges}
         whole={run === undefined ? undefined : "Whole run"}

@@ -2,7 +2,7 @@
 import type { Child } from "hono/jsx";
 import type { Device, Gpu, RunDevice } from "../../device/schema.ts";
 import { formatDuration, plural } from "../format.ts";
-import { shortName } from "../hardware-gpus.ts";
+import { isTold, shortName } from "../hardware-gpus.ts";
 import { attributionWords, readerNotice } from "../hardware-words.ts";
 import { formatReading } from "../units.ts";
 
@@ -38,10 +38,6 @@ const joules = (energy: number) =>
     ? formatReading("J", energy)
     : `${formatReading("J", energy)} (${Math.round(energy / 1000)} kJ)`;
 
-/** Of a machine that only tells what it reads of itself nobody knows what of that is the run's. */
-const isTold = ({ attribution, cpu_seconds, gpus }: RunDevice) =>
-  attribution !== null || cpu_seconds > 0 || gpus.length > 0;
-
 export interface DeviceFactsProps {
   device: Device;
   /** On a run's page: what the run used of it. */
@@ -69,7 +65,7 @@ export const DeviceFacts = ({ device, use, linked = false }: DeviceFactsProps) =
           </Fact>
         )}
         {device.memory !== null && <Fact label="Memory">{formatReading("B", device.memory)}</Fact>}
-        {use && isTold(use) ? (
+        {isTold(use) ? (
           <Fact label="GPUs of the run">
             {use.gpus.length === 0
               ? "none"
@@ -86,7 +82,7 @@ export const DeviceFacts = ({ device, use, linked = false }: DeviceFactsProps) =
           </Fact>
         )}
         {use && use.gpus.length > 0 && <Fact label="GPU-hours">{hoursText(hours)}</Fact>}
-        {use && isTold(use) && <Fact label="Processor time">{formatDuration(use.cpu_seconds * 1000)}</Fact>}
+        {isTold(use) && <Fact label="Processor time">{formatDuration(use.cpu_seconds * 1000)}</Fact>}
         {use && use.attribution !== null && (
           <Fact label="Processes told by">{attributionWords[use.attribution]}</Fact>
         )}

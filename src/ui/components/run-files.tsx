@@ -51,40 +51,22 @@ export const RunFiles = (props: RunFilesProps) => {
 };
 
 const Missing = ({ rows, now }: { rows: Announced[]; now: number }) => (
-  <section class="card table-wrap" aria-labelledby="announced">
+  <section class="card" aria-labelledby="announced">
     <h2 id="announced">
       Logged, but not here <span class="faint num">{formatCount(rows.length)}</span>
     </h2>
-    <table class="runs announced" role="table">
-      <caption class="unseen">What the run says it has logged, and whose bytes are missing</caption>
-      <thead role="rowgroup">
-        <tr role="row">
-          {["Name", "Why", "Logged"].map((label) => (
-            <th key={label} scope="col" role="columnheader">
-              {label}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {rows.map(({ name, type, state, reason, time }) => (
-          <tr key={`${type} ${name}`} role="row">
-            <td class="cell-name" role="cell">
-              <span>
-                <bdi class="run-name">{name}</bdi>
-                <span class="run-sub">{type !== "model" && <span class="type-word">{type}</span>}</span>
-              </span>
-            </td>
-            <td class="soft" role="cell">
-              {state === "failed" ? reason : "Its bytes have not come yet."}
-            </td>
-            <td class="cell-time num soft" role="cell">
-              <Ago time={time} now={now} />
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <ul class="announced">
+      {rows.map(({ name, type, state, reason, time }) => (
+        <li key={`${type} ${name}`}>
+          <bdi class="run-name">{name}</bdi>
+          {type !== "model" && <span class="type-word">{type}</span>}
+          <span class="soft">{state === "failed" ? reason : "Its bytes have not come yet."}</span>
+          <span class="soft num">
+            <Ago time={time} now={now} />
+          </span>
+        </li>
+      ))}
+    </ul>
   </section>
 );
 
