@@ -18,7 +18,10 @@ export interface SessionsOptions {
   keys: FedmlKeys;
   /** Connections with the keys of one run. */
   mostOfScope: number;
-  verifyEvery?: number;
+  verifyEvery?: number | undefined;
+  /** A run has its first connection, or lost its last. */
+  onJoined: (run: string) => void;
+  onLeft: (run: string) => void;
 }
 
 /** Whose connections these are, and how many there are of each run. */
@@ -35,7 +38,13 @@ export interface Sessions {
   close(): void;
 }
 
-export function createSessions({ keys, mostOfScope, verifyEvery = VERIFY_EVERY }: SessionsOptions): Sessions {
+export function createSessions({
+  keys,
+  mostOfScope,
+  verifyEvery = VERIFY_EVERY,
+  onJoined,
+  onLeft,
+}: SessionsOptions): Sessions {
   const sessions = new WeakMap<Client, Session>();
   const clientsByScope = new Map<string, Set<Client>>();
   const timer = setInterval(verify, verifyEvery);
@@ -58,13 +67,17 @@ export function createSessions({ keys, mostOfScope, verifyEvery = VERIFY_EVERY }
       return nameOf(scope) + SEPARATOR + shorten(id || `anonymous-${crypto.randomUUID()}`);
     },
     enter(client) {
-      const name = nameOf(sessions.get(client)!.scope);
+      const { scope } = sessions.get(client)!;
+      const name = nameOf(scope);
       const clients = clientsByScope.get(name) ?? new Set();
       if (clients.size >= mostOfScope) return false;
+      if (clients.size === 0 && scope.run !== undefined) onJoined(scope.run);
       clientsByScope.set(name, clients.add(client));
       client.conn.once("close", () => {
         clients.delete(client);
-        if (clients.size === 0 && clientsByScope.get(name) === clients) clientsByScope.delete(name);
+        if (clients.size > 0 || clientsByScope.get(name) !== clients) return;
+        clientsByScope.delete(name);
+        if (scope.run !== undefined) onLeft(scope.run);
       });
       return true;
     },

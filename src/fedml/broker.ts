@@ -13,6 +13,7 @@ import { createIngest } from "./broker-ingest.ts";
 import { createPackets } from "./broker-packets.ts";
 import { BrokerStore } from "./broker-store.ts";
 import type { FedmlCount, FedmlCounts } from "./counts.ts";
+import { createLeaves } from "./leave.ts";
 import { createSessions } from "./broker-sessions.ts";
 import type { FedmlKeys } from "./keys.ts";
 import type { FedmlTopic } from "./topic.ts";
@@ -47,6 +48,8 @@ export interface BrokerLimits {
   connectWithin: number;
   /** ms between looks whether the keys of connections are still good. */
   verifyEvery?: number;
+  /** ms that a run whose clients all left waits for them. */
+  backWithin?: number;
 }
 
 const LIMITS: BrokerLimits = { connections: 4000, ofScope: 1000, halfOpen: 256, connectWithin: 10_000 };
@@ -74,10 +77,16 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const fresh = new WeakSet<object>();
   const gates = new Set<Gate>();
   const halfOpen = new Set<Gate>();
+  const leaves = createLeaves(collector, {
+    backWithin: limits.backWithin,
+    onError: (error) => onDiagnostic(`FedML, a client that left: ${String(error)}`),
+  });
   const sessions = createSessions({
     keys,
     mostOfScope: limits.ofScope,
-    ...(limits.verifyEvery !== undefined && { verifyEvery: limits.verifyEvery }),
+    verifyEvery: limits.verifyEvery,
+    onJoined: (run) => leaves.joined(run),
+    onLeft: (run) => leaves.left(run),
   });
   const share: GateShare = { bytes: 0 };
 
@@ -198,10 +207,13 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   return {
     port: bound,
     async close() {
+      // That they go is our doing.
+      leaves.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await new Promise<void>((resolve) => aedes.close(() => resolve()));
       sessions.close();
       for (const gate of gates) gate.destroy();
+      leaves.close();
       await ingest.settled();
       await closed;
     },

@@ -44,8 +44,9 @@ export const statusOfWord = (word: unknown): RunStatus | null | undefined => {
 };
 
 /** The writer that stands for an edge of a run; for a run's server or agent where it speaks beside a launched program. */
+export const EDGE_CLIENT = "fedml-edge-";
 const edgeClient = (edge: unknown) =>
-  `fedml-edge-${
+  `${EDGE_CLIENT}${
     String(edge ?? 0)
       .replace(/[^A-Za-z0-9._-]/g, "_")
       .slice(0, 80) || "0"

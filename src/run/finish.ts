@@ -64,6 +64,16 @@ export function presumeFailed(
   );
 }
 
+/** Takes a run for finished that cannot say so. Later data reopens it. */
+export function presumeFinished(
+  collector: Collector,
+  { run, reason, at }: { run: string; reason: string; at: number },
+): Promise<RunRow> {
+  return inTurn(collector, run, () =>
+    finishInTurn(collector, run, { status: "FINISHED", reason, finished: at }, true),
+  );
+}
+
 async function finishInTurn(
   collector: Collector,
   id: string,
