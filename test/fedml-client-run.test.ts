@@ -1,14 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { runCli } from "./helpers/cli.ts";
-import {
-  available,
-  clients,
-  eventually,
-  fedmlEnvironment,
-  removeHomes,
-  runScript,
-  type FedmlClient,
-} from "./helpers/fedml-client.ts";
+import { eventually, fedmlEnvironment } from "./helpers/fedml-environment.ts";
+import { available, clients, removeHomes, runScript, type FedmlClient } from "./helpers/fedml-client.ts";
 import { startServer } from "./helpers/python.ts";
 
 const LIMIT = 120_000;

@@ -1,15 +1,8 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import {
-  available,
-  clients,
-  eventually,
-  fedmlEnvironment,
-  removeHomes,
-  runScript,
-  zipOf,
-} from "./helpers/fedml-client.ts";
+import { eventually, fedmlEnvironment, fedmlEnvironmentOfCli } from "./helpers/fedml-environment.ts";
+import { available, clients, removeHomes, runScript, zipOf } from "./helpers/fedml-client.ts";
 import { startServer } from "./helpers/python.ts";
 
 /** Between clients and records lie a network thread and a broker. */
@@ -73,33 +66,65 @@ describe.skipIf(!available).each(clients)("FedML's client $version", (client) =>
         })),
       );
       for (const { id, home } of sent) {
-        const { outputs, announced } = await eventually(
+        const { outputs, announced }: { outputs: Version[]; announced: unknown[] } = await eventually(
           () => server!.get(`/api/v1/runs/${id}/artifacts`),
-          ({ outputs }) => outputs.length === TYPES.length,
+          ({ outputs }) => outputs.length === SENT.length,
         );
         expect(announced).toEqual([]);
-        const found = outputs.map(({ kind, name, type, metadata }: Version) => ({
-          kind,
-          name,
-          type,
-          metadata,
-        }));
-        expect(found.sort(byType)).toEqual(TYPES.map(expectedOf).sort(byType));
-        for (const version of outputs as Version[])
-          expect(await digestOfVersion(version)).toBe(digestOfFile(zipOf(home, version.name, version.type)));
+        expect(outputs.map((version) => [version.kind, version.name, sentAs(version)]).sort()).toEqual(SENT);
+        for (const { name, type, metadata } of outputs)
+          if (name !== "twice") expect(type).toBe(metadata.kind ?? "model");
+        for (const version of outputs)
+          expect(await digestOfVersion(version)).toBe(
+            digestOfFile(zipOf(home, version.name, sentAs(version))),
+          );
       }
     },
     LIMIT,
   );
 });
 
-const TYPES = ["general", "model", "dataset", "source code", "log"];
-type Version = { id: number; version: string; kind: string; name: string; type: string; metadata: unknown };
-const byType = (a: { type: string }, b: { type: string }) => a.type.localeCompare(b.type);
-const expectedOf = (type: string) =>
-  type === "model"
-    ? { kind: "model", name: "net", type, metadata: {} }
-    : { kind: "artifact", name: "my set", type, metadata: { kind: type } };
+describe.skipIf(!available)("Both versions of FedML's client", () => {
+  test(
+    "track side by side by the variables that `binnacle fedml env` prints",
+    async () => {
+      const runs = await Promise.all(
+        clients.map(async (client, index) => {
+          const id = `10000000000000${index}`;
+          await server!.request("/api/v1/runs", { id, name: `with ${client.version}` });
+          await runScript(client, "example.py", { env: await fedmlEnvironmentOfCli(server!, id) });
+          return id;
+        }),
+      );
+      for (const id of runs) {
+        const points = await eventually(
+          () => server!.points(id, "acc", "time"),
+          (list) => list.length === 7,
+        );
+        expect(points.map(([, value]) => value)).toEqual([0.1, 0.11, 0.2, 0.3, 0.31, 0.32, 0.34]);
+      }
+    },
+    LIMIT,
+  );
+});
+
+const SENT = [
+  ...["dataset", "general", "log", "source code"].map((type) => ["artifact", `my ${type}`, type]),
+  ["artifact", "twice", "dataset"],
+  ["artifact", "twice", "log"],
+  ["model", "net", "model"],
+];
+
+interface Version {
+  id: number;
+  version: string;
+  kind: string;
+  name: string;
+  type: string;
+  metadata: { kind?: string };
+}
+
+const sentAs = ({ metadata }: Version) => metadata.kind ?? "model";
 
 const digestOfFile = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
 

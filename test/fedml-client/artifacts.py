@@ -1,4 +1,4 @@
-"""One artifact of each type; the arguments are text for their files and the size of a model in bytes."""
+"""Artifacts of each type; the arguments are text for their files and the size of a model in bytes."""
 import os
 import random
 import sys
@@ -21,8 +21,10 @@ def main(text, size):
     for path in ("notes.txt", "folder/inner/deep.txt"):
         with open(path, "w") as file:
             file.write(text)
-    for kind in TYPES:
-        artifact = fedml.Artifact(name="my set", type=kind)
+    # To the client "twice" as a dataset and "twice" as a log are two.
+    names = [(f"my {kind}", kind) for kind in TYPES] + [("twice", TYPES[1]), ("twice", TYPES[3])]
+    for name, kind in names:
+        artifact = fedml.Artifact(name=name, type=kind)
         artifact.add_file("notes.txt")
         artifact.add_dir("folder")
         artifact.set_ext_info({"kind": kind})

@@ -170,6 +170,7 @@ async function record(folder, version, name, script, args) {
     .replaceAll(home, "/home/you")
     .replaceAll(here.slice(0, -1), "/home/you")
     .replaceAll(RUN, "{run}")
+    .replaceAll("%7Bupload%7D", "{upload}")
     .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "00000000-0000-0000-0000-000000000000")
     .replaceAll(/os\/[^ "]+ md\/arch[^ "]+/g, "os/linux")
     .replaceAll(/Signature=[0-9a-f]{64}/g, "Signature={signature}");
