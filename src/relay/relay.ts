@@ -167,6 +167,10 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
       // Nothing but the journal goes to others than our own platforms.
       const skip = from === "now" ? collector.journal.position().seq : kind === "platform" ? 0 : first - 1;
       destinations.add({ name, kind, url, from, created: now(), skip });
+      if (kind === "fedml")
+        onDiagnostic(
+          `relay ${name}: FedML's MQTT is without TLS, and what goes into its storage can be read by all.`,
+        );
     }
     await laneByName.get(name)?.close();
     if (!closing) startLane(destinations.get(name)!);
