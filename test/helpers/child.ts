@@ -13,6 +13,8 @@ export interface ChildOptions extends Pick<CollectorOptions, "series" | "trim" |
   platform?: boolean;
   /** It can relay to others. */
   relays?: boolean;
+  /** It takes what FedML's clients send, all but MQTT. */
+  fedml?: boolean;
 }
 
 /** A collector in a process of its own. */

@@ -7,6 +7,7 @@ import { createApp } from "../../src/app.ts";
 import { createTrust } from "../../src/api/auth.ts";
 import { openCollector } from "../../src/collector.ts";
 import { registerDevice } from "../../src/device/register.ts";
+import { createFedmlEdge } from "../../src/fedml/edge.ts";
 import { createRelays } from "../../src/relay/relay.ts";
 import { serve } from "../../src/runtime.ts";
 import { appendSamples } from "../../src/sample/append.ts";
@@ -15,7 +16,12 @@ import { ADMIN_TOKEN, type ChildOptions } from "./child.ts";
 import { DEVICE, facts } from "./device.ts";
 
 const [dataDir, text = "{}"] = process.argv.slice(2);
-const { platform = false, relays: canRelay = false, ...options } = JSON.parse(text) as ChildOptions;
+const {
+  platform = false,
+  relays: canRelay = false,
+  fedml: canFedml = false,
+  ...options
+} = JSON.parse(text) as ChildOptions;
 const fail = (error: unknown) => {
   console.error(error);
   process.exit(1);
@@ -23,7 +29,10 @@ const fail = (error: unknown) => {
 const collector = openCollector({ dataDir: dataDir!, onFatal: fail, ...options });
 const trust = createTrust({ admin: ADMIN_TOKEN, now: Date.now });
 const relays = canRelay ? createRelays(collector, { onDiagnostic() {}, onFailed: fail }) : undefined;
-const app = createApp(collector, { trust, onUnforeseen: fail, platform, relays });
+const fedml = canFedml
+  ? createFedmlEdge({ collector, tokens: () => trust.tokens, mode: "on", onDiagnostic() {} })
+  : undefined;
+const app = createApp(collector, { trust, onUnforeseen: fail, platform, relays, fedml });
 const server = serve({
   hostname: "127.0.0.1",
   port: 0,
