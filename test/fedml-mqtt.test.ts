@@ -154,6 +154,19 @@ describe("a client that leaves at once", () => {
   });
 });
 
+test("the port next to ours is another's: any other is taken", async () => {
+  await start();
+  const second = await startTestBroker({ port: broker.port });
+  try {
+    expect(second.port).not.toBe(broker.port);
+    const raw = await second.connect(RUN);
+    await raw.publish(METRICS, record(0, { acc: 1 }));
+    expect(await second.points(RUN, "acc")).toEqual([[0, 1]]);
+  } finally {
+    await second.close();
+  }
+});
+
 describe("keys", () => {
   test("a wrong password is told so, counted, and the connection closed", async () => {
     await start();

@@ -22,9 +22,7 @@ export interface TestBroker extends TestCollector {
   connect(run?: string, options?: ConnectOptions): Promise<RawMqtt>;
   /** All points of a metric, [x, y], in the order of arrival. */
   points(run: string, key: string, x?: string): Promise<[number, unknown][]>;
-  run(
-    id: string,
-  ): Promise<{
+  run(id: string): Promise<{
     status: string;
     reason: string | null;
     name: string;
@@ -35,6 +33,7 @@ export interface TestBroker extends TestCollector {
 export interface TestBrokerOptions {
   open?: boolean;
   limits?: Partial<BrokerLimits>;
+  port?: number;
   topics?: (context: FedmlContext) => FedmlTopic[];
 }
 
@@ -42,6 +41,7 @@ export interface TestBrokerOptions {
 export async function startTestBroker({
   open = false,
   limits = {},
+  port = 0,
   topics = (context) => [
     ...metricTopics(context),
     ...llmTopics(context),
@@ -58,7 +58,7 @@ export async function startTestBroker({
   const broker = await createBroker({
     ...context,
     host: "127.0.0.1",
-    port: 0,
+    port,
     onDiagnostic: (line) => void said.push(line),
     topics: topics(context),
     limits,
