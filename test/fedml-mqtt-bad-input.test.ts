@@ -158,12 +158,15 @@ describe("a packet that is none", () => {
       "a CONNECT of a megabyte",
       () => connectPacket({ client: "x".repeat(60_000), will: { topic: "t", payload: "y".repeat(60_000) } }),
     ],
-  ])("%s: closed, and nothing else suffers", async (_what, bytes) => {
+  ])("%s: closed, and nothing else suffers", async (what, bytes) => {
     await start();
     const raw = await RawMqtt.open(broker.port);
     raw.send(bytes(connectPacket({ client: "bad", ...broker.keys.mqttOf({ run: RUN }) })));
     await raw.closed;
     await expectServed();
+    expect(broker.counts.list().map(({ what, count }) => [what, count])).toEqual([
+      [/megabyte|five/.test(what) ? "too-large" : "malformed", 1],
+    ]);
   });
 
   test("random bytes behind CONNECT end one connection at most", async () => {
@@ -202,6 +205,7 @@ describe("connections", () => {
     const [silent, half] = await Promise.all([RawMqtt.open(broker.port), RawMqtt.open(broker.port)]);
     half.send(Buffer.from([0x10, 50, 0, 4]));
     await Promise.all([silent.closed, half.closed]);
+    expect(broker.counted("broken-off")).toBe(2);
     const raw = await broker.connect(RUN);
     await raw.publish(METRICS, '{"acc": 1, "step": 0}');
     expect(raw.isClosed).toBe(false);

@@ -8,6 +8,7 @@ import {
   type PublishPacket,
 } from "aedes";
 import type { Collector } from "../collector.ts";
+import { CollectorError } from "../error.ts";
 import { Gate, type GateEnd, type GateShare } from "./broker-gate.ts";
 import { createIngest } from "./broker-ingest.ts";
 import { createPackets } from "./broker-packets.ts";
@@ -62,6 +63,8 @@ const COUNT_BY_END: Record<GateEnd, FedmlCount> = {
   slow: "refused",
   malformed: "malformed",
 };
+/** aedes' words for who says nothing. */
+const SILENCE = /^keep alive timeout$|^connect did not arrive in time$/;
 const BAD_PASSWORD = 4;
 const UNAVAILABLE = 3;
 
@@ -175,7 +178,17 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     halfOpen.delete(gate);
     gate.open();
   });
+  aedes.on("clientError", (_client, error) => noteEnd(error));
+  aedes.on("connectionError", (_client, error) => noteEnd(error));
   aedes.on("error" as "closed", () => {});
+
+  /** Why aedes ended a connection, where that is not counted yet. */
+  function noteEnd(error: Error): void {
+    // Of a client that left while its message was stored, and of refusals.
+    if (error.message === "connection closed" || "errorCode" in error) return;
+    if (error instanceof CollectorError) counts.add("refused");
+    else counts.add(SILENCE.test(error.message) ? "broken-off" : "malformed");
+  }
 
   function accept(socket: Socket): void {
     if (gates.size >= limits.connections) {
