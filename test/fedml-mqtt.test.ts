@@ -242,6 +242,8 @@ describe("subscribers", () => {
     expect((await late.next("publish")).body.toString()).toContain("flserver_agent/0/other");
     expect(late.received).toEqual([]);
     expect(broker.counted("retained")).toBe(2);
+    // It was theirs, and nothing that we should have known.
+    expect(broker.counted("unknown-topic")).toBe(0);
   });
 
   test("of one run do not end those of another by taking their name", async () => {

@@ -144,13 +144,6 @@ export function statusTopics({ collector, counts }: FedmlContext): FedmlTopic[] 
         return ofEdge(scope, { status: "FAILED", ...fields }, fields.run_id ?? match[0], fields.edge_id);
       },
     },
-    // Agents tell each other that they are there: nothing of it is a run's.
-    ...["active", "last_will_msg"].flatMap((what) =>
-      ["flclient_agent", "flserver_agent"].map((agent): FedmlTopic => ({
-        filter: `${agent}/${what}`,
-        async receive() {},
-      })),
-    ),
   ];
 }
 

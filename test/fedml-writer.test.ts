@@ -1,0 +1,109 @@
+import { afterEach, expect, test } from "bun:test";
+import { CollectorError } from "../src/error.ts";
+import { createWriter } from "../src/fedml/writer.ts";
+import { createRun } from "../src/run/create.ts";
+import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
+
+let it: TestCollector;
+afterEach(() => it.close());
+
+async function start(...runs: string[]) {
+  it = createTestCollector();
+  for (const id of runs) await createRun(it.collector, { id });
+  return createWriter(it.collector);
+}
+const points = async (run: string, key: string) =>
+  (await it.json(`/api/v1/runs/${run}/points?key=${key}`)).points;
+const entries = () => it.collector.journal.read(0, 10_000).filter(({ kind }) => kind === "metric.appended");
+
+test("what comes at once for a run is one entry, in its order", async () => {
+  const writer = await start("a", "b");
+  await Promise.all(
+    Array.from({ length: 1000 }, (_, step) =>
+      writer.records(step % 2 === 0 ? "a" : "b", [{ step, metrics: { v: step } }]),
+    ),
+  );
+  expect((await points("a", "v")).map(([step]: [number]) => step)).toEqual(
+    Array.from({ length: 500 }, (_, at) => 2 * at),
+  );
+  expect(entries()).toHaveLength(2);
+});
+
+test("what comes while an entry is on its way to disk is the next one", async () => {
+  const writer = await start("a");
+  const sent: Promise<void>[] = [];
+  for (let step = 0; step < 300; step++) {
+    sent.push(writer.records("a", [{ step, metrics: { v: step } }]));
+    if (step % 3 === 0) await sent.at(-1);
+  }
+  await Promise.all(sent);
+  expect(entries().length).toBeLessThanOrEqual(201);
+  expect((await points("a", "v")).map(([step]: [number]) => step)).toEqual(
+    Array.from({ length: 300 }, (_, step) => step),
+  );
+});
+
+test("a record that cannot be is refused alone", async () => {
+  const writer = await start("a");
+  const sent = await Promise.allSettled(
+    [{ v: 1 }, { "a\u0000b": 1 }, { v: 2 }, { v: 1e400 }, { v: 3 }].map((metrics, step) =>
+      writer.records("a", [{ step, metrics }]),
+    ),
+  );
+  expect(sent.map(({ status }) => status)).toEqual([
+    "fulfilled",
+    "rejected",
+    "fulfilled",
+    "rejected",
+    "fulfilled",
+  ]);
+  expect(await points("a", "v")).toEqual([
+    [0, 1],
+    [2, 2],
+    [4, 3],
+  ]);
+});
+
+test("what was refused for want of room takes no number: the next is stored", async () => {
+  const writer = await start("a");
+  await writer.records("a", [{ metrics: { v: 0 } }]);
+  it.collector.journal.refuse(new CollectorError("disk-full", "No space left."));
+  const error = await writer.records("a", [{ metrics: { v: 1 } }]).catch((error: unknown) => error);
+  expect((error as CollectorError).code).toBe("disk-full");
+  it.collector.journal.refuse(undefined);
+  await writer.records("a", [{ metrics: { v: 2 } }]);
+  await writer.lines("a", [{ text: "a line" }]);
+  await writer.records("a", [{ metrics: { v: 3 } }]);
+  expect((await points("a", "v")).map(([, value]: [number, number]) => value)).toEqual([0, 2, 3]);
+});
+
+test("steps that nobody brings are counted on after a restart", async () => {
+  const writer = await start("a");
+  await writer.records("a", [{ metrics: { v: 0 } }, { metrics: { v: 1 } }]);
+  it = await it.restart();
+  await createWriter(it.collector).records("a", [{ metrics: { v: 2 } }]);
+  expect(await points("a", "v")).toEqual([
+    [0, 0],
+    [1, 1],
+    [2, 2],
+  ]);
+});
+
+test("more than may wait is refused, and what waits is stored", async () => {
+  const writer = await start("a");
+  const text = "x".repeat(1024 * 1024 - 1000);
+  const sent = await Promise.allSettled(Array.from({ length: 80 }, () => writer.lines("a", [{ text }])));
+  const refused = sent.filter(({ status }) => status === "rejected") as PromiseRejectedResult[];
+  expect(refused.length).toBeGreaterThan(10);
+  expect(new Set(refused.map(({ reason }) => (reason as CollectorError).code))).toEqual(new Set(["busy"]));
+  expect((await it.json("/api/v1/runs/a/logs?limit=1")).total).toBe(80 - refused.length);
+  await writer.lines("a", [{ text: "again" }]);
+});
+
+test("nobody writes to a run that is not there or was deleted", async () => {
+  const writer = await start("a");
+  const code = (error: unknown) => (error as CollectorError).code;
+  expect(await writer.records("none", [{ metrics: { v: 0 } }]).catch(code)).toBe("not-found" as never);
+  await it.request("/api/v1/runs/a?force=true", { method: "DELETE" });
+  expect(await writer.lines("a", [{ text: "x" }]).catch(code)).toBe("gone" as never);
+});
