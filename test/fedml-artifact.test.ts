@@ -118,6 +118,26 @@ describe("an artifact", () => {
     ]);
   });
 
+  test("of two types by one name is two, each of its own, missing or not", async () => {
+    for (const [number, key] of [
+      [3, "twice_dataset.zip"],
+      [5, "twice_log.zip"],
+    ] as const) {
+      await announce(RUN, "twice", urlOf(RUN, key), { artifact_type: number });
+      expect(listAnnounced(storage.collector, RUN)).toHaveLength(number === 3 ? 1 : 2);
+    }
+    await put(RUN, "twice_dataset.zip", "data");
+    expect(listAnnounced(storage.collector, RUN)).toMatchObject([{ name: "twice", type: "log" }]);
+    await put(RUN, "twice_log.zip", "log");
+    expect((await loggedBy(RUN)).map(({ type, file }) => [type, file!.path])).toEqual([
+      ["dataset", "twice_dataset.zip"],
+      ["log", "twice_log.zip"],
+    ]);
+    const { id } = await getArtifactByName(storage.collector, "artifact", "twice");
+    const { latest } = await storage.json(`/api/v1/artifacts/${id}`);
+    expect(latest.type).toBe("log");
+  });
+
   test("that is logged again is another version, and the first keeps its bytes", async () => {
     for (const bytes of ["first", "second"]) {
       await put(RUN, "a_general.zip", bytes);

@@ -32,7 +32,7 @@ export async function describeVersions(collector: Collector, run: string): Promi
     versions.set(key, {
       kind: artifact.kind,
       name: artifact.name,
-      type: artifact.type,
+      type: version.type ?? artifact.type,
       version: version.version,
       about: { description: artifact.description, created: artifact.created, updated: artifact.updated },
       description: version.description,

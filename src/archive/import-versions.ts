@@ -106,7 +106,7 @@ function writesOfVersion(
   artifact: number,
   version: number,
   digest: string,
-  { files, description, metadata, created }: Archived,
+  { type, files, description, metadata, created }: Archived,
 ): Write[] {
   const size = files.reduce((sum, file) => sum + file.size, 0);
   return [
@@ -117,7 +117,7 @@ function writesOfVersion(
       .toSQL(),
     db
       .insert(artifactVersion)
-      .values({ artifact, version, digest, size, files: files.length, description, metadata, created })
+      .values({ artifact, version, digest, size, files: files.length, description, metadata, created, type })
       .toSQL(),
     { sql: INSERT_FILES, params: [artifact, version, JSON.stringify(files)] },
   ];

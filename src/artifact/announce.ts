@@ -80,15 +80,15 @@ export async function catchUp(collector: Collector, objects: Objects): Promise<v
 export function listAnnounced({ connection }: Collector, run: string): Announced[] {
   const rows = connection
     .prepare(
-      `SELECT kind, name, about, state, reason, time FROM announced WHERE run = ? AND (state <> 'follows' OR NOT EXISTS
+      `SELECT kind, type, name, state, reason, time FROM announced WHERE run = ? AND (state <> 'follows' OR NOT EXISTS
          (SELECT 1 FROM object WHERE (object.scope, object.bucket, object.key) = (announced.scope, announced.bucket, announced.key)))
        ORDER BY time DESC`,
     )
-    .all(run) as (Row & { reason: string | null; time: number })[];
-  return rows.map(({ kind, name, about, state, reason, time }) => ({
+    .all(run) as (Row & { type: string; reason: string | null; time: number })[];
+  return rows.map(({ kind, name, type, state, reason, time }) => ({
     kind,
     name,
-    type: (JSON.parse(about) as About).type,
+    type,
     state: state === "failed" ? "failed" : "awaited",
     reason: state === "failed" ? reason : null,
     time: new Date(time).toISOString(),
@@ -133,14 +133,15 @@ function note(
     });
   connection
     .prepare(
-      `INSERT INTO announced (run, kind, name, scope, bucket, key, state, reason, about, time)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO announced (run, kind, type, name, scope, bucket, key, state, reason, about, time)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET scope = excluded.scope, bucket = excluded.bucket, key = excluded.key, state = excluded.state,
          reason = excluded.reason, about = excluded.about, time = excluded.time`,
     )
     .run(
       run,
       about.kind,
+      about.type,
       about.name,
       place?.scope ?? null,
       place?.bucket ?? null,
@@ -168,8 +169,8 @@ async function logObject(
   if (!follow) {
     // One that failed before it has come after all.
     connection
-      .prepare("DELETE FROM announced WHERE run = ? AND kind = ? AND name = ?")
-      .run(run, about.kind, about.name);
+      .prepare("DELETE FROM announced WHERE run = ? AND kind = ? AND type = ? AND name = ?")
+      .run(run, about.kind, about.type, about.name);
     return;
   }
   await replace(collector, run, logged);

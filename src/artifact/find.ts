@@ -130,7 +130,7 @@ export async function describeVersions(
       id: artifact.id,
       kind: artifact.kind,
       name: artifact.name,
-      type: artifact.type,
+      type: version.type ?? artifact.type,
       version: `v${version.version}`,
       aliases: [
         ...(newestById.get(artifact.id) === version.version ? ["latest"] : []),

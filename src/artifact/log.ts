@@ -159,7 +159,7 @@ function writesOfVersion(
   id: number,
   version: number,
   digest: string,
-  { files, description, metadata }: LogArtifact,
+  { type, files, description, metadata }: LogArtifact,
   time: number,
 ): Write[] {
   const size = files.reduce((sum, file) => sum + file.size, 0);
@@ -175,6 +175,7 @@ function writesOfVersion(
         description: description ?? null,
         metadata: metadata ?? {},
         created: time,
+        type,
       })
       .toSQL(),
   ];

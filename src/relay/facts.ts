@@ -233,7 +233,7 @@ async function describeVersion(
     kind,
     name: name.name,
     ...(source !== "" && { from: source }),
-    type,
+    type: row.type ?? type,
     about: { description, created, updated },
     version,
     description: row.description,

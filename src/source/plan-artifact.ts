@@ -218,13 +218,13 @@ function writesOfVersion(
   artifact: number,
   number: number,
   digest: string,
-  { files, description, metadata, created, version }: Version,
+  { type, files, description, metadata, created, version }: Version,
 ): Write[] {
   const list = JSON.stringify(files.map(({ path, size, sha256 }): ArtifactFile => ({ path, size, sha256 })));
   return [
     {
-      sql: `INSERT INTO artifact_version (artifact, version, digest, size, files, description, metadata, created, source_version)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      sql: `INSERT INTO artifact_version (artifact, version, digest, size, files, description, metadata, created, source_version, type)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       params: [
         artifact,
         number,
@@ -235,6 +235,7 @@ function writesOfVersion(
         JSON.stringify(metadata),
         created,
         number === version ? null : version,
+        type,
       ],
     },
     { sql: PUT_PENDING, params: [collector.now(), list] },

@@ -131,6 +131,8 @@ export const artifactVersion = sqliteTable(
     created: real("created").notNull(),
     /** Its source's number for it, where that one was taken here; null: the same. */
     sourceVersion: integer("source_version"),
+    /** null: its artifact's. */
+    type: text("type"),
   },
   (table) => [primaryKey({ columns: [table.artifact, table.version] })],
 );
