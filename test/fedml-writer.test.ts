@@ -46,7 +46,7 @@ test("what comes while an entry is on its way to disk is the next one", async ()
 test("a record that cannot be is refused alone", async () => {
   const writer = await start("a");
   const sent = await Promise.allSettled(
-    [{ v: 1 }, { "a\u0000b": 1 }, { v: 2 }, { v: 1e400 }, { v: 3 }].map((metrics, step) =>
+    [{ v: 1 }, { "a\u0000b": 1 }, { v: 2 }, { v: Infinity }, { v: 3 }].map((metrics, step) =>
       writer.records("a", [{ step, metrics }]),
     ),
   );
