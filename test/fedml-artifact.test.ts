@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
+import { TextReader, Uint8ArrayReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
 import { S3Client } from "bun";
 import type { MqttClient } from "mqtt";
 import { listAnnounced } from "../src/artifact/announce.ts";
@@ -222,6 +223,31 @@ describe("an artifact", () => {
     expect(listAnnounced(storage.collector, RUN)).toEqual([]);
     expect(storage.edge.counts.list()).toMatchObject([{ what: "gone", count: 1 }]);
   });
+});
+
+test("the zip that a client makes of files is kept as it is, and shows what is in it", async () => {
+  const writer = new ZipWriter(new Uint8ArrayWriter());
+  await writer.add("weights.bin", new Uint8ArrayReader(new Uint8Array(1_234_567)));
+  await writer.add("folder/notes\u202e.txt", new TextReader("hello"));
+  const bytes = await writer.close();
+  const show = async (key: string) => {
+    const [version] = (await loggedBy(RUN)).slice(-1);
+    const base = `/api/v1/artifacts/${version!.id}/versions/${version!.version}`;
+    const file = await storage.request(`${base}/file?path=${key}`);
+    const preview = await storage.request(`${base}/preview?path=${key}`);
+    return { bytes: await file.bytes(), status: preview.status, text: await preview.text() };
+  };
+  await put(RUN, "net_model.zip", bytes);
+  await announce(RUN, "net", urlOf(RUN, "net_model.zip"), { artifact_type: 2 });
+  const whole = await show("net_model.zip");
+  expect(sha256(whole.bytes)).toBe(sha256(bytes));
+  expect(whole.text.split("\n").map((line) => line.trim())).toEqual([
+    "1,234,567  weights.bin",
+    "5  folder/notes\ufffd.txt",
+  ]);
+  await put(RUN, "cut_model.zip", bytes.subarray(0, 1000));
+  await announce(RUN, "cut", urlOf(RUN, "cut_model.zip"), { artifact_type: 2 });
+  expect((await show("cut_model.zip")).status).toBe(415);
 });
 
 describe("the log of a run", () => {

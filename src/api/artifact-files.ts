@@ -108,7 +108,8 @@ export function artifactFileRoutes({ collector }: Edge): App {
     {
       method: "get",
       path: "/artifacts/{id}/versions/{v}/preview",
-      summary: "The beginning of a text, or a picture; of all else nothing is shown",
+      summary:
+        "The beginning of a text, the list of files in a zip, or a picture; of all else nothing is shown",
       tags,
       params: VersionParams,
       query: QueryFile,

@@ -1,12 +1,13 @@
 import type { Collector } from "../collector.ts";
 import { getFile } from "./find.ts";
+import { isZip, listZip } from "./zip-list.ts";
 
 const MAX_TEXT_BYTES = 256 * 1024;
 const MAX_IMAGE_BYTES = 32 * 1024 * 1024;
 
 /** What of a file may be shown. Its name says nothing here: what is in it decides. */
 export type Preview =
-  /** The beginning of it; `isWhole`: all of it. */
+  /** The beginning of it, or of a zip the list of its files; `isWhole`: all of it. */
   | { kind: "text"; size: number; sha256: string; text: string; isWhole: boolean }
   | { kind: "image"; size: number; sha256: string; type: string; body: ReadableStream<Uint8Array> }
   | { kind: "none"; size: number; sha256: string };
@@ -23,6 +24,10 @@ export async function previewFile(
   const type = imageTypeOf(head);
   if (type !== undefined && size <= MAX_IMAGE_BYTES)
     return { kind: "image", size, sha256, type, body: blobs.read(sha256) };
+  if (isZip(head)) {
+    const list = await listZip(blobs, sha256, size);
+    return list ? { kind: "text", size, sha256, ...list } : { kind: "none", size, sha256 };
+  }
   const text = textOf(head, size > head.length);
   if (text === undefined) return { kind: "none", size, sha256 };
   return { kind: "text", size, sha256, text, isWhole: size === head.length };
