@@ -6,6 +6,7 @@ import type { Relay } from "../src/relay/schema.ts";
 import { appendSamples } from "../src/sample/append.ts";
 import { bytesOf } from "../src/store/chunk-table.ts";
 import { unpackSamples } from "../src/store/sample-batch.ts";
+import { exportOf, importTo } from "./helpers/archive.ts";
 import { logFiles } from "./helpers/artifacts.ts";
 import { createTestCollector, type TestCollector, type TestCollectorOptions } from "./helpers/collector.ts";
 import { DEVICE, facts, GIB, gpuValues, machineValues } from "./helpers/device.ts";
@@ -452,4 +453,59 @@ test.each([
   const answer = await at.request("/api/v1/relays", { body: { name: "a", url } });
   expect(answer.status).toBeGreaterThanOrEqual(400);
   expect((await answer.json()).detail).toContain(words);
+});
+
+test("with --from history all that is kept goes there, and an imported run; a restart within it goes on where it was", async () => {
+  const up = await platform();
+  let at = createTestCollector({ relays: true });
+  closers.push(() => at.close());
+  await create(at);
+  await record(at, [{ metrics: { loss: 1 } }, { metrics: { loss: 2 } }]);
+  await print(at, [{ text: "hello" }]);
+  await logFiles(at.collector, RUN, "net", { kind: "model", files: { "net.pt": "weights" } });
+  await at.json(`/api/v1/runs/${RUN}/finish`, { body: { client: "c", status: "KILLED" } });
+  await create(at, "2");
+  await record(at, [{ metrics: { loss: 3 } }], { run: "2" });
+  const zip = await exportOf(at, RUN);
+  // As time does: the journal has no more of it.
+  await at.collector.tidy(10_000);
+  expect(at.collector.journal.bounds().first).toBe(at.collector.journal.position().seq + 1);
+  let isBroken = true;
+  up.intercept = (request) =>
+    isBroken && request.url.includes("logs/update") ? new Response(null, { status: 503 }) : undefined;
+  expect(await add(at, up.url, { from: "history" })).toMatchObject({ from: "history" });
+  await until(
+    () => relayOf(at),
+    ({ error }) => error !== null,
+  );
+  at = await at.restart();
+  isBroken = false;
+  await retry(at);
+  await arrived(at);
+  const there = up.at();
+  expect(await there.json(`/api/v1/runs/${RUN}`)).toMatchObject({ status: "KILLED" });
+  expect(await there.json("/api/v1/runs/2")).toMatchObject({ status: "RUNNING" });
+  expect(await pointsOf(there, "loss")).toEqual([
+    [0, 1],
+    [1, 2],
+  ]);
+  expect(await pointsOf(there, "loss", "2")).toEqual([[0, 3]]);
+  expect((await there.json(`/api/v1/runs/${RUN}/logs`)).lines).toMatchObject([{ text: "hello" }]);
+  expect((await there.json(`/api/v1/runs/${RUN}/artifacts`)).outputs).toMatchObject([
+    { name: "net", version: "v1" },
+  ]);
+  // What had arrived before the restart did not come again.
+  expect(there.fedml!.counts.list()).toEqual([]);
+
+  const second = await platform();
+  const other = collector();
+  await add(other, second.url);
+  expect((await importTo(other, zip)).status).toBeLessThan(300);
+  await arrived(other);
+  expect(await pointsOf(second.at(), "loss")).toEqual([
+    [0, 1],
+    [1, 2],
+  ]);
+  expect(await second.at().json(`/api/v1/runs/${RUN}`)).toMatchObject({ status: "KILLED" });
+  expect((await second.at().json(`/api/v1/runs/${RUN}/artifacts`)).outputs).toMatchObject([{ name: "net" }]);
 });

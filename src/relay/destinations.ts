@@ -59,6 +59,7 @@ export function createDestinations(connection: Connection, dataDir: string): Des
         drop?.();
         connection.prepare("DELETE FROM dead_letter WHERE destination = ?").run(name);
         connection.prepare("DELETE FROM relay_upload WHERE destination = ?").run(name);
+        connection.prepare("DELETE FROM relay_position WHERE destination = ?").run(name);
         connection.prepare("DELETE FROM destination WHERE name = ?").run(name);
         connection.exec("COMMIT");
       } catch (error) {

@@ -1,6 +1,6 @@
 import { CollectorError } from "../error.ts";
 import { createBackOff } from "./back-off.ts";
-import type { Frame } from "./contract.ts";
+import type { Frame, Part } from "./contract.ts";
 import type { DeliveryStatus } from "./line.ts";
 import { Refusal, type Clock, type DeadLetter, type Outbox, type Piece, type Random } from "./ports.ts";
 import { Stuck, toTrouble, type Trouble } from "./trouble.ts";
@@ -19,9 +19,26 @@ export interface Share<Signal, Prepared> {
   prepared: Prepared[];
 }
 
+/** How far parts of history have come. */
+export interface Positions {
+  of(part: Part): number;
+  set(part: Part, position: number): void;
+  /** All has arrived. */
+  clear(): void;
+}
+
+/** What is kept of before, for who gets that, too. */
+export interface ForeignHistory {
+  positions: Positions;
+  /** Whether the part goes there. */
+  takes: (part: Part) => boolean;
+  /** Of the facts what is said when all else has been. */
+  endings: (frames: readonly Frame[]) => Frame[];
+}
+
 /** A destination that knows nothing of our contract: what it is told, and how. */
 export interface ForeignOptions<Signal extends string, Prepared extends { frame: Frame }, Body> {
-  outbox: Pick<Outbox, "read" | "wait" | "state" | "save">;
+  outbox: Pick<Outbox, "read" | "wait" | "state" | "save" | "parts" | "history">;
   /** The journal's first entry: what was before it is nowhere but in the store. */
   first: () => number;
   /** Entries from `after + 1` on that are there no more, though they had not arrived. */
@@ -35,6 +52,8 @@ export interface ForeignOptions<Signal extends string, Prepared extends { frame:
   encode: (signal: Signal, prepared: Prepared[]) => Body[];
   /** Rejects with a Refusal, or with anything else where there was no answer. */
   send: (signal: Signal, body: Body, ending: AbortSignal) => Promise<Taken>;
+  /** Absent: nothing but the journal goes there. */
+  history?: ForeignHistory;
   /** Before these entries count as arrived. */
   onTaken?: (frames: readonly Frame[]) => void;
   /** What a person can do about a status that it would answer to anything. */
@@ -53,10 +72,13 @@ interface Work<Signal, Prepared, Body> extends Share<Signal, Prepared> {
 }
 
 interface Batch<Signal, Prepared, Body> {
-  last: number;
+  /** undefined: it is of history, and the cursor stays. */
+  last: number | undefined;
   frames: readonly Frame[];
   work: Work<Signal, Prepared, Body>[];
   letters: DeadLetter[];
+  /** Once it has arrived. */
+  onArrived?: () => void;
 }
 
 /**
@@ -69,7 +91,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
 ): Promise<void> {
   const { outbox, first, onCut, onRejected, prepare, speaks, encode, send, clock, random, onChange } =
     options;
-  const { hints, onTaken = () => {} } = options;
+  const { hints, history, onTaken = () => {} } = options;
   const backOff = createBackOff(random);
   let status: DeliveryStatus = {
     state: "starting",
@@ -81,6 +103,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     history: null,
   };
   let batch: Batch<Signal, Prepared, Body> | undefined;
+  let bringing: AsyncGenerator<Batch<Signal, Prepared, Body>, void> | undefined;
   const streaks = new Map<Signal, number>();
 
   while (!signal.aborted)
@@ -98,27 +121,64 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
   }
 
   async function next(): Promise<Batch<Signal, Prepared, Body> | undefined> {
+    if (bringing) return nextOfHistory(bringing);
     const { acked } = outbox.state();
     const start = first();
-    if (acked + 1 < start) {
+    if (!history && acked + 1 < start) {
       // Nothing but the journal goes here: what it has no more is passed over.
       onCut(acked, start);
       await save(start - 1, []);
     }
     const piece = await outbox.read(outbox.state().acked);
-    return piece && toBatch(piece);
+    if (piece?.type === "batch") return toBatch(piece.frames, piece.last);
+    if (!piece) return undefined;
+    if (history) return nextOfHistory((bringing = bring(piece, history)));
+    // Where the journal was cut meanwhile all that is kept would follow: it goes on where the journal now begins.
+    return toBatch([], first() > outbox.state().acked + 1 ? outbox.state().acked : piece.last);
   }
 
-  function toBatch(piece: Piece): Batch<Signal, Prepared, Body> {
-    const { last } = piece;
-    if (piece.type === "history") {
-      // Where the journal was cut meanwhile all that is kept would follow: it goes on where the journal now begins.
-      const { acked } = outbox.state();
-      return { last: first() > acked + 1 ? acked : last, frames: [], work: [], letters: [] };
-    }
-    const { shares, unreadable } = prepare(piece.frames);
+  function toBatch(frames: readonly Frame[], last: number | undefined): Batch<Signal, Prepared, Body> {
+    const { shares, unreadable } = prepare(frames);
     const work = shares.map(({ signal, prepared }) => workOf(signal, prepared));
-    return { last, frames: piece.frames, work, letters: unreadable };
+    return { last, frames, work, letters: unreadable };
+  }
+
+  /** One that fails begins anew, and goes on where it was. */
+  async function nextOfHistory(
+    from: NonNullable<typeof bringing>,
+  ): Promise<Batch<Signal, Prepared, Body> | undefined> {
+    try {
+      const { value } = await from.next();
+      if (value) return value;
+    } catch (error) {
+      bringing = undefined;
+      throw error;
+    }
+    bringing = undefined;
+    return next();
+  }
+
+  async function* bring(
+    { last, runs }: Extract<Piece, { type: "history" }>,
+    { positions, takes, endings }: ForeignHistory,
+  ): AsyncGenerator<Batch<Signal, Prepared, Body>, void> {
+    const parts = (await outbox.parts(runs)).filter(takes);
+    for (const [done, part] of parts.entries()) {
+      change({ state: "history", history: { done, total: parts.length } });
+      for await (const { to, frames } of outbox.history(part, positions.of(part))) {
+        const isFacts = part.of === "facts";
+        yield {
+          ...toBatch(frames, undefined),
+          ...(!isFacts && { onArrived: () => positions.set(part, to) }),
+        };
+      }
+    }
+    if (parts.some(({ of }) => of === "facts"))
+      for await (const { frames } of outbox.history({ of: "facts" }, 0))
+        yield toBatch(endings(frames), undefined);
+    positions.clear();
+    change({ history: null });
+    yield toBatch([], last);
   }
 
   async function finish(of: Batch<Signal, Prepared, Body>): Promise<void> {
@@ -128,7 +188,9 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
       else await sendBody(of, work, body);
     }
     onTaken(of.frames);
-    await save(of.last, of.letters);
+    of.onArrived?.();
+    if (of.last !== undefined || of.letters.length > 0)
+      await save(of.last ?? outbox.state().acked, of.letters);
     batch = undefined;
   }
 
@@ -137,7 +199,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     work: Work<Signal, Prepared, Body>,
     body: Body,
   ): Promise<void> {
-    change({ state: "sending" });
+    change({ state: status.history ? "history" : "sending" });
     let taken: Taken;
     try {
       taken = await send(work.signal, body, signal);

@@ -164,8 +164,8 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
       // A backend that draws what is now has little use for what was.
       const from = wanted ?? (kind === "platform" ? "history" : "now");
       const { first } = collector.journal.bounds();
-      // Nothing but the journal goes to others than our own platforms.
-      const skip = from === "now" ? collector.journal.position().seq : kind === "platform" ? 0 : first - 1;
+      // Nothing but the journal goes to OpenTelemetry.
+      const skip = from === "now" ? collector.journal.position().seq : kind === "otlp" ? first - 1 : 0;
       destinations.add({ name, kind, url, from, created: now(), skip });
       if (kind === "fedml")
         onDiagnostic(
@@ -189,7 +189,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
   function historyLeft({ kind, acked, skip }: Destination): HistoryLeft | null {
     const from = Math.max(acked, skip) + 1;
     const to = collector.journal.bounds().first - 1;
-    return kind === "platform" && from <= to ? { from, to } : null;
+    return kind !== "otlp" && from <= to ? { from, to } : null;
   }
 
   async function remove(name: string, { discard }: { discard: boolean }): Promise<HistoryLeft | null> {

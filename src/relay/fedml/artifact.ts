@@ -4,14 +4,15 @@ import type { ArtifactFile, ArtifactKind } from "../../artifact/schema.ts";
 import type { Blobs } from "../../blob/blobs.ts";
 import { isRunStream } from "../../entry.ts";
 import type { Frame } from "../contract.ts";
+import type { HeldVersion } from "../held.ts";
 import { idOf, writeJson } from "./json.ts";
 import type { Message } from "./message.ts";
 import { readJson } from "./prepare.ts";
 
 /** What the entry of a version says. */
 export interface Version {
-  /** undefined: no run logged it. */
-  run: string | undefined;
+  /** Those that logged it. */
+  runs: readonly string[];
   kind: ArtifactKind;
   name: string;
   type: string;
@@ -27,10 +28,13 @@ const NUMBERS: Record<string, number> = { general: 1, model: 2, dataset: 3, "sou
 /** S3's is 1024. */
 const MAX_KEY_BYTES = 900;
 
-export const readVersion = (frame: Frame): Version => ({
-  ...(readJson(frame) as Version),
-  run: isRunStream(frame.run) ? frame.run : undefined,
-});
+export function readVersion(frame: Frame): Version {
+  const read = readJson(frame) as Version & Partial<HeldVersion>;
+  if (frame.kind !== "artifact.held") return { ...read, runs: isRunStream(frame.run) ? [frame.run] : [] };
+  const outputs = read.uses?.filter(({ role }) => role === "output") ?? [];
+  const description = read.description ?? undefined;
+  return { ...read, description, time: read.created ?? frame.time, runs: outputs.map(({ run }) => run) };
+}
 
 /** FedML's own words for types are few. */
 const typeOf = ({ kind, type }: Version) =>
@@ -38,29 +42,31 @@ const typeOf = ({ kind, type }: Version) =>
 
 /** The client's "{name}_{type}.zip" with the run and the version in it: there the last upload under a name stays alone. */
 export function keyOf(version: Version): string {
-  const of = `@${version.run ?? "0"}-v${version.version}.zip`;
+  const of = `@${version.runs[0] ?? "0"}-v${version.version}.zip`;
   const name = `${version.name}_${typeOf(version)}`;
   if (Buffer.byteLength(name) <= MAX_KEY_BYTES - of.length) return name + of;
   return createHash("sha256").update(name).digest("hex") + of;
 }
 
-export const artifactMessage = (version: Version, url: string): Message => ({
-  topic: "launch_device/mlops/artifacts",
-  payload: writeJson({
-    job_id: version.run === undefined ? 0 : idOf(version.run),
-    edge_id: 0,
-    artifact_name: version.name,
-    artifact_local_path: "",
-    artifact_url: url,
-    artifact_type: NUMBERS[typeOf(version)],
-    artifact_desc: version.description ?? "",
-    artifact_ext_info: {
-      ...version.metadata,
-      ...(typeOf(version) !== version.type && { type: version.type }),
-    },
-    timestamp: Math.floor(version.time),
-  }),
-});
+/** One for each run that logged it. */
+export const artifactMessages = (version: Version, url: string): Message[] =>
+  (version.runs.length > 0 ? version.runs.map(idOf) : [0]).map((job) => ({
+    topic: "launch_device/mlops/artifacts",
+    payload: writeJson({
+      job_id: job,
+      edge_id: 0,
+      artifact_name: version.name,
+      artifact_local_path: "",
+      artifact_url: url,
+      artifact_type: NUMBERS[typeOf(version)],
+      artifact_desc: version.description ?? "",
+      artifact_ext_info: {
+        ...version.metadata,
+        ...(typeOf(version) !== version.type && { type: version.type }),
+      },
+      timestamp: Math.floor(version.time),
+    }),
+  }));
 
 /** Its files as one zip: the same bytes whenever it is made. */
 export async function* zipOf(version: Version, blobs: Blobs): AsyncGenerator<Uint8Array> {

@@ -1,20 +1,30 @@
 import { CollectorError } from "../../error.ts";
-import type { Frame } from "../contract.ts";
+import type { Frame, Part } from "../contract.ts";
 import { deliverAbroad } from "../foreign.ts";
+import { historyOf, historyParts } from "../history.ts";
 import { createHttp, printable, type Dialect, type Http } from "../http.ts";
 import { createClock, takePage, type Lane, type LaneOptions } from "../lane.ts";
 import { createLetterBox } from "../letters.ts";
 import { createOutbox } from "../outbox.ts";
-import { putCut } from "../otlp/drops.ts";
 import { Refusal, type DeadLetter } from "../ports.ts";
 import { createReport } from "../report.ts";
 import { readFedmlAddress } from "./address.ts";
 import { readVersion } from "./artifact.ts";
 import { createConfigs } from "./configs.ts";
-import { putLeft } from "./drops.ts";
+import { putLeft, putLeftPart } from "./drops.ts";
 import { postsOf, type Post } from "./logs.ts";
+import { createPositions } from "./positions.ts";
 import { createPoster } from "./poster.ts";
-import { createMachines, prepare, sharesOf, speaks, whyLeft, type Prepared, type Signal } from "./prepare.ts";
+import {
+  createMachines,
+  endingsOf,
+  prepare,
+  sharesOf,
+  speaks,
+  whyLeft,
+  type Prepared,
+  type Signal,
+} from "./prepare.ts";
 import { createPublisher, publicationOf, type Publication } from "./publisher.ts";
 import { createUploadQueue } from "./queue.ts";
 import { createStorage, readStorageRefusal, type Storage } from "./storage.ts";
@@ -56,11 +66,15 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
   const publisher = createPublisher({ configs });
   // A connection of its own: neither waits for the other.
   const announcer = createPublisher({ configs });
-  const outbox = createOutbox<undefined>({
+  const since = destination.from === "now" ? destination.created : undefined;
+  const outbox = createOutbox({
     collector,
     destination: name,
-    // Nothing but the journal goes there.
-    history: { parts: async () => ({ parts: [], bounds: undefined }), async *of() {} },
+    history: {
+      parts: (runs) => historyParts(collector, runs, since),
+      of: (part, from, bounds, single = false) => historyOf(collector, part, from, bounds, { single }),
+    },
+    maxHeldBytes: collector.quota.journalBytes(),
     onAcked: report.onAcked,
   });
 
@@ -69,9 +83,9 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
       queue,
       blobs,
       storage: createStorages(configs.get, (to) => httpTo(to, ca, readStorageRefusal), now),
-      publish: (frame, message, signal) =>
+      publish: (frame, messages, signal) =>
         announcer.publish(
-          publicationOf(() => [{ ...message, seq: frame.seq }]),
+          publicationOf(() => messages.map((message) => ({ ...message, seq: frame.seq }))),
           signal,
         ),
       onFailed: configs.forget,
@@ -88,11 +102,9 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
         {
           outbox,
           first: () => journal.bounds().first,
-          onCut(acked, first) {
-            // What was gone before it was added was never promised to it.
-            const after = Math.max(acked, destination.skip);
-            if (after + 1 < first) putCut(connection, { name, after, first, at: now() });
-          },
+          // History stands in.
+          onCut() {},
+          history: { positions: createPositions(collector, name), takes, endings: endingsOf },
           onRejected() {},
           prepare(frames) {
             const { prepared, unreadable } = prepareAll(frames);
@@ -137,16 +149,23 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     return TAKEN;
   }
 
+  /** Of old readings a platform would not know when they were, or draw them as of now. */
+  function takes(part: Part): boolean {
+    if (part.of !== "samples") return true;
+    putLeftPart(connection, { name, device: part.device, at: now() });
+    return false;
+  }
+
   /** Durable before the cursor moves. */
   function onTaken(frames: readonly Frame[]): void {
     const left = new Map<string, Frame[]>();
     for (const frame of frames) {
-      if (frame.kind === "artifact.logged") queue.put(frame, readVersion(frame).files);
+      if (isVersion(frame)) queue.put(frame, readVersion(frame).files);
       const why = whyLeft(frame);
       if (why !== undefined) left.set(why, [...(left.get(why) ?? []), frame]);
     }
     for (const [reason, of] of left) putLeft(connection, { name, frames: of, reason, at: now() });
-    if (frames.some(({ kind }) => kind === "artifact.logged")) uploads.wake();
+    if (frames.some(isVersion)) uploads.wake();
   }
 
   async function requeue(ids: readonly number[] | undefined): Promise<number> {
@@ -211,6 +230,8 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     },
   };
 }
+
+const isVersion = ({ kind }: Frame) => kind === "artifact.logged" || kind === "artifact.held";
 
 const TAKEN = { rejected: 0, message: "" };
 

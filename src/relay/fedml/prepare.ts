@@ -3,13 +3,14 @@ import type { DeviceFacts } from "../../device/schema.ts";
 import { deviceOfStream, Encoding, isRunStream, type Entry } from "../../entry.ts";
 import type { LogLine } from "../../log/schema.ts";
 import { decodeBatch } from "../../metric/decode.ts";
-import type { RunStatus } from "../../run/schema.ts";
+import { isLive, type RunStatus } from "../../run/schema.ts";
 import type { SpanRow } from "../../span/schema.ts";
 import { unpackLines } from "../../store/log-chunk.ts";
 import { unpackSamples } from "../../store/sample-batch.ts";
 import { decompress } from "../../store/zstd.ts";
 import type { Frame } from "../contract.ts";
 import type { Share } from "../foreign.ts";
+import type { HeldRun } from "../held.ts";
 import { hardwareMessages, type Machine } from "./hardware.ts";
 import type { Message } from "./message.ts";
 import { metricMessages } from "./metrics.ts";
@@ -59,10 +60,28 @@ export function prepare(frame: Frame, machines: Machines): Prepared {
       const messages = statusMessages(run, { status, reason, time: frame.time });
       return { ...nothing, messages: () => messages, isStatus: true };
     }
+    case "run.held": {
+      const { row } = readJson(frame) as HeldRun;
+      // How it has ended is said behind all that it has.
+      const status = isLive(row.status) ? row.status : "RUNNING";
+      const messages = statusMessages(run, { status, reason: null, time: row.created });
+      return { ...nothing, messages: () => messages, isStatus: true };
+    }
     default:
       return nothing;
   }
 }
+
+/** Of facts of history: how runs have ended. */
+export const endingsOf = (frames: readonly Frame[]): Frame[] =>
+  frames.flatMap((frame) => {
+    if (frame.kind !== "run.held") return [];
+    const { status, reason, finished } = (readJson(frame) as HeldRun).row;
+    if (isLive(status)) return [];
+    const payload = new TextEncoder().encode(JSON.stringify({ status, reason }));
+    const time = finished ?? frame.time;
+    return [{ ...frame, kind: "run.changed", version: 1, time, encoding: Encoding.json, payload }];
+  });
 
 /** Messages and lines in turn, such that a run ends behind its output. */
 export function sharesOf(all: readonly Prepared[]): Share<Signal, Prepared>[] {
@@ -106,9 +125,6 @@ export function whyLeft(frame: Frame): string | undefined {
     case "artifact.used":
     case "artifact.deleted":
       return "FedML has no message for what is done with models and artifacts later";
-    case "sample.rolled":
-    case "run.imported":
-      return "imports do not go to FedML";
     default:
       return undefined;
   }

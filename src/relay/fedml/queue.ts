@@ -6,9 +6,9 @@ import { decodeFrames, encodeFrames } from "../frame.ts";
 /** Versions that wait for their files to be sent, by the seq of the entry that made them. Durable. */
 export interface UploadQueue {
   put(frame: Frame, files: readonly { size: number }[]): void;
-  /** The first behind this one. */
-  next(after: number): Frame | undefined;
-  remove(seq: number): void;
+  /** The first, or the one behind `after`. */
+  next(after?: number): { place: number; frame: Frame } | undefined;
+  remove(place: number): void;
   left(): { files: number; bytes: number };
 }
 
@@ -17,9 +17,13 @@ export function createUploadQueue({ connection }: Collector, destination: string
     "INSERT INTO relay_upload (destination, seq, frame, bytes, files) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
   );
   const select = connection.prepare(
-    "SELECT frame FROM relay_upload WHERE destination = ? AND seq > ? ORDER BY seq LIMIT 1",
+    "SELECT seq AS place, frame FROM relay_upload WHERE destination = ? AND seq > ? ORDER BY seq LIMIT 1",
   );
   const remove = connection.prepare("DELETE FROM relay_upload WHERE destination = ? AND seq = ?");
+  // What is told by history has no seq: it stands before all, and the last of it first.
+  const selectBefore = connection
+    .prepare("SELECT min(0, coalesce(min(seq), 0)) - 1 FROM relay_upload WHERE destination = ?")
+    .raw(true);
   const sum = connection
     .prepare(
       "SELECT coalesce(sum(files), 0), coalesce(sum(bytes), 0) FROM relay_upload WHERE destination = ?",
@@ -28,13 +32,14 @@ export function createUploadQueue({ connection }: Collector, destination: string
   return {
     put(frame, files) {
       const bytes = files.reduce((all, { size }) => all + size, 0);
-      insert.run(destination, frame.seq, encodeFrames([frame]), bytes, files.length);
+      const place = frame.seq === 0 ? (selectBefore.get(destination) as [number])[0] : frame.seq;
+      insert.run(destination, place, encodeFrames([frame]), bytes, files.length);
     },
-    next(after) {
-      const row = select.get(destination, after) as { frame: Uint8Array } | undefined;
-      return row && decodeFrames(bytesOf(row.frame))[0]!;
+    next(after = Number.MIN_SAFE_INTEGER) {
+      const row = select.get(destination, after) as { place: number; frame: Uint8Array } | undefined;
+      return row && { place: row.place, frame: decodeFrames(bytesOf(row.frame))[0]! };
     },
-    remove: (seq) => void remove.run(destination, seq),
+    remove: (place) => void remove.run(destination, place),
     left() {
       const [files, bytes] = sum.get(destination) as [number, number];
       return { files, bytes };

@@ -5,7 +5,7 @@ import type { ContentStatus } from "../content.ts";
 import type { Frame } from "../contract.ts";
 import { printable } from "../http.ts";
 import { Refusal, type Clock, type DeadLetter, type Random } from "../ports.ts";
-import { artifactMessage, keyOf, readVersion, zipOf, zipSize, type Version } from "./artifact.ts";
+import { artifactMessages, keyOf, readVersion, zipOf, zipSize, type Version } from "./artifact.ts";
 import type { Message } from "./message.ts";
 import type { UploadQueue } from "./queue.ts";
 import { MAX_OBJECT, type Storage } from "./storage.ts";
@@ -18,7 +18,7 @@ export interface UploadsOptions {
   queue: UploadQueue;
   blobs: Pick<Blobs, "has" | "isPending" | "read">;
   storage: (signal: AbortSignal) => Promise<Storage>;
-  publish: (frame: Frame, message: Message, signal: AbortSignal) => Promise<void>;
+  publish: (frame: Frame, messages: Message[], signal: AbortSignal) => Promise<void>;
   /** What went wrong may be in what the platform told of itself. */
   onFailed: () => void;
   bury: (letter: DeadLetter) => void;
@@ -53,7 +53,7 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
     const size = zipSize(version);
     if (size > MAX_OBJECT) throw new Unsendable("it is larger than the storage takes");
     const url = await put(version, size);
-    await publish(frame, artifactMessage(version, url), signal);
+    await publish(frame, artifactMessages(version, url), signal);
     return true;
   }
 
@@ -70,7 +70,8 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
   /** Resolves with whether some wait for their bytes. */
   async function sendAll(): Promise<boolean> {
     let isWaiting = false;
-    for (let frame = queue.next(0); frame && !signal.aborted; frame = queue.next(frame.seq)) {
+    for (let next = queue.next(); next && !signal.aborted; next = queue.next(next.place)) {
+      const { place, frame } = next;
       try {
         if (!(await send(frame))) {
           isWaiting = true;
@@ -85,7 +86,7 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
           detail: printable(message, 500),
         });
       }
-      queue.remove(frame.seq);
+      queue.remove(place);
       pauses.succeeded();
       failure = null;
     }
