@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { readMark } from "./backup/destinations.ts";
 import { RESTORED_FILE } from "./backup/schema.ts";
 import { createBlobs, type Blobs } from "./blob/blobs.ts";
 import { readDeviceId } from "./device/identity.ts";
@@ -7,7 +8,7 @@ import { deviceStream } from "./entry.ts";
 import { migrations } from "./generated.ts";
 import { createLogs, type Logs } from "./log/logs.ts";
 import { createSeriesStore, type SeriesStore, type SeriesStoreOptions } from "./metric/store.ts";
-import { holdForDestinations } from "./relay/destinations.ts";
+import { holdForDestinations, keepDestinations } from "./relay/destinations.ts";
 import { createLosses } from "./relay/losses.ts";
 import { BUSY, NO_ROOM } from "./relay/reasons.ts";
 import { openInstallation, type Installation } from "./relay/installation.ts";
@@ -107,11 +108,9 @@ export function openCollector({
   for (const left of ["imports", "backups"]) rmSync(join(dataDir, left), { recursive: true, force: true });
   const installation = openInstallation(connection, now);
   const restored = join(dataDir, RESTORED_FILE);
-  if (existsSync(restored)) {
-    // What others have of the time since the backup is not to be taken for what comes now under the same numbers.
-    installation.newEpoch(0);
-    rmSync(restored);
-  }
+  const isRestored = existsSync(restored);
+  // What others have of the time since the backup is not to be taken for what comes now under the same numbers.
+  if (isRestored) installation.newEpoch(0);
   const bus = createBus(onListenerError);
   const counters = createCounters(connection);
   const onFull = () => quota.full();
@@ -171,6 +170,10 @@ export function openCollector({
     onWorkerLost: onListenerError,
   });
   journal.replay();
+  if (isRestored) {
+    keepDestinations(connection, journal, readMark(restored));
+    rmSync(restored);
+  }
   holdForDestinations(connection, journal);
   const trimmer = createTrimmer(connection, journal, { onFatal, onCut: losses.cut, ...trimOptions });
   const pruner = createPruner(connection, [series, logs, samples, createSpanHolder(connection)], {

@@ -173,6 +173,60 @@ test("a backup is for the admin alone", async () => {
   }
 });
 
+test("destinations that were added since a backup stay, unless it is another collector's", async () => {
+  const dataDir = join(folder, "since");
+  const platform = await startServer({ args: ["--role", "platform", "--no-hardware"] });
+  let source = await startServer({ dataDir, args: ["--no-hardware"] });
+  const log = (run: string, client: string, seq: number, from: number) =>
+    source.api(`/api/v1/runs/${run}/records`, { client, seq, items: records(from, 100) });
+  const arrived = (run: string, count: number) =>
+    until(
+      () => platform.api(`/api/v1/runs/${run}/points?key=loss&x=step`).catch(() => ({ points: [] })),
+      ({ points }) => points.length === count,
+    );
+  try {
+    await source.api("/api/v1/runs", { id: "early" });
+    await log("early", "a", 1, 0);
+    const file = join(folder, "since.zip");
+    expect(await source.cli("backup", file)).toMatchObject({ code: 0 });
+    const tokenFile = join(folder, "since-token");
+    writeFileSync(tokenFile, (await platform.cli("source", "add", "box")).stdout.trim());
+    expect(await source.cli("relay", "add", "top", platform.url, "--token-file", tokenFile)).toMatchObject({
+      code: 0,
+    });
+    await log("early", "a", 2, 100);
+    await arrived("early", 200);
+    await source.kill("SIGTERM");
+    const restored = await source.cli("restore", file, "--force");
+    expect(restored.stderr).toContain(`The destination top (${platform.url}) was added since, and stays.\n`);
+    source = await startServer({ dataDir, args: ["--no-hardware"] });
+    const { relays } = await source.json("relay", "status", "--json");
+    expect(relays).toMatchObject([{ name: "top", url: platform.url, from: "history", kind: "platform" }]);
+    await source.api("/api/v1/runs", { id: "late" });
+    await log("early", "a", 2, 100);
+    await log("early", "a", 3, 200);
+    await arrived("early", 300);
+    await until(
+      () => platform.api("/api/v1/runs"),
+      ({ runs }) => runs.map(({ id }: { id: string }) => id).join() === "late,early",
+    );
+    await source.kill("SIGTERM");
+    const other = await source.cli("restore", backup, "--force", "--json");
+    expect(JSON.parse(other.stdout).destinations).toEqual({
+      kept: [],
+      left: [{ name: "top", url: platform.url }],
+    });
+    source = await startServer({ dataDir, args: ["--no-hardware"] });
+    expect((await source.json("relay", "status", "--json")).relays).toEqual([]);
+    // Its token is not for another address.
+    await source.cli("relay", "add", "top", "http://127.0.0.1:1");
+    expect(readFileSync(join(dataDir, "relays.json"), "utf8")).not.toContain("bnc_source");
+  } finally {
+    await source.close();
+    await platform.close();
+  }
+});
+
 test("a platform loses nothing of what came after a backup that is restored, and has nothing twice", async () => {
   const dataDir = join(folder, "source");
   const platform = await startServer({ args: ["--role", "platform", "--no-hardware"] });

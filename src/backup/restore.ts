@@ -17,7 +17,15 @@ import { blobPath } from "../blob/path.ts";
 import { CollectorError } from "../error.ts";
 import { migrations } from "../generated.ts";
 import { VERSION } from "../version.ts";
-import { BackupDescription, backupPaths, digestOfPath, isBackupPath, RESTORED_FILE } from "./schema.ts";
+import { addedSince, type AddedSince } from "./destinations.ts";
+import {
+  BackupDescription,
+  backupPaths,
+  digestOfPath,
+  isBackupPath,
+  RESTORED_FILE,
+  type KeptDestination,
+} from "./schema.ts";
 
 /** Of a database and what goes with it; a token, spools and destinations' secrets stay. */
 const REPLACED = ["binnacle.db", "binnacle.db-wal", "binnacle.db-journal", "blobs"];
@@ -27,6 +35,8 @@ export interface Restored {
   description: BackupDescription;
   /** Where what was there before lies now; null where nothing was. */
   replaced: string | null;
+  /** Destinations that the backup does not have; undefined: what was there can't be read. */
+  destinations: AddedSince | undefined;
 }
 
 export interface RestoreOptions {
@@ -57,9 +67,12 @@ export async function restore(
       });
     mkdirSync(staging, { recursive: true, mode: 0o700 });
     await extract(archive, staging, description, onProgress);
+    const destinations = isTaken
+      ? addedSince(join(dataDir, "binnacle.db"), join(staging, "binnacle.db"))
+      : { kept: [], left: [] };
     const replaced = isTaken ? moveAside(dataDir, now()) : null;
-    moveIn(staging, dataDir, description);
-    return { description, replaced };
+    moveIn(staging, dataDir, { created: description.created, destinations: destinations?.kept ?? [] });
+    return { description, replaced, destinations };
   } finally {
     await archive.close();
     rmSync(staging, { recursive: true, force: true });
@@ -181,9 +194,13 @@ function moveAside(dataDir: string, now: number): string {
 }
 
 /** The mark first and the database last: one that is there without the mark would count on where others have counted since. */
-function moveIn(staging: string, dataDir: string, { created }: BackupDescription): void {
+function moveIn(
+  staging: string,
+  dataDir: string,
+  said: { created: string; destinations: KeptDestination[] },
+): void {
   const mark = openSync(join(dataDir, RESTORED_FILE), "w", 0o600);
-  writeSync(mark, `${JSON.stringify({ created })}\n`);
+  writeSync(mark, `${JSON.stringify(said)}\n`);
   fsyncSync(mark);
   closeSync(mark);
   // Left by what was there before: its WAL in particular must not be taken for that of another database.

@@ -12,6 +12,21 @@ export const backupPaths = {
 /** In the data folder while its database is one that was put back: the next start begins a new epoch and removes it. */
 export const RESTORED_FILE = "restored";
 
+/** A destination that the backup does not have, and the next start adds again; its secrets have stayed in their file. */
+export const KeptDestination = z.object({
+  name: z.string(),
+  kind: z.enum(["platform", "otlp", "fedml"]),
+  url: z.string(),
+  from: z.enum(["history", "now"]),
+  created: z.number(),
+  /** The nonce that it answered to last. */
+  answered: z.string().nullable(),
+});
+export type KeptDestination = z.infer<typeof KeptDestination>;
+
+/** What stands in it. */
+export const RestoredMark = z.object({ destinations: z.array(KeptDestination) });
+
 /** The digest that a file's name in a backup is; undefined for the other two. */
 export const digestOfPath = (path: string): string | undefined => /^blobs\/([0-9a-f]{64})$/.exec(path)?.[1];
 

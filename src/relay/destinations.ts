@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Journal } from "../store/journal.ts";
 import type { Connection } from "../store/open.ts";
 import { writePrivateFile } from "../token.ts";
+import type { KeptOpening } from "./openings.ts";
 
 /** Where the journal goes, as far as it is durable. */
 export interface Destination {
@@ -75,6 +76,34 @@ export function createDestinations(connection: Connection, dataDir: string): Des
       writePrivateFile(path, `${JSON.stringify(all, null, 2)}\n`);
     },
   };
+}
+
+export interface KeptDestination extends Pick<Destination, "name" | "kind" | "url" | "from" | "created"> {
+  /** The nonce that it answered to last. */
+  answered: string | null;
+}
+
+/** Adds what a restored database has not got: it was added since. */
+export function keepDestinations(
+  connection: Connection,
+  journal: Journal,
+  kept: readonly KeptDestination[],
+): void {
+  const put = connection.prepare(
+    `INSERT OR IGNORE INTO destination (name, kind, url, "from", created, skip, openings) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+  );
+  for (const destination of kept) {
+    const { name, kind, url, from, created, answered } = destination;
+    // It was ours, or the platform would take us for a copy and wait; what both have in common nobody vouches for.
+    const openings: KeptOpening[] = answered === null ? [] : [{ nonce: answered, last: 0, answered: true }];
+    put.run(name, kind, url, from, created, skipOf(destination, journal), JSON.stringify(openings));
+  }
+}
+
+/** Up to where one that is added gets nothing: nothing but the journal goes to OpenTelemetry. */
+export function skipOf({ kind, from }: Pick<Destination, "kind" | "from">, journal: Journal): number {
+  if (from === "now") return journal.position().seq;
+  return kind === "otlp" ? journal.bounds().first - 1 : 0;
 }
 
 const listDestinations = (connection: Connection): Destination[] =>

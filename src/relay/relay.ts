@@ -4,7 +4,7 @@ import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import { VERSION } from "../version.ts";
 import type { DeliveryStatus } from "./deliver.ts";
-import { createDestinations, holderOf, type Destination } from "./destinations.ts";
+import { createDestinations, holderOf, skipOf, type Destination } from "./destinations.ts";
 import { countDropped, listDrops, putDropOfDestination } from "./drops.ts";
 import { startPlatformLane, type Lane } from "./lane.ts";
 import { createLetterBox } from "./letters.ts";
@@ -144,7 +144,9 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
   async function add({ name, url: given, from: wanted, token, ca, insecure_http }: AddRelay) {
     const { kind, url } = checkDestination(given, { insecureHttp: insecure_http });
     const known = destinations.get(name);
-    const before = known ? destinations.secretsOf(name) : {};
+    const kept = destinations.secretsOf(name);
+    // Of one that is gone, as by a restore, they are not for another address.
+    const before = known ? kept : {};
     const secrets = { ...before, ...(token !== undefined && { token }), ...(ca !== undefined && { ca }) };
     if (known && known.url !== url)
       throw new CollectorError("conflict", `There is a destination ${name} already, at ${known.url}.`, {
@@ -158,14 +160,12 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
         hint: "Remove one that is not needed any more.",
       });
     // The token first: a row without one would be refused, and say so.
-    if (!isDeepStrictEqual(secrets, before)) destinations.setSecrets(name, secrets);
+    if (!isDeepStrictEqual(secrets, kept)) destinations.setSecrets(name, secrets);
     else if (known) return { created: false, relay: toRelay(known) };
     if (!known) {
       // A backend that draws what is now has little use for what was.
       const from = wanted ?? (kind === "platform" ? "history" : "now");
-      const { first } = collector.journal.bounds();
-      // Nothing but the journal goes to OpenTelemetry.
-      const skip = from === "now" ? collector.journal.position().seq : kind === "otlp" ? first - 1 : 0;
+      const skip = skipOf({ kind, from }, collector.journal);
       destinations.add({ name, kind, url, from, created: now(), skip });
       if (kind === "fedml")
         onDiagnostic(
