@@ -2,6 +2,7 @@ import { announcedObject, catchUp } from "../artifact/announce.ts";
 import { createObjects } from "../blob/objects.ts";
 import type { Collector } from "../collector.ts";
 import { isLoopbackHost, type Config } from "../config.ts";
+import { closeUsesElsewhere } from "../device/use.ts";
 import { CollectorError } from "../error.ts";
 import type { Tokens } from "../token.ts";
 import { artifactTopics, type ObjectContext } from "./artifacts.ts";
@@ -11,6 +12,7 @@ import { configFetch } from "./config-fetch.ts";
 import { countOf, createCounts, type FedmlCounts } from "./counts.ts";
 import { createKeys, OPEN, type FedmlKeys, type FedmlScope } from "./keys.ts";
 import { edgeStatusTopics } from "./edge-status.ts";
+import { hardwareTopics } from "./hardware.ts";
 import { endpointTopics } from "./endpoint.ts";
 import { eventTopics } from "./events.ts";
 import { llmTopics } from "./llm.ts";
@@ -137,6 +139,7 @@ export function createFedmlEdge({
     },
     async listen({ host, port, secure = false }) {
       await catchUp(collector, context.objects);
+      await closeUsesElsewhere(collector);
       const isLocal = isLoopbackHost(host);
       if (secure && !isLocal)
         onDiagnostic(
@@ -175,6 +178,7 @@ const topicsOf = (context: ObjectContext): FedmlTopic[] => [
   ...edgeStatusTopics(context),
   ...artifactTopics(context),
   ...modelTopics(context),
+  ...hardwareTopics(context),
 ];
 
 interface Place {
