@@ -99,6 +99,8 @@ export function createQuota(
   let isThinning = false;
   let closed = false;
   let metFull = false;
+  /** Bytes of ballast that went for it. */
+  let givenUp = 0;
 
   let timer: ReturnType<typeof setTimeout> | undefined;
   look();
@@ -134,14 +136,16 @@ export function createQuota(
   }
 
   async function glance(): Promise<void> {
-    const { bavail, bsize } = await statfs(dataDir);
+    const { bavail, blocks, bsize } = await statfs(dataDir);
     if (closed) return;
     freeBytes = bavail * bsize;
     const ballastMissing = ballastBytes - sizeOf(ballast);
     if (metFull) {
-      // Room for what waits, and for the ballast again.
-      if (freeBytes < 1.25 * ballastMissing + 2 * minFreeBytes) return;
+      // Room for what waits, and for the ballast again where there was one; a small disk has never so much.
+      const most = (minFreeBytes + blocks * bsize) / 2;
+      if (freeBytes < Math.min(1.25 * givenUp + 2 * minFreeBytes, most)) return;
       metFull = false;
+      givenUp = 0;
     }
     journal.refuse(isPast(NO_SAMPLES) ? tooTight() : undefined, "samples");
     if (freeBytes < minFreeBytes) return refuse(`only ${mebibytes(freeBytes)} of the disk are free`);
@@ -234,6 +238,7 @@ export function createQuota(
     },
     full() {
       metFull = true;
+      givenUp = Math.max(givenUp, sizeOf(ballast));
       rmSync(ballast, { force: true });
       stop("the disk is full");
       journal.refuse(diskFull());
