@@ -476,3 +476,21 @@ test("entries that the journal could keep no longer are counted", async () => {
     (drops) => drops.length === 1 && drops[0]!.first_seq === 3 && drops[0]!.last_seq === first - 1,
   );
 });
+
+test("what a backend says of seqs in its refusal names no entry: they are not its own", async () => {
+  const up = backend();
+  const at = collector();
+  await add(at, up.url);
+  await create(at, "a");
+  await arrived(at);
+  up.answer = () => plain(503);
+  for (const loss of [1, 2, 3]) await log(at, "a", [loss]);
+  await inState(at, "waiting");
+  const last = at.collector.journal.position().seq;
+  up.answer = ({ points }) =>
+    points.length > 1 ? Response.json({ seq: last, index: 2 }, { status: 400 }) : undefined;
+  up.points.splice(0);
+  await retry(at);
+  await arrived(at);
+  expect(lossOf(up)).toEqual([1, 2, 3]);
+});

@@ -63,7 +63,7 @@ export function behindOf({ backlog, content }: Relay): string {
 
 const FOREIGN: Record<Exclude<Relay["kind"], "platform">, string> = {
   otlp: "OpenTelemetry: at least once, from the journal alone.",
-  fedml: "FedML: at least once, from the journal alone. MQTT there is without TLS, and files are readable for all.",
+  fedml: "FedML: at least once. MQTT there is without TLS, and files are readable for all.",
 };
 
 /** What is wrong or worth knowing, and what to do: a line each. */

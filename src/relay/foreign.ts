@@ -19,6 +19,15 @@ export interface Share<Signal, Prepared> {
   prepared: Prepared[];
 }
 
+/** Refused for good is the one at this place among those that were encoded together; those before it have arrived. */
+export class RefusedOne extends Refusal {
+  readonly at: number;
+  constructor(at: number, status: number, type: string, message: string) {
+    super(status, type, message);
+    this.at = at;
+  }
+}
+
 /** How far parts of history have come. */
 export interface Positions {
   of(part: Part): number;
@@ -164,21 +173,22 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
   ): AsyncGenerator<Batch<Signal, Prepared, Body>, void> {
     const parts = (await outbox.parts(runs)).filter(takes);
     for (const [done, part] of parts.entries()) {
+      const isFacts = part.of === "facts";
+      // They have no place in between.
+      if (isFacts && positions.of(part) > 0) continue;
       change({ state: "history", history: { done, total: parts.length } });
-      for await (const { to, frames } of outbox.history(part, positions.of(part))) {
-        const isFacts = part.of === "facts";
+      for await (const { to, frames } of outbox.history(part, positions.of(part)))
         yield {
           ...toBatch(frames, undefined),
           ...(!isFacts && { onArrived: () => positions.set(part, to) }),
         };
-      }
+      if (isFacts) positions.set(part, 1);
     }
     if (parts.some(({ of }) => of === "facts"))
       for await (const { frames } of outbox.history({ of: "facts" }, 0))
         yield toBatch(endings(frames), undefined);
-    positions.clear();
     change({ history: null });
-    yield toBatch([], last);
+    yield { ...toBatch([], last), onArrived: () => positions.clear() };
   }
 
   async function finish(of: Batch<Signal, Prepared, Body>): Promise<void> {
@@ -188,9 +198,9 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
       else await sendBody(of, work, body);
     }
     onTaken(of.frames);
-    of.onArrived?.();
     if (of.last !== undefined || of.letters.length > 0)
       await save(of.last ?? outbox.state().acked, of.letters);
+    of.onArrived?.();
     batch = undefined;
   }
 
@@ -226,8 +236,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     error: Refusal,
   ): void {
     const all = prepared.filter((one) => speaks(kind, one));
-    // Where it names the one, those before it have arrived.
-    const named = all.findIndex(({ frame }) => frame.seq === error.details["seq"]);
+    const named = error instanceof RefusedOne ? all.indexOf(prepared[error.at]!) : -1;
     if (named < 0 && all.length > 1) {
       const middle = Math.ceil(all.length / 2);
       of.work.splice(0, 1, workOf(kind, all.slice(0, middle)), workOf(kind, all.slice(middle)));
@@ -246,7 +255,8 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     const rest = all.slice(at + 1);
     of.work.splice(0, 1, ...(rest.length > 0 ? [workOf(kind, rest)] : []));
     const { frame } = all[at]!;
-    if (!of.letters.some((letter) => letter.frame.seq === frame.seq))
+    // Entries of history all have the seq 0.
+    if (!of.letters.some((letter) => letter.frame === frame))
       of.letters.push({ frame, type: error.type, detail: error.message });
   }
 

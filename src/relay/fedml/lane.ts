@@ -83,9 +83,9 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
       queue,
       blobs,
       storage: createStorages(configs.get, (to) => httpTo(to, ca, readStorageRefusal), now),
-      publish: (frame, messages, signal) =>
+      publish: (messages, signal) =>
         announcer.publish(
-          publicationOf(() => messages.map((message) => ({ ...message, seq: frame.seq }))),
+          publicationOf(() => messages.map((message) => ({ ...message, of: 0 }))),
           signal,
         ),
       onFailed: configs.forget,
@@ -241,8 +241,8 @@ function encode(signal: Signal, prepared: readonly Prepared[]): Body[] {
       [...postsOf(frame.run, lines, frame.time)].map((post) => ({ post })),
     );
   function* messages() {
-    for (const { frame, messages: of } of prepared)
-      for (const message of of?.() ?? []) yield { ...message, seq: frame.seq };
+    for (const [of, { messages }] of prepared.entries())
+      for (const message of messages?.() ?? []) yield { ...message, of };
   }
   return [{ publication: publicationOf(messages) }];
 }

@@ -1,14 +1,17 @@
 import { randomUUID } from "node:crypto";
 import type { MqttClient } from "mqtt";
 import { CollectorError } from "../../error.ts";
-import { Refusal } from "../ports.ts";
+import { RefusedOne } from "../foreign.ts";
 import type { Configs, FedmlConfig } from "./configs.ts";
 import type { Message } from "./message.ts";
 
+/** `of`: the place of its entry among those of the publication. */
+type Sent = Message & { of: number };
+
 /** Messages of some entries, in their order, and how far they have come. */
 export interface Publication {
-  /** The same ones each time. `seq`: of the entry. */
-  messages: () => Iterable<Message & { seq: number }>;
+  /** The same ones each time. */
+  messages: () => Iterable<Sent>;
   /** So many were acknowledged. */
   done: number;
   /** Times that the broker has ended the connection on the very next one. */
@@ -43,8 +46,15 @@ interface PublisherOptions {
   timeoutMs?: number | undefined;
 }
 
+interface Connection {
+  client: MqttClient;
+  of: FedmlConfig["broker"];
+  /** Called when it ends. Not a promise: that would keep all that ever waited for it. */
+  onEnd: Set<(error: Error) => void>;
+}
+
 export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOptions): Publisher {
-  let connection: { client: MqttClient; of: FedmlConfig["broker"]; ended: Promise<Error> } | undefined;
+  let connection: Connection | undefined;
 
   async function connect(broker: FedmlConfig["broker"], signal: AbortSignal) {
     // Three hundred kilobytes that most collectors never need.
@@ -64,25 +74,25 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
       reconnectPeriod: 0,
       connectTimeout: CONNECT_MS,
     });
+    const made: Connection = { client, of: broker, onEnd: new Set() };
     let why: Error | undefined;
-    client.on("error", (error) => (why ??= error));
-    const ended = new Promise<Error>((resolve) => {
-      const end = () => resolve(lost(host, port, why));
-      client.once("close", end);
-      client.once("error", end);
+    const end = () => {
+      if (connection === made) connection = undefined;
+      for (const tell of made.onEnd) tell(lost(host, port, why));
+      made.onEnd.clear();
+    };
+    client.on("error", (error) => {
+      why ??= error;
+      end();
     });
-    const connected = new Promise<void>((resolve) => client.once("connect", () => resolve()));
-    const failure = await withSignal(signal, Promise.race([connected, ended]));
-    if (!(failure instanceof Error) && !signal.aborted) {
-      const made = { client, of: broker, ended };
-      void ended.then(() => {
-        if (connection === made) drop();
-      });
+    client.on("close", end);
+    try {
+      await until(made, signal, (done) => void client.once("connect", () => done()));
       return made;
+    } catch (error) {
+      client.end(true);
+      throw error;
     }
-    client.end(true);
-    signal.throwIfAborted();
-    throw failure;
   }
 
   function drop(): void {
@@ -114,73 +124,65 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
   function strike(publication: Publication, before: number): void {
     publication.strikes = publication.done === before ? publication.strikes + 1 : 1;
     if (publication.strikes < MAX_STRIKES) return;
-    const { seq } = nth(publication, publication.done);
-    throw new Refusal(400, "refused", "The broker ends the connection whenever it gets this message.", {
-      details: { seq },
-    });
+    const { of } = nth(publication, publication.done);
+    throw new RefusedOne(of, 400, "refused", "The broker ends the connection whenever it gets this message.");
   }
 
-  async function ping({ client, ended }: NonNullable<typeof connection>, signal: AbortSignal): Promise<void> {
-    const answered = new Promise<void>((resolve) =>
-      client.on("packetreceive", ({ cmd }) => cmd === "pingresp" && resolve()),
-    );
-    client.sendPing();
-    const silent = new Promise<Error>((resolve) => {
-      setTimeout(() => resolve(silence(client)), timeoutMs).unref?.();
+  const ping = (to: Connection, signal: AbortSignal): Promise<void> =>
+    until(to, signal, (done) => {
+      const { client } = to;
+      const timer = setTimeout(() => done(silence(client)), timeoutMs);
+      const answered = ({ cmd }: { cmd: string }) => cmd === "pingresp" && done();
+      client.on("packetreceive", answered);
+      client.sendPing();
+      return () => {
+        clearTimeout(timer);
+        client.off("packetreceive", answered);
+      };
     });
-    const failure = await withSignal(signal, Promise.race([answered, ended, silent]));
-    if (failure instanceof Error) throw failure;
-  }
 
   function sendAll(
-    { client, ended }: NonNullable<typeof connection>,
+    to: Connection,
     publication: Publication,
     window: number,
     signal: AbortSignal,
   ): Promise<void> {
+    const { client } = to;
     const messages = publication.messages()[Symbol.iterator]();
     for (let skipped = 0; skipped < publication.done; skipped++) messages.next();
-    return new Promise((resolve, reject) => {
+    return until(to, signal, (done) => {
       const acknowledged = new Set<number>();
       let next = publication.done;
       let isDone = false;
       let texts = 0;
       let timer = watch();
-      const finish = (error?: Error) => {
+      fill();
+      return () => {
         isDone = true;
         clearTimeout(timer);
-        signal.removeEventListener("abort", abort);
-        if (error) reject(error);
-        else resolve();
       };
-      const abort = () => finish(new Error("The delivery has ended."));
-      signal.addEventListener("abort", abort, { once: true });
-      void ended.then(finish);
-      fill();
 
       function watch() {
-        return setTimeout(() => finish(silence(client)), timeoutMs);
+        return setTimeout(() => done(silence(client)), timeoutMs);
       }
 
       function fill(): void {
         while (!isDone && next - publication.done < window && (texts === 0 || texts < WINDOW_TEXT)) {
-          const { value, done } = messages.next() as IteratorResult<Message & { seq: number }, undefined>;
-          if (done) break;
+          const { value, done: isLast } = messages.next() as IteratorResult<Sent, undefined>;
+          if (isLast) break;
           const at = next++;
-          const { topic, payload, seq } = value;
+          const { topic, payload, of } = value;
           if (payload.length * 3 > MAX_MESSAGE && Buffer.byteLength(payload) > MAX_MESSAGE)
-            return finish(
-              new Refusal(413, "too-large", "It is more than an MQTT message can be.", { details: { seq } }),
-            );
+            return done(new RefusedOne(of, 413, "too-large", "It is more than an MQTT message can be."));
           texts += payload.length;
           client.publish(topic, payload, { qos: 2 }, (error) => {
             if (isDone) return;
-            if (error) return finish(lost(client.options.host ?? "", client.options.port ?? 0, error));
+            if (error) return done(lost(to.of.host, to.of.port, error));
             texts -= payload.length;
             acknowledge(at);
           });
         }
-        if (!isDone && next === publication.done) finish();
+        if (!isDone && next === publication.done) done();
       }
 
       function acknowledge(at: number): void {
@@ -196,7 +198,7 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
   return { publish, close: drop };
 }
 
-function nth({ messages }: Publication, at: number): Message & { seq: number } {
+function nth({ messages }: Publication, at: number): Sent {
   let index = 0;
   for (const message of messages()) if (index++ === at) return message;
   throw new Error(`There is no message ${at}.`);
@@ -231,12 +233,30 @@ const silence = ({ options: { host, port } }: MqttClient) =>
     hint: "All data waits here until it does.",
   });
 
-/** Resolves with undefined when aborted. */
-function withSignal<T>(signal: AbortSignal, work: Promise<T>): Promise<T | undefined> {
+/** Until the work says that it is done, the connection ends or the signal comes; `begin` returns what is to be put away then. */
+function until(
+  { onEnd }: Connection,
+  signal: AbortSignal,
+  begin: (done: (error?: Error) => void) => void | (() => void),
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    const end = () => resolve(undefined);
-    signal.addEventListener("abort", end, { once: true });
-    if (signal.aborted) end();
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
+    let isDone = false;
+    let putAway: void | (() => void);
+    const finish = (error?: Error) => {
+      if (isDone) return;
+      isDone = true;
+      onEnd.delete(finish);
+      signal.removeEventListener("abort", abort);
+      putAway?.();
+      if (error) reject(error);
+      else resolve();
+    };
+    const abort = () => finish(new Error("The delivery has ended."));
+    onEnd.add(finish);
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) return abort();
+    putAway = begin(finish);
+    // It may have been over at once.
+    if (isDone) putAway?.();
   });
 }

@@ -18,7 +18,7 @@ export interface UploadsOptions {
   queue: UploadQueue;
   blobs: Pick<Blobs, "has" | "isPending" | "read">;
   storage: (signal: AbortSignal) => Promise<Storage>;
-  publish: (frame: Frame, messages: Message[], signal: AbortSignal) => Promise<void>;
+  publish: (messages: Message[], signal: AbortSignal) => Promise<void>;
   /** What went wrong may be in what the platform told of itself. */
   onFailed: () => void;
   bury: (letter: DeadLetter) => void;
@@ -53,7 +53,7 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
     const size = zipSize(version);
     if (size > MAX_OBJECT) throw new Unsendable("it is larger than the storage takes");
     const url = await put(version, size);
-    await publish(frame, artifactMessages(version, url), signal);
+    await publish(artifactMessages(version, url), signal);
     return true;
   }
 
