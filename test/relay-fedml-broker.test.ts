@@ -138,23 +138,66 @@ test("a message on which the broker hangs up is found and kept, and all else arr
   expect(new Set(lossesOf(up))).toEqual(new Set([1, 2, 3, 4, 6, 7, 666, 5]));
 });
 
-test("a broker that hangs up on everything for a while makes no dead letters of it", async () => {
+const hangingUp = (at: TestCollector) =>
+  until(
+    async () => {
+      await retry(at);
+      return relayOf(at);
+    },
+    ({ error }) => error?.message === "Nothing that is sent is taken.",
+    60_000,
+  );
+
+test("a broker that hangs up on everything, as one whose disk is full, makes no dead letters of it", async () => {
   const up = await scratch();
   const at = collector();
-  up.hates = () => true;
   await add(at, up.url);
   await create(at, "123");
-  for (let i = 0; i < 5; i++) await record(at, "123", [i]);
+  await arrivedSoon(at);
+  up.hates = () => true;
+  // One alone, and then many.
+  await record(at, "123", [0]);
+  expect(await hangingUp(at)).toMatchObject({ dead_letters: 0, backlog: { entries: 1 } });
+  for (let i = 1; i < 6; i++) await record(at, "123", [i]);
+  const { error } = await relayOf(at);
   await until(
     async () => {
       await retry(at);
       return relayOf(at);
     },
-    ({ attempts }) => attempts >= 4,
+    (relay) => relay.error?.message === error!.message && relay.error.at !== error!.at,
   );
   up.hates = () => false;
-  expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 0 });
-  expect(new Set(lossesOf(up))).toEqual(new Set([0, 1, 2, 3, 4]));
+  expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 0, error: null });
+  expect(lossesOf(up)).toEqual([0, 1, 2, 3, 4, 5]);
+});
+
+test("a message on which the broker hangs up waits until another one shows that it is the reason", async () => {
+  const up = await scratch();
+  const at = collector();
+  await add(at, up.url);
+  await create(at, "123");
+  await arrivedSoon(at);
+  up.hates = (payload) => payload.includes('"loss": 666');
+  await record(at, "123", [666]);
+  await hangingUp(at);
+  await record(at, "123", [7]);
+  expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 1, error: null });
+  expect(lossesOf(up)).toEqual([7]);
+});
+
+test("whether anybody is there is found out before there is anything to send", async () => {
+  const up = await scratch();
+  const at = collector();
+  up.password = "wrong";
+  await add(at, up.url);
+  const relay = await until(
+    () => relayOf(at),
+    ({ next_try_at }) => next_try_at !== null,
+  );
+  expect(relay).toMatchObject({ state: "waiting", backlog: { entries: 0 } });
+  up.password = "right";
+  await arrivedSoon(at);
 });
 
 test("a broker with another password, or one that says nothing, is waited for; other destinations go on", async () => {

@@ -48,6 +48,6 @@ const dropTable = (drops: RelayDrop[]) =>
     .slice(0, SHOWN_DROPS)
     .map(({ destination, stream, kind, records, first_time, last_time, reason }) => {
       const span = first_time === null ? "" : ` of ${localTime(first_time)} to ${localTime(last_time)}`;
-      return `  ${destination ?? "anywhere"}: ${records} records (${kind}, ${oneLine(stream)})${span}: ${oneLine(reason)}\n`;
+      return `  ${destination ?? "anywhere"}: ${records} records (${[kind, oneLine(stream)].filter((word) => word !== "").join(", ")})${span}: ${oneLine(reason)}\n`;
     })
     .join("") + (drops.length > SHOWN_DROPS ? "  … and more: see --json\n" : "");

@@ -19,12 +19,16 @@ export interface Share<Signal, Prepared> {
   prepared: Prepared[];
 }
 
-/** Refused for good is the one at this place among those that were encoded together; those before it have arrived. */
+/** About the one at this place among those that were encoded together; those before it have arrived. */
 export class RefusedOne extends Refusal {
   readonly at: number;
-  constructor(at: number, status: number, type: string, message: string) {
-    super(status, type, message);
+  /** Nobody said so: it is believed once another one was taken. */
+  readonly guess: { hasTaken: boolean } | undefined;
+
+  constructor(at: number, type: string, message: string, guess?: { hasTaken: boolean }) {
+    super(400, type, message);
     this.at = at;
+    this.guess = guess;
   }
 }
 
@@ -59,6 +63,8 @@ export interface ForeignOptions<Signal extends string, Prepared extends { frame:
   /** Whether a signal says anything of it. */
   speaks: (signal: Signal, prepared: Prepared) => boolean;
   encode: (signal: Signal, prepared: Prepared[]) => Body[];
+  /** Finds out whether anybody is there before there is anything to send. */
+  hello?: (ending: AbortSignal) => Promise<void>;
   /** Rejects with a Refusal, or with anything else where there was no answer. */
   send: (signal: Signal, body: Body, ending: AbortSignal) => Promise<Taken>;
   /** Absent: nothing but the journal goes there. */
@@ -74,6 +80,8 @@ export interface ForeignOptions<Signal extends string, Prepared extends { frame:
 
 /** So many refused in a row, and none taken: it is not they who are wrong. */
 const MAX_STREAK = 100;
+/** Likewise where that is a guess. */
+const MAX_DOUBTED = 3;
 
 /** What is left to send of a share. */
 interface Work<Signal, Prepared, Body> extends Share<Signal, Prepared> {
@@ -86,6 +94,10 @@ interface Batch<Signal, Prepared, Body> {
   frames: readonly Frame[];
   work: Work<Signal, Prepared, Body>[];
   letters: DeadLetter[];
+  /** Seem to be refused, and nothing else was taken since. */
+  doubted: { signal: Signal; prepared: Prepared }[];
+  /** The one behind it is a part of it, to tell whether all would be refused. */
+  isLong: boolean;
   /** Once it has arrived. */
   onArrived?: () => void;
 }
@@ -115,8 +127,11 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
   let bringing: AsyncGenerator<Batch<Signal, Prepared, Body>, void> | undefined;
   const streaks = new Map<Signal, number>();
 
+  let isGreeted = false;
   while (!signal.aborted)
     try {
+      if (!isGreeted) await options.hello?.(signal);
+      isGreeted = true;
       batch ??= await next();
       if (batch) await finish(batch);
       else await rest();
@@ -149,7 +164,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
   function toBatch(frames: readonly Frame[], last: number | undefined): Batch<Signal, Prepared, Body> {
     const { shares, unreadable } = prepare(frames);
     const work = shares.map(({ signal, prepared }) => workOf(signal, prepared));
-    return { last, frames, work, letters: unreadable };
+    return { last, frames, work, letters: unreadable, doubted: [], isLong: false };
   }
 
   /** One that fails begins anew, and goes on where it was. */
@@ -197,11 +212,43 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
       if (body === undefined) of.work.shift();
       else await sendBody(of, work, body);
     }
+    // What of history seems to be refused has nothing behind it that would tell.
+    if (of.doubted.length > 0 && of.last !== undefined) return lengthen(of, of.last);
     onTaken(of.frames);
     if (of.last !== undefined || of.letters.length > 0)
       await save(of.last ?? outbox.state().acked, of.letters);
     of.onArrived?.();
     batch = undefined;
+  }
+
+  /** Whether it is about those that seem to be refused what comes next shows. */
+  async function lengthen(of: Batch<Signal, Prepared, Body>, last: number): Promise<void> {
+    const piece = of.isLong ? undefined : await outbox.read(last);
+    if (piece?.type !== "batch" || piece.frames.length === 0) throw takeBack(of);
+    const more = toBatch(piece.frames, piece.last);
+    Object.assign(of, {
+      last: piece.last,
+      frames: [...of.frames, ...more.frames],
+      work: more.work,
+      letters: [...of.letters, ...more.letters],
+      isLong: true,
+    });
+  }
+
+  /** Something else was taken: it is about them. */
+  function believe(of: Batch<Signal, Prepared, Body>, kind: Signal): void {
+    of.doubted = of.doubted.filter((one) => one.signal !== kind);
+  }
+
+  /** It is not about them: they are sent again, in their order. */
+  function takeBack(of: Batch<Signal, Prepared, Body>): CollectorError {
+    const doubted = of.doubted.splice(0);
+    const frames = new Set(doubted.map(({ prepared }) => prepared.frame));
+    of.letters = of.letters.filter(({ frame }) => !frames.has(frame));
+    of.work.unshift(...doubted.map(({ signal, prepared }) => workOf(signal, [prepared])));
+    return new CollectorError("unreachable", "Nothing that is sent is taken.", {
+      hint: "Is its disk full, or may nobody write there? All data waits here until it takes something.",
+    });
   }
 
   async function sendBody(
@@ -220,6 +267,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     }
     work.bodies.shift();
     streaks.delete(work.signal);
+    believe(of, work.signal);
     backOff.succeeded();
     if (status.error || status.attempts > 0) change({ error: null, attempts: 0 });
     const { rejected, message } = taken;
@@ -250,14 +298,20 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
         `The backend refused ${MAX_STREAK} entries in a row with ${kind}, and took none: ${error.message}`,
       );
     }
-    streaks.set(kind, streak + 1);
     const at = Math.max(0, named);
     const rest = all.slice(at + 1);
     of.work.splice(0, 1, ...(rest.length > 0 ? [workOf(kind, rest)] : []));
-    const { frame } = all[at]!;
-    // Entries of history all have the seq 0.
-    if (!of.letters.some((letter) => letter.frame === frame))
-      of.letters.push({ frame, type: error.type, detail: error.message });
+    const refused = all[at]!;
+    // An entry may be refused of each signal; those of history all have the seq 0.
+    if (!of.letters.some(({ frame }) => frame === refused.frame))
+      of.letters.push({ frame: refused.frame, type: error.type, detail: error.message });
+    if (!(error instanceof RefusedOne) || !error.guess) {
+      streaks.set(kind, streak + 1);
+      return;
+    }
+    if (error.guess.hasTaken) believe(of, kind);
+    of.doubted.push({ signal: kind, prepared: refused });
+    if (of.doubted.length >= MAX_DOUBTED) throw takeBack(of);
   }
 
   function workOf(kind: Signal, prepared: Prepared[]): Work<Signal, Prepared, Body> {

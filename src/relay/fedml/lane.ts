@@ -112,6 +112,7 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
           },
           speaks,
           encode,
+          hello: publisher.open,
           send,
           onTaken,
           hints: HINTS,

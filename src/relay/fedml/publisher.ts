@@ -25,6 +25,8 @@ export const publicationOf = (messages: Publication["messages"]): Publication =>
 });
 
 export interface Publisher {
+  /** Resolves when the broker has let us in. */
+  open(signal: AbortSignal): Promise<void>;
   /** Resolves when all of them are acknowledged for good (PUBCOMP). */
   publish(publication: Publication, signal: AbortSignal): Promise<void>;
   close(): void;
@@ -100,18 +102,28 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
     connection = undefined;
   }
 
+  async function connected(signal: AbortSignal): Promise<Connection> {
+    try {
+      const { broker } = await configs.get(signal);
+      if (connection && !isSame(connection.of, broker)) drop();
+      return (connection ??= await connect(broker, signal));
+    } catch (error) {
+      // It may have moved, or have another password.
+      configs.forget();
+      throw error;
+    }
+  }
+
   async function publish(publication: Publication, signal: AbortSignal): Promise<void> {
-    const { broker } = await configs.get(signal);
-    if (connection && !isSame(connection.of, broker)) drop();
-    connection ??= await connect(broker, signal);
+    const to = await connected(signal);
     // Alone, and on a connection that answers: what happens then is about this message.
     const isProbe = publication.strikes > 1;
     const before = publication.done;
     let isSent = false;
     try {
-      if (isProbe) await ping(connection, signal);
+      if (isProbe) await ping(to, signal);
       isSent = true;
-      await sendAll(connection, publication, isProbe ? 1 : WINDOW, signal);
+      await sendAll(to, publication, isProbe ? 1 : WINDOW, signal);
     } catch (error) {
       drop();
       configs.forget();
@@ -125,7 +137,10 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
     publication.strikes = publication.done === before ? publication.strikes + 1 : 1;
     if (publication.strikes < MAX_STRIKES) return;
     const { of } = nth(publication, publication.done);
-    throw new RefusedOne(of, 400, "refused", "The broker ends the connection whenever it gets this message.");
+    const hasTaken = publication.done > 0;
+    throw new RefusedOne(of, "refused", "The broker ends the connection whenever it gets this message.", {
+      hasTaken,
+    });
   }
 
   const ping = (to: Connection, signal: AbortSignal): Promise<void> =>
@@ -173,7 +188,7 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
           const at = next++;
           const { topic, payload, of } = value;
           if (payload.length * 3 > MAX_MESSAGE && Buffer.byteLength(payload) > MAX_MESSAGE)
-            return done(new RefusedOne(of, 413, "too-large", "It is more than an MQTT message can be."));
+            return done(new RefusedOne(of, "too-large", "It is more than an MQTT message can be."));
           texts += payload.length;
           client.publish(topic, payload, { qos: 2 }, (error) => {
             if (isDone) return;
@@ -195,7 +210,13 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
     });
   }
 
-  return { publish, close: drop };
+  return {
+    async open(signal) {
+      await connected(signal);
+    },
+    publish,
+    close: drop,
+  };
 }
 
 function nth({ messages }: Publication, at: number): Sent {
