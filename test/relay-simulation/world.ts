@@ -563,6 +563,8 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
     const at = dice.int(0, node.snapshots.length);
     const { database, monotonic } = node.snapshots[at]!;
     leave(node, node.snapshots, at);
+    // Two lives under one nonce, and a platform that goes back to the first: the entry that would tell them apart may be gone.
+    if (features.trims) for (const site of world.sites) site.backups = [];
     say?.(`${node.name} is rolled back to ${database.last}, from ${node.database.last}`);
     node.process?.crash("to be rolled back");
     node.database = copyDatabase(database);
@@ -706,7 +708,7 @@ function chooseFeatures(dice: Dice): Features {
   const some = (probability = 0.5) => dice.chance(probability);
   // Two lives under one nonce, of which the platform saw only the second, and a copy of the first: nothing tells them apart.
   const goesBack = dice.pick(["snapshots", "clones", "neither"]);
-  const features = {
+  return {
     crashes: some() ? dice.pick([0.0005, 0.002, 0.006]) : 0,
     platformCrashes: some() ? dice.pick([0.0005, 0.002, 0.006]) : 0,
     restores: some(0.4),
@@ -725,9 +727,6 @@ function chooseFeatures(dice: Dice): Features {
     smallBodies: some(0.2),
     jumps: some(0.3),
   };
-  // Two lives under one nonce, and a platform that goes back to the first: the entry that would tell them apart may be gone.
-  if (features.snapshots && features.trims) features.platformRestores = false;
-  return features;
 }
 
 function chooseWeather(dice: Dice): Weather {
