@@ -153,7 +153,7 @@ const versionOf = (payload: object) =>
     count: 1,
     time: 0,
     encoding: 0,
-    payload: new TextEncoder().encode(JSON.stringify(payload)),
+    payload: new TextEncoder().encode(JSON.stringify({ files: [], ...payload })),
   });
 
 test("keys have run and version in them, and are no longer than S3 takes", () => {

@@ -1,6 +1,7 @@
 import { Uint8ArrayReader, Uint8ArrayWriter, ZipReader } from "@zip.js/zip.js";
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { notesOf } from "../src/cli/relay-state.ts";
+import { Encoding } from "../src/entry.ts";
 import { registerDevice } from "../src/device/register.ts";
 import type { Relay } from "../src/relay/schema.ts";
 import { appendSamples } from "../src/sample/append.ts";
@@ -388,7 +389,7 @@ test("a large file goes in parts, goes on where it broke off, and holds up nothi
   const large = { "a.pt": part, "b.pt": part.toReversed(), "c.pt": part.slice(1) };
   let isBroken = true;
   up.intercept = (request) =>
-    isBroken && /partNumber=3/.test(request.url) ? new Response(null, { status: 503 }) : undefined;
+    isBroken && /partNumber=3/.test(request.url) ? new Response(null, { status: 429 }) : undefined;
   await logFiles(at.collector, RUN, "net", { kind: "model", type: "model", files: large });
   await logFiles(at.collector, RUN, "net", { kind: "model", type: "model", files: { "net.pt": "small" } });
   await record(at, [{ metrics: { loss: 1 } }]);
@@ -396,7 +397,7 @@ test("a large file goes in parts, goes on where it broke off, and holds up nothi
     () => relayOf(at),
     ({ state, backlog, content }) => state === "idle" && backlog.entries === 0 && content!.error !== null,
   );
-  expect(waiting.content).toMatchObject({ files: 4, error: expect.stringContaining("503") });
+  expect(waiting.content).toMatchObject({ files: 4, error: expect.stringContaining("429") });
   expect(await pointsOf(up.at(), "loss")).toEqual([[0, 1]]);
   isBroken = false;
   await retry(at);
@@ -453,6 +454,30 @@ test.each([
   const answer = await at.request("/api/v1/relays", { body: { name: "a", url } });
   expect(answer.status).toBeGreaterThanOrEqual(400);
   expect((await answer.json()).detail).toContain(words);
+});
+
+test("an entry that can't be read is a dead letter, and what is behind it arrives", async () => {
+  const up = await platform();
+  const at = collector();
+  await add(at, up.url);
+  await create(at);
+  const entry = {
+    version: 1,
+    run: RUN,
+    client: null,
+    clientSeq: null,
+    ordinal: null,
+    nextStep: null,
+    count: 1,
+    time: Date.now(),
+    encoding: Encoding.json,
+    payload: new TextEncoder().encode("no JSON"),
+  };
+  for (const kind of ["artifact.logged", "run.changed", "span.recorded"] as const)
+    await at.collector.journal.append({ ...entry, kind }, {}, []);
+  await record(at, [{ metrics: { loss: 1 } }]);
+  expect(await arrived(at)).toMatchObject({ dead_letters: 3, error: null });
+  expect(await pointsOf(up.at(), "loss")).toEqual([[0, 1]]);
 });
 
 test("with --from history all that is kept goes there, and an imported run; a restart within it goes on where it was", async () => {

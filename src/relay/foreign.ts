@@ -69,7 +69,7 @@ export interface ForeignOptions<Signal extends string, Prepared extends { frame:
   send: (signal: Signal, body: Body, ending: AbortSignal) => Promise<Taken>;
   /** Absent: nothing but the journal goes there. */
   history?: ForeignHistory;
-  /** Before these entries count as arrived. */
+  /** Before these entries count as arrived, none of which is a dead letter. */
   onTaken?: (frames: readonly Frame[]) => void;
   /** What a person can do about a status that it would answer to anything. */
   hints: Readonly<Record<number, string>>;
@@ -214,7 +214,8 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     }
     // What of history seems to be refused has nothing behind it that would tell.
     if (of.doubted.length > 0 && of.last !== undefined) return lengthen(of, of.last);
-    onTaken(of.frames);
+    const refused = new Set(of.letters.map(({ frame }) => frame));
+    onTaken(of.frames.filter((frame) => !refused.has(frame)));
     if (of.last !== undefined || of.letters.length > 0)
       await save(of.last ?? outbox.state().acked, of.letters);
     of.onArrived?.();

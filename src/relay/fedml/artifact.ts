@@ -5,9 +5,8 @@ import type { Blobs } from "../../blob/blobs.ts";
 import { isRunStream } from "../../entry.ts";
 import type { Frame } from "../contract.ts";
 import type { HeldVersion } from "../held.ts";
-import { idOf, writeJson } from "./json.ts";
+import { idOf, readJson, writeJson } from "./json.ts";
 import type { Message } from "./message.ts";
-import { readJson } from "./prepare.ts";
 
 /** What the entry of a version says. */
 export interface Version {
@@ -30,6 +29,7 @@ const MAX_KEY_BYTES = 900;
 
 export function readVersion(frame: Frame): Version {
   const read = readJson(frame) as Version & Partial<HeldVersion>;
+  if (!Array.isArray(read.files)) throw new Error("It names no files.");
   if (frame.kind !== "artifact.held") return { ...read, runs: isRunStream(frame.run) ? [frame.run] : [] };
   const outputs = read.uses?.filter(({ role }) => role === "output") ?? [];
   const description = read.description ?? undefined;

@@ -93,13 +93,30 @@ export function createConfigs({ http, url, now, monotonic }: ConfigsOptions): Co
         accessKeyId: s3.CN_S3_AKI,
         secretAccessKey: s3.CN_S3_SAK,
       },
-      logs: checkAddress(ops.LOG_SERVER_URL, { insecureHttp }),
+      logs: placeOf(ops.LOG_SERVER_URL),
     };
+  }
+
+  /** No less safe than the destination's own address. */
+  function placeOf(address: string): string {
+    try {
+      return checkAddress(address, { insecureHttp });
+    } catch (cause) {
+      const where = URL.canParse(address) ? new URL(address).host : "something that is no address";
+      throw new CollectorError(
+        "unreachable",
+        `The platform sends to ${printable(where, 200)}, where nothing may go.`,
+        {
+          hint: "Is it without TLS, though the platform itself has it? Where the network is trusted, add it as fedml+http:// with --insecure-http.",
+          cause,
+        },
+      );
+    }
   }
 
   function storageUrl(s3: z.infer<typeof Answer>["data"]["s3_config"]): string {
     const { BUCKET_NAME: bucket, CN_S3_ENDPOINT: endpoint, CN_REGION_NAME: region } = s3;
-    if (endpoint) return `${checkAddress(endpoint, { insecureHttp })}/${bucket}`;
+    if (endpoint) return `${placeOf(endpoint)}/${bucket}`;
     return `https://s3.${region || REGION}.amazonaws.com/${bucket}`;
   }
 

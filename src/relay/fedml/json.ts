@@ -1,3 +1,7 @@
+import { Encoding } from "../../entry.ts";
+import { decompress } from "../../store/zstd.ts";
+import type { Frame } from "../contract.ts";
+
 /** Text that stands in the JSON as it is: an integer beyond 2^53, or what is JSON already. */
 export class Verbatim {
   readonly text: string;
@@ -22,3 +26,8 @@ export const writeNumber = (value: number): string =>
 /** Agents send ids as numbers, of up to 19 digits. One of ours that is none stays a text. */
 export const idOf = (run: string): string | Verbatim =>
   /^[1-9]\d{0,18}$/.test(run) ? new Verbatim(run) : run;
+
+/** An entry's payload, where that is JSON. */
+export function readJson({ encoding, payload }: Pick<Frame, "encoding" | "payload">): unknown {
+  return JSON.parse(new TextDecoder().decode(encoding === Encoding.jsonZstd ? decompress(payload) : payload));
+}

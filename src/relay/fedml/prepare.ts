@@ -7,12 +7,13 @@ import { isLive, type RunStatus } from "../../run/schema.ts";
 import type { SpanRow } from "../../span/schema.ts";
 import { unpackLines } from "../../store/log-chunk.ts";
 import { unpackSamples } from "../../store/sample-batch.ts";
-import { decompress } from "../../store/zstd.ts";
 import type { Frame } from "../contract.ts";
 import type { Share } from "../foreign.ts";
 import type { HeldRun } from "../held.ts";
+import { readVersion } from "./artifact.ts";
 import { hardwareMessages, type Machine } from "./hardware.ts";
 import type { Message } from "./message.ts";
+import { readJson } from "./json.ts";
 import { metricMessages } from "./metrics.ts";
 import { spanMessages } from "./spans.ts";
 import { statusMessages } from "./statuses.ts";
@@ -60,6 +61,11 @@ export function prepare(frame: Frame, machines: Machines): Prepared {
       const messages = statusMessages(run, { status, reason, time: frame.time });
       return { ...nothing, messages: () => messages, isStatus: true };
     }
+    case "artifact.logged":
+    case "artifact.held":
+      // Its files go beside; but whether it can be read is known here.
+      readVersion(frame);
+      return nothing;
     case "run.held": {
       const { row } = readJson(frame) as HeldRun;
       // How it has ended is said behind all that it has.
@@ -128,10 +134,6 @@ export function whyLeft(frame: Frame): string | undefined {
     default:
       return undefined;
   }
-}
-
-export function readJson({ encoding, payload }: Pick<Frame, "encoding" | "payload">): unknown {
-  return JSON.parse(new TextDecoder().decode(encoding === Encoding.jsonZstd ? decompress(payload) : payload));
 }
 
 function deviceOf({ run }: Frame): string {

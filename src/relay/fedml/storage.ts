@@ -125,7 +125,7 @@ export function createStorage({ config, http, now }: StorageOptions): Storage {
 
   /** The upload is not known there any more. */
   function begunAnew(error: unknown): never {
-    if (error instanceof Refusal && error.status >= 400 && error.status < 500) ongoing = undefined;
+    if (error instanceof Refusal && [400, 404].includes(error.status)) ongoing = undefined;
     if (error instanceof Refusal && error.status === 404)
       throw new Refusal(503, error.type, error.message, { details: error.details });
     throw error;
