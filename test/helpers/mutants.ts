@@ -20,7 +20,7 @@ export const mutants = {
       to: "seq INTEGER PRIMARY KEY,",
     },
     {
-      file: "store/journal.ts",
+      file: "store/journal-rows.ts",
       from: "SELECT seq FROM sqlite_sequence WHERE name = 'journal'",
       to: "SELECT max(seq) AS seq FROM journal",
     },
