@@ -19,6 +19,7 @@ const PAGES = new Set([
   "GET /runs/:id/hardware",
   "GET /runs/:id/models",
   "GET /runs/:id/artifacts",
+  "GET /runs/:id/timeline",
   "GET /ui/runs/:id/files",
   "GET /models",
   "GET /models/:id",

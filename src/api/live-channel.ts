@@ -6,6 +6,8 @@ import type { MetricBatch } from "../metric/batch.ts";
 import { decodeBatch } from "../metric/decode.ts";
 import type { Run } from "../run/schema.ts";
 import type { Announcement } from "../store/bus.ts";
+import { readSpans } from "../span/read.ts";
+import type { SpanRow } from "../span/schema.ts";
 import { unpackLines } from "../store/log-chunk.ts";
 import { Tick } from "./live-tick.ts";
 import { eventText, type EventStream } from "./stream.ts";
@@ -131,6 +133,7 @@ function tickOf(ticks: Map<string, Tick>, run: string): Tick {
 function addTo(tick: Tick, { kind, data }: Pick<Announcement, "kind" | "data">): void {
   if (kind === "metric.appended") tick.addRecords(data as MetricBatch);
   else if (kind === "log.appended") tick.addLines(data as LogLine[]);
+  else if (kind === "span.recorded") tick.addSpans(data as SpanRow[]);
   else if (kind === "log.open") tick.setOpen(data as OpenLines);
   else if (kind.startsWith("artifact.")) tick.noteArtifact();
   else if (kind.startsWith("run."))
@@ -179,6 +182,7 @@ const isHeardBy = (stream: string, run: string) => stream === run || stream === 
 
 function decode(entry: Entry): unknown {
   if (entry.kind === "metric.appended") return decodeBatch(entry);
+  if (entry.kind === "span.recorded") return readSpans(entry);
   return entry.kind === "log.appended" ? unpackLines(entry) : undefined;
 }
 

@@ -3,6 +3,8 @@ import type { LogLine } from "../log/schema.ts";
 import type { OpenLines } from "../log/open.ts";
 import type { Run } from "../run/schema.ts";
 import { ARTIFACT_STREAM } from "../entry.ts";
+import { toSpan } from "../span/list.ts";
+import type { LiveSpans, SpanRow } from "../span/schema.ts";
 
 /** New points of one series. */
 export interface LiveSeries {
@@ -52,6 +54,7 @@ const MAX_POINTS_IN_ALL = 10_000;
 const MAX_SERIES = 1000;
 const MAX_LINES = 500;
 const MAX_LINE_CHARACTERS = 256 * 1024;
+const MAX_SPANS = 500;
 const MAX_TEXTS = 20;
 const MAX_TEXT = 200;
 
@@ -81,6 +84,8 @@ export class Tick {
   readonly #openByRank = new Map<number, OpenLines>();
   #run: LiveRun | undefined;
   #hasArtifacts = false;
+  readonly #spansById = new Map<string, SpanRow>();
+  #moreSpans = false;
   isEmpty = true;
 
   addRecords(batch: MetricBatch): void {
@@ -133,6 +138,14 @@ export class Tick {
     this.#run = run;
   }
 
+  addSpans(rows: readonly SpanRow[]): void {
+    this.isEmpty = false;
+    for (const row of rows) this.#spansById.set(row.id, row);
+    if (this.#spansById.size <= MAX_SPANS) return;
+    this.#spansById.clear();
+    this.#moreSpans = true;
+  }
+
   noteArtifact(): void {
     this.isEmpty = false;
     this.#hasArtifacts = true;
@@ -151,6 +164,10 @@ export class Tick {
       events.push(["log", { run, skipped: this.#skipped - lines.length, lines } satisfies LiveLines]);
     }
     for (const open of this.#openByRank.values()) events.push(["open", { run, ...open } satisfies LiveOpen]);
+    if (this.#spansById.size > 0 || this.#moreSpans) {
+      const spans = this.#moreSpans ? [] : [...this.#spansById.values()].map(toSpan);
+      events.push(["span", { run, spans, more: this.#moreSpans } satisfies LiveSpans]);
+    }
     if (this.#hasArtifacts)
       events.push(["artifact", { run: run === ARTIFACT_STREAM ? null : run } satisfies LiveArtifact]);
     if (this.#run) events.push(["run", this.#run]);

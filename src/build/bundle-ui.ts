@@ -12,6 +12,7 @@ const scripts = [
   "run-logs",
   "run-hardware",
   "run-files",
+  "run-timeline",
   "models",
   "model",
   "version",
@@ -25,7 +26,7 @@ const scripts = [
 /** In the order of the cascade. */
 const styles = [
   "../../node_modules/uplot/dist/uPlot.min.css",
-  ...["tokens", "base", "list", "run", "chart", "log", "device", "artifact", "file", "relay"].map(
+  ...["tokens", "base", "list", "run", "chart", "log", "device", "artifact", "file", "relay", "timeline"].map(
     (name) => `style/${name}.css`,
   ),
 ];

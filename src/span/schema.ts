@@ -125,3 +125,10 @@ export const SpanPage = z
   })
   .meta({ id: "SpanPage" });
 export type SpanPage = z.infer<typeof SpanPage>;
+
+/** Data of a live `span` event: spans as they are now, or `more` than one event holds: ask for them. */
+export interface LiveSpans {
+  run: string;
+  spans: Span[];
+  more: boolean;
+}

@@ -15,6 +15,7 @@ export type AssetName =
   | "run-logs"
   | "run-hardware"
   | "run-files"
+  | "run-timeline"
   | "models"
   | "model"
   | "version"

@@ -14,6 +14,7 @@ import { getRow, getRunDetail } from "../run/find.ts";
 import { listRuns } from "../run/list.ts";
 import { ListRuns, RunId } from "../run/schema.ts";
 import { knownSource, sourceLabels, type KnownSource } from "../source/known.ts";
+import { hasSpans } from "../span/list.ts";
 import { sourceLabel } from "../store/source-label.ts";
 import { runFilesState } from "./artifact-data.ts";
 import { artifactPages } from "./artifact-routes.tsx";
@@ -65,6 +66,7 @@ export function uiRoutes(collector: Collector, options: RelayOptions = {}): Hono
   app.get("/runs/:id/hardware", (c) => runPage(c, "hardware"));
   app.get("/runs/:id/models", (c) => runPage(c, "models"));
   app.get("/runs/:id/artifacts", (c) => runPage(c, "artifacts"));
+  app.get("/runs/:id/timeline", (c) => runPage(c, "timeline"));
   app.get("/ui/runs/:id/source", async (c) =>
     c.json({ source: await sourceOf(collector, await getRow(collector, readId(c))), now: collector.now() }),
   );
@@ -173,6 +175,7 @@ async function runState(c: Context, collector: Collector, tab: RunTab): Promise<
         ? { devices: await listDevices(collector), uses: await listRunDevices(collector, run.id) }
         : undefined,
     counts: countRunArtifacts(collector, run.id),
+    hasSpans: hasSpans(collector.connection, run.id),
     files:
       tab === "models" || tab === "artifacts"
         ? await runFilesState(collector, run.id, tab === "models" ? "model" : "artifact")

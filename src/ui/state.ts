@@ -5,7 +5,7 @@ import type { RunDetail } from "../run/schema.ts";
 import type { KnownSource } from "../source/known.ts";
 import type { RunFilesState } from "./artifact-state.ts";
 
-export type RunTab = "overview" | "metrics" | "logs" | "hardware" | "models" | "artifacts";
+export type RunTab = "overview" | "metrics" | "logs" | "hardware" | "models" | "artifacts" | "timeline";
 
 /** The machines there are, and those of them that the run lived on. */
 export interface HardwareState {
@@ -26,6 +26,8 @@ export interface RunState {
   hardware?: HardwareState | undefined;
   /** Versions that the run logged or used, for their tabs' labels. */
   counts: ArtifactCounts;
+  /** Spans were recorded: there is a timeline. */
+  hasSpans: boolean;
   /** On the tabs Models and Artifacts. */
   files?: RunFilesState | undefined;
 }
@@ -41,6 +43,7 @@ const tabTitles: Record<RunTab, string> = {
   hardware: "Hardware · ",
   models: "Models · ",
   artifacts: "Artifacts · ",
+  timeline: "Timeline · ",
 };
 
 export const runTitle = (name: string, tab: RunTab): string => `${tabTitles[tab]}${name} · binnacle`;

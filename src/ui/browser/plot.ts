@@ -35,7 +35,7 @@ export interface PlotLook {
 }
 
 /** A colour of the style sheet, as the page has it now: canvas knows neither variables nor light-dark(). */
-function colorReader(host: HTMLElement): ColorOf {
+export function colorReader(host: HTMLElement): ColorOf {
   const probe = document.createElement("span");
   probe.hidden = true;
   host.append(probe);

@@ -24,6 +24,7 @@ interface HeadState {
   run: RunDetail;
   source: KnownSource | null;
   counts: ArtifactCounts;
+  hasSpans: boolean;
   busy: boolean;
   problem: string | undefined;
 }
@@ -32,6 +33,7 @@ let state: HeadState = {
   run: initial.run,
   source: initial.source,
   counts: initial.counts,
+  hasSpans: initial.hasSpans,
   busy: false,
   problem: undefined,
 };
@@ -148,6 +150,7 @@ function Head() {
       tab={initial.tab}
       now={serverNow()}
       counts={shown.counts}
+      hasSpans={shown.hasSpans}
       busy={shown.busy}
       problem={shown.problem}
       onRename={() => void onRename()}
@@ -170,6 +173,7 @@ for (const [key, tab] of [
   ["4", "Hardware"],
   ["5", "Models"],
   ["6", "Artifacts"],
+  ["7", "Timeline"],
 ] as const)
   shortcut([key], tab, () => {
     location.href = `/runs/${runId}${key === "1" ? "" : `/${tab.toLowerCase()}`}`;
@@ -213,6 +217,9 @@ export function listen(handlers: LiveHandlers, onGap: () => void): void {
     { run: runId },
     {
       artifact: loadCounts,
+      span() {
+        if (!state.hasSpans) update({ hasSpans: true });
+      },
       ...handlers,
       run({ deleted, ...run }: Run & { deleted?: boolean }) {
         if (deleted && leaving) return;

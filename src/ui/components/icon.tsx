@@ -22,6 +22,7 @@ const paths = {
   right: "m6 3.5 4.5 4.5L6 12.5",
   table: "M2.5 3h11v10h-11zM2.5 6.4h11M2.5 9.7h11M6.6 6.4V13",
   plus: "M8 3v10M3 8h10",
+  minus: "M3 8h10",
   file: "M9.2 2H4v12h8V4.8zM9 2v3h3",
   folder: "M2 12.8V3.4h4.2l1.4 1.8H14v7.6z",
   reset: "M3 3v3.6h3.6M3.4 6.4a5.4 5.4 0 1 1-.7 3.2",

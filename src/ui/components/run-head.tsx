@@ -18,6 +18,7 @@ const tabs: { tab: RunTab; label: string; path: string; kind?: ArtifactKind }[] 
   { tab: "hardware", label: "Hardware", path: "/hardware" },
   { tab: "models", label: "Models", path: "/models", kind: "model" },
   { tab: "artifacts", label: "Artifacts", path: "/artifacts", kind: "artifact" },
+  { tab: "timeline", label: "Timeline", path: "/timeline" },
 ];
 
 export interface RunHeadProps {
@@ -25,6 +26,8 @@ export interface RunHeadProps {
   tab: RunTab;
   now: number;
   counts: ArtifactCounts;
+  /** The tab Timeline is for runs that have one. */
+  hasSpans: boolean;
   busy?: boolean;
   problem?: string | undefined;
   source: KnownSource | null;
@@ -38,6 +41,7 @@ export const RunHead = ({
   tab,
   now,
   counts,
+  hasSpans,
   busy,
   problem,
   source,
@@ -141,12 +145,14 @@ export const RunHead = ({
       </p>
     )}
     <nav class="tabs" aria-label="Run">
-      {tabs.map(({ tab: name, label, path, kind }) => (
-        <a key={name} href={`/runs/${run.id}${path}`} {...(name === tab && { "aria-current": "page" })}>
-          {label}
-          {kind && counts[kind] > 0 && <span class="num faint"> {formatCount(counts[kind])}</span>}
-        </a>
-      ))}
+      {tabs
+        .filter(({ tab: name }) => name !== "timeline" || hasSpans || name === tab)
+        .map(({ tab: name, label, path, kind }) => (
+          <a key={name} href={`/runs/${run.id}${path}`} {...(name === tab && { "aria-current": "page" })}>
+            {label}
+            {kind && counts[kind] > 0 && <span class="num faint"> {formatCount(counts[kind])}</span>}
+          </a>
+        ))}
     </nav>
   </>
 );

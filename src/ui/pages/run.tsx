@@ -14,6 +14,7 @@ const scripts = {
   hardware: "run-hardware",
   models: "run-files",
   artifacts: "run-files",
+  timeline: "run-timeline",
 } as const;
 
 export interface RunPageProps {
@@ -29,7 +30,14 @@ export const RunPage = ({ state, theme, open }: RunPageProps) => {
   return (
     <Layout title={runTitle(run.name, tab)} theme={theme} script={scripts[tab]} section="runs">
       <div id="head" data-state={embed(state)}>
-        <RunHead run={run} tab={tab} now={now} counts={state.counts} source={state.source} />
+        <RunHead
+          run={run}
+          tab={tab}
+          now={now}
+          counts={state.counts}
+          hasSpans={state.hasSpans}
+          source={state.source}
+        />
       </div>
       <div id="tab">
         {tab === "overview" ? (
