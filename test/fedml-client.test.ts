@@ -8,8 +8,8 @@ import { startServer } from "./helpers/python.ts";
 /** Between clients and records lie a network thread and a broker. */
 const LIMIT = 120_000;
 const CLIENTS = 40;
-/** Bytes of a model: in several parts. */
-const LARGE = process.env["LONG"] === undefined ? 20_000_000 : 100_000_000;
+/** Bytes of a model: it goes in a dozen parts. */
+const LARGE = 100_000_000;
 
 const server = available ? await startServer() : undefined;
 afterAll(async () => {
