@@ -17,13 +17,13 @@ afterAll(async () => dashboard?.close(), 60_000);
 
 let clients = 0;
 
-async function createRun(name: string, spans: object[], more: object = {}): Promise<string> {
+async function createRun(name: string, spans: readonly object[], more: object = {}): Promise<string> {
   const { id } = await dashboard.api("/runs", { body: { name, project: "federated", ...more } });
   await record(id, spans);
   return id;
 }
 
-async function record(run: string, spans: object[]): Promise<void> {
+async function record(run: string, spans: readonly object[]): Promise<void> {
   const client = `c${++clients}`;
   for (let at = 0, seq = 1; at < spans.length; at += 1000, seq++)
     await dashboard.api(`/runs/${run}/spans`, { body: { client, seq, items: spans.slice(at, at + 1000) } });
