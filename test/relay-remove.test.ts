@@ -36,3 +36,26 @@ test("a destination that history has not reached is removed with word of that", 
     await at.close();
   }
 });
+
+test("what was dropped of a destination that is added again is no longer said to be, where it will get it", async () => {
+  const at = createTestCollector({ relays: true });
+  try {
+    const add = (from?: "now") =>
+      at.json("/api/v1/relays", { body: { name: "up", url: "http://127.0.0.1:1", from } });
+    const drop = () => at.json("/api/v1/relays/up?discard=true", { method: "DELETE" });
+    await at.json("/api/v1/runs", { body: { id: "a" } });
+    await add();
+    await drop();
+    expect((await at.json("/api/v1/relays")).drops).toMatchObject([{ destination: "up", records: 1 }]);
+    await add("now");
+    const { relays } = await at.json("/api/v1/relays");
+    expect(relays[0].dropped.records).toBe(1);
+    await drop();
+    await add();
+    const again = await at.json("/api/v1/relays");
+    expect(again.relays[0].dropped).toEqual({ records: 0, bytes: 0 });
+    expect(again.drops).toEqual([]);
+  } finally {
+    await at.close();
+  }
+});

@@ -58,3 +58,13 @@ export function putDropOfDestination(
     )
     .run(name, REMOVED, at, Math.max(acked, skip));
 }
+
+/** It is there again, and gets what comes after `skip`: of that nothing was dropped after all. */
+export function forgetRemoved(
+  connection: Connection,
+  { name, skip }: Pick<Destination, "name" | "skip">,
+): void {
+  connection
+    .prepare("DELETE FROM relay_drop WHERE destination = ? AND reason = ? AND first_seq > ?")
+    .run(name, REMOVED, skip);
+}

@@ -5,7 +5,7 @@ import { CollectorError } from "../error.ts";
 import { VERSION } from "../version.ts";
 import type { DeliveryStatus } from "./deliver.ts";
 import { createDestinations, holderOf, skipOf, type Destination } from "./destinations.ts";
-import { countDropped, listDrops, putDropOfDestination } from "./drops.ts";
+import { countDropped, forgetRemoved, listDrops, putDropOfDestination } from "./drops.ts";
 import { startPlatformLane, type Lane } from "./lane.ts";
 import { createLetterBox } from "./letters.ts";
 import { startFedmlLane } from "./fedml/lane.ts";
@@ -167,6 +167,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
       const from = wanted ?? (kind === "platform" ? "history" : "now");
       const skip = skipOf({ kind, from }, collector.journal);
       destinations.add({ name, kind, url, from, created: now(), skip });
+      forgetRemoved(connection, { name, skip });
       if (kind === "fedml")
         onDiagnostic(
           `relay ${name}: FedML's MQTT is without TLS, and what goes into its storage can be read by all.`,
