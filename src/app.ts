@@ -8,6 +8,7 @@ import { doctorRoutes } from "./api/doctor.ts";
 import { documentRoutes } from "./api/document.ts";
 import { heartbeatRoutes } from "./api/heartbeat.ts";
 import { healthRoutes } from "./api/health.ts";
+import { fedmlRoutes } from "./api/fedml.ts";
 import { guard, secure } from "./api/guard.ts";
 import { liveRoutes } from "./api/live.ts";
 import { logRoutes } from "./api/logs.ts";
@@ -99,6 +100,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", doctorRoutes(edge));
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
+  app.route("/api/v1", fedmlRoutes(fedml?.env));
 
   if (platform) {
     trust.acceptSources((token) => verifySourceToken(collector, token));

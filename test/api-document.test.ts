@@ -41,7 +41,7 @@ const PAGES = new Set([
 
 let at: TestCollector;
 beforeAll(() => {
-  at = createTestCollector({ relays: true, platform: true });
+  at = createTestCollector({ relays: true, platform: true, fedml: "on" });
 });
 afterAll(() => at.close());
 
@@ -227,6 +227,7 @@ const examples: Example[] = [
     method: "DELETE",
     status: 200,
   },
+  { route: "GET /api/v1/runs/:id/fedml", path: "/api/v1/runs/1/fedml", status: 200 },
   { route: "POST /api/v1/runs/:id/stop", path: "/api/v1/runs/1/stop", body: {}, status: 200 },
   { route: "POST /api/v1/runs/:id/finish", path: "/api/v1/runs/1/finish", body: {}, status: 200 },
   { route: "DELETE /api/v1/runs/:id", path: "/api/v1/runs/1", method: "DELETE", status: 200 },

@@ -109,6 +109,29 @@ test("lines that only look alike are all kept", async () => {
   expect(counted()).toEqual({});
 });
 
+test("lines that were printed, and kept as such, are not kept again when the client sends its file", async () => {
+  const printed = [
+    line(0),
+    line(1, { level: "ERROR", text: "Uncaught exception" }),
+    "Traceback (most recent call last):\n",
+    "ValueError: 3\n",
+    line(2),
+  ];
+  const items = printed.map((text) => ({ text: text.trimEnd() }));
+  await it.json("/api/v1/runs", { body: { id: RUN } });
+  await it.json(`/api/v1/runs/${RUN}/logs`, { body: { client: "launch", seq: 1, items } });
+  const inherited = /^.*?ERROR\] /.exec(printed[1]!)![0];
+  const logs = [
+    ...printed.slice(0, 2),
+    `${inherited}${printed[2]}`,
+    `${inherited}${printed[3]}`,
+    printed[4],
+    line(3),
+  ];
+  await post({ run_id: RUN, edge_id: 17, logs });
+  expect((await stored()).map(({ text }) => text)).toEqual([...items.map(({ text }) => text), "line 3"]);
+});
+
 test("everything that comes by a run's secret is that run's, and the secret itself is not shown", async () => {
   const secret = it.fedml!.keys.secretOf({ run: RUN });
   const log = `The original log url is http://127.0.0.1:7070/fedml/${secret}/s3/run/x.zip`;

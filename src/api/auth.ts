@@ -204,7 +204,7 @@ export function needOf(method: string, path: string): Need {
     return { scope: isRead ? "read" : "admin" };
   }
   const [, run = "", action] = match;
-  if (isRead) return { scope: action === "heartbeat" ? "write" : "read", run };
+  if (isRead) return { scope: action === "heartbeat" || action === "fedml" ? "write" : "read", run };
   if (action === undefined) {
     if (method === "PATCH") return { scope: "edit", run };
     if (method === "DELETE") return { scope: "manage", run };

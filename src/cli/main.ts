@@ -43,6 +43,10 @@ export const commands: Record<string, Listed> = {
     load: () => import("./relay-dead-letters.ts"),
   },
   "relay remove": { summary: "send nothing more there", load: () => import("./relay-remove.ts") },
+  "fedml env": {
+    summary: "print variables that let unmodified FedML scripts track here",
+    load: () => import("./fedml-env.ts"),
+  },
   python: { summary: "print the folder to put on PYTHONPATH", load: () => import("./python.ts") },
   completion: { summary: "print completions for a shell", load: () => import("./completion.ts") },
   "source add": { summary: "let another collector relay here", load: () => import("./source-add.ts") },

@@ -14,6 +14,7 @@ import { createKeys, OPEN, type FedmlKeys, type FedmlScope } from "./keys.ts";
 import { edgeStatusTopics } from "./edge-status.ts";
 import { hardwareTopics } from "./hardware.ts";
 import { endpointTopics } from "./endpoint.ts";
+import { fedmlEnv } from "./env.ts";
 import { eventTopics } from "./events.ts";
 import { llmTopics } from "./llm.ts";
 import { logUpload } from "./log-upload.ts";
@@ -41,6 +42,8 @@ export interface FedmlEdge {
   readonly isOpen: boolean;
   /** The answer, if the address is one of this edge. Rejects with what is to be answered; it is counted already. */
   fetch(request: Request, around: Around): Promise<Response> | undefined;
+  /** What lets a client that reaches the collector at this origin write to this run. */
+  env(run: string, origin: string): Record<string, string>;
   /** Starts the broker: at this port, or any that is free. `secure`: the collector answers by TLS alone. */
   listen(options: { host: string; port: number; secure?: boolean }): Promise<void>;
   close(): Promise<void>;
@@ -133,6 +136,7 @@ export function createFedmlEdge({
       return broker?.port;
     },
     isOpen: open,
+    env: (run, origin) => fedmlEnv(run, keys.secretOf({ run }), origin),
     fetch(request, around) {
       const place = placeOf(request.url, open);
       return place && answer(request, place, around);

@@ -2,6 +2,7 @@ import { CollectorError } from "../error.ts";
 import { queryLogs } from "../log/query.ts";
 import type { LogItem } from "../log/schema.ts";
 import { createEdges } from "./edges.ts";
+import { createCaptured } from "./log-captured.ts";
 import { parseFedmlLine } from "./log-line.ts";
 import { createRepeats, knownOf } from "./log-repeat.ts";
 import { readPayload, type Payload } from "./payload.ts";
@@ -24,6 +25,7 @@ export interface LogUpload {
 export function logUpload({ collector, writer, counts, keys }: FedmlContext): LogUpload {
   const edges = createEdges(collector);
   const repeats = createRepeats();
+  const captured = createCaptured(collector.bus);
 
   async function take(scope: FedmlScope, fields: Payload, id: unknown): Promise<void> {
     const given = fields["logs"];
@@ -41,7 +43,8 @@ export function logUpload({ collector, writer, counts, keys }: FedmlContext): Lo
     const key = `${run}\n${edge}`;
     const known = repeats.known(key, lines) ?? knownOf(await storedLines(run, rank), lines);
     if (known > 0) counts.add("replayed", known);
-    await writer.lines(run, itemsOf(lines, known, `/fedml/${keys.secretOf(scope)}`), rank);
+    const fresh = withoutPrinted(lines.slice(known), (line) => captured.take(run, line));
+    await writer.lines(run, itemsOf(fresh, `/fedml/${keys.secretOf(scope)}`), rank);
     repeats.took(key, lines);
   }
 
@@ -75,13 +78,22 @@ function edgeOf({ replica_id: replica, edge_id: edge }: Payload): string {
   return typeof id === "string" || typeof id === "number" ? String(id).slice(0, 100) || "0" : "0";
 }
 
-/** The lines from `first` on, taken apart. One that brings no time is of the time of the line before it. */
-export function itemsOf(lines: readonly string[], first: number, address: string): LogItem[] {
+/** A line that was printed, and what belongs to it: a traceback is sent with its line's first brackets, which nobody printed. */
+function withoutPrinted(lines: readonly string[], wasPrinted: (line: string) => boolean): readonly string[] {
+  let isPrinted = false;
+  return lines.filter((line) => {
+    isPrinted = wasPrinted(line) || (isPrinted && parseFedmlLine(line).source === undefined);
+    return !isPrinted;
+  });
+}
+
+/** Lines taken apart. One that brings no time is of the time of the line before it. */
+function itemsOf(lines: readonly string[], address: string): LogItem[] {
   const items: LogItem[] = [];
   let last: number | undefined;
-  for (let i = first; i < lines.length; i++) {
+  for (const given of lines) {
     // "The original log url is …": whoever reads it must not get a key by it.
-    const line = lines[i]!.includes(address) ? lines[i]!.replaceAll(address, "") : lines[i]!;
+    const line = given.includes(address) ? given.replaceAll(address, "") : given;
     const { time = last, level, prefix, text } = parseFedmlLine(line);
     last = time;
     const item: LogItem = { text };

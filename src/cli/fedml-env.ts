@@ -1,0 +1,92 @@
+import { requestJson } from "../client/typescript/http.ts";
+import { newRunId } from "../client/typescript/writer.ts";
+import { CollectorError } from "../error.ts";
+import { overrideWarning } from "../fedml/env.ts";
+import { sayIssue } from "../issue.ts";
+import { Label, RunId, type RunDetail } from "../run/schema.ts";
+import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
+import { connect, runPath } from "./connect.ts";
+import { ExitCode, UsageError } from "./error.ts";
+import { printJson, printText } from "./output.ts";
+import type { Connection } from "../client/typescript/connection.ts";
+
+export const command = defineCommand({
+  name: "fedml env",
+  summary: "Print variables that let an unmodified FedML script track here.",
+  description:
+    "For `eval`: what the shell starts afterwards and imports FedML's own module reports to one run. Without -rid that is a\n" +
+    "new run; an id that is not there yet is made. Whoever has the variables can write to this run, and to no other.\n" +
+    "`binnacle launch` sets them by itself.",
+  flags: {
+    "run-id": {
+      type: "string",
+      aliases: ["rid", "run_id"],
+      value: "ID",
+      help: "this run, or a new one of this id; also -rid ID (default: a new one)",
+    },
+    name: {
+      type: "string",
+      short: "n",
+      value: "NAME",
+      help: "a name for a new run (default: a memorable one)",
+    },
+    project: { type: "string", short: "p", value: "PROJECT", help: "the project a new run belongs to" },
+    ...jsonFlag,
+    ...connectionFlags,
+  },
+  examples: [
+    ['eval "$(binnacle fedml env)"', "from now on in this shell: a new run"],
+    ["fedml env -rid 483920175526711", "for the same run again, or on another machine"],
+  ],
+  async run({ values }) {
+    const connection = connect(values);
+    const { id, name } = await findOrCreate(connection, values);
+    const { env } = await requestJson<{ env: Record<string, string> }>(connection, runPath(id, "/fedml"));
+    const warning = overrideWarning(env, process.env);
+    const url = `${connection.url}/runs/${id}`;
+    if (warning !== undefined) process.stderr.write(`binnacle: ${warning}\n`);
+    if (values.json) {
+      await printJson({ run: id, url, env, warning: warning ?? null });
+      return ExitCode.ok;
+    }
+    process.stderr.write(`binnacle: run ${id} (${name}) · ${url}\n`);
+    const lines = Object.entries(env).map(([name, value]) => `export ${name}='${value}'\n`);
+    await printText(lines.join(""));
+    return ExitCode.ok;
+  },
+});
+
+interface Wanted {
+  "run-id": string | undefined;
+  name: string | undefined;
+  project: string | undefined;
+}
+
+/** A run that has ended stays so until something comes. */
+async function findOrCreate(connection: Connection, values: Wanted): Promise<RunDetail> {
+  const given = values["run-id"];
+  if (given !== undefined && !RunId.safeParse(given).success)
+    throw new UsageError(`'${given}' is no run id: use letters, digits, '.', '_' and '-'.`, "fedml env");
+  const name = labelOf("--name", values.name);
+  const project = labelOf("--project", values.project);
+  if (given !== undefined)
+    try {
+      return await requestJson<RunDetail>(connection, runPath(given));
+    } catch (error) {
+      if (!(error instanceof CollectorError) || error.code !== "not-found") throw error;
+    }
+  return requestJson<RunDetail>(connection, "/api/v1/runs", {
+    body: {
+      id: given ?? newRunId(),
+      ...(name !== undefined && { name }),
+      ...(project !== undefined && { project }),
+    },
+  });
+}
+
+function labelOf(flag: string, given: string | undefined): string | undefined {
+  if (given === undefined) return undefined;
+  const parsed = Label.safeParse(given);
+  if (parsed.success) return given;
+  throw new UsageError(`${flag} ${sayIssue(parsed.error.issues[0]!)}.`, "fedml env");
+}
