@@ -227,6 +227,13 @@ const examples: Example[] = [
     method: "DELETE",
     status: 200,
   },
+  {
+    route: "POST /api/v1/runs/:id/spans",
+    path: "/api/v1/runs/1/spans",
+    body: { client: "s", seq: 1, items: [{ name: "train", edge: "1", started: 1, ended: 2 }] },
+    status: 200,
+  },
+  { route: "GET /api/v1/runs/:id/spans", path: "/api/v1/runs/1/spans", status: 200 },
   { route: "GET /api/v1/runs/:id/fedml", path: "/api/v1/runs/1/fedml", status: 200 },
   { route: "POST /api/v1/runs/:id/stop", path: "/api/v1/runs/1/stop", body: {}, status: 200 },
   { route: "POST /api/v1/runs/:id/finish", path: "/api/v1/runs/1/finish", body: {}, status: 200 },
