@@ -2,9 +2,11 @@ import { findConnection, type Connection } from "../client/typescript/connection
 import { finishAhead } from "../client/typescript/finish-ahead.ts";
 import { holdHeartbeat } from "../client/typescript/heartbeat.ts";
 import type { Delivery } from "../client/typescript/delivery.ts";
+import { requestJson } from "../client/typescript/http.ts";
 import { createSender, type Sender } from "../client/typescript/sender.ts";
 import { createWriter, newRunId } from "../client/typescript/writer.ts";
 import { CollectorError, type ErrorCode } from "../error.ts";
+import { isDecided, overrideWarning } from "../fedml/env.ts";
 import type { Config, FinishRun, RunDetail } from "../run/schema.ts";
 import { createTokens } from "../token.ts";
 import { capture, createShow, type Pulse } from "./capture.ts";
@@ -69,7 +71,8 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   if (!run) say("no collector takes it yet: the output is kept, and sent when one does.");
 
   const cgroup = await entering;
-  const program = startProgram({ ...plan, env: childEnv(plan, id, connection, options) });
+  const fedml = run && !isDecided(plan.env) ? await fedmlOf(connection, id) : {};
+  const program = startProgram({ ...plan, env: { ...childEnv(plan, id, connection, options), ...fedml } });
   void cgroup.leave();
   const control = takeControl(program);
   const endHeartbeat = holdHeartbeat({
@@ -191,6 +194,19 @@ function childEnv(
     // Else Python holds lines back until 8 KiB of them have come together.
     PYTHONUNBUFFERED: env["PYTHONUNBUFFERED"] ?? "1",
   };
+}
+
+/** What lets FedML's own client take the collector for its platform; nothing where the collector has no such edge. */
+async function fedmlOf(connection: Connection, id: string): Promise<Env> {
+  try {
+    const path = `/api/v1/runs/${encodeURIComponent(id)}/fedml`;
+    const { env } = await requestJson<{ env: Record<string, string> }>(connection, path);
+    const warning = overrideWarning(env, process.env);
+    if (warning !== undefined) say(warning);
+    return env;
+  } catch {
+    return {};
+  }
 }
 
 /** Without its module a program can still print. */
