@@ -97,7 +97,7 @@ export function createApp(collector: Collector, options: AppOptions): App {
   app.route("/api/v1", archiveRoutes(edge));
   app.route("/api/v1", backupRoutes(edge));
   app.route("/api/v1", relayRoutes(edge));
-  app.route("/api/v1", doctorRoutes(edge));
+  app.route("/api/v1", doctorRoutes(edge, fedml?.faults));
   app.route("/api/v1", tokenRoutes(edge));
   app.route("/api/v1", shutdownRoutes(edge));
   app.route("/api/v1", fedmlRoutes(fedml?.env));

@@ -74,6 +74,7 @@ describe("a collector that is well", () => {
       "files",
       "gpus",
       "clock",
+      "fedml",
     ]);
     for (const name of ["collector", "folder", "database", "files", "clock"] as const)
       expect(found.of(name)).toMatchObject({ status: "ok", advice: null });
@@ -268,6 +269,18 @@ test("a second examination waits for the first, and one that nobody waits for an
   expect(third.status).toBe(200);
   expect(await third.text()).toContain('"examination"');
   await own.close();
+});
+
+test("what FedML's clients sent wrong is told, with what to do", async () => {
+  await fetch(`${server.url}/fedml/nobody-00000000000000000000000000000000/fedmlOpsServer/configs/fetch`, {
+    method: "POST",
+  });
+  const { of } = await doctor(server);
+  expect(of("fedml")).toMatchObject({
+    status: "warning",
+    text: expect.stringContaining("1 × requests to addresses whose secret is none of ours"),
+    advice: expect.stringContaining("binnacle fedml env"),
+  });
 });
 
 test("a clock that was set back is told", async () => {

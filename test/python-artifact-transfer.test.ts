@@ -184,7 +184,7 @@ print(time.time() - began)
   }
   const kept = [
     { version: "v2", type: "source code", files: 2, aliases: ["latest"] },
-    { version: "v1", type: "source code", files: 1, metadata: { é: "Infinity" }, aliases: ["best"] },
+    { version: "v1", type: "general", files: 1, metadata: { é: "Infinity" }, aliases: ["best"] },
   ];
 
   test("for good: the next process of the folder sends it", async () => {

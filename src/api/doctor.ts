@@ -1,5 +1,5 @@
 import { CollectorError } from "../error.ts";
-import { examine } from "../doctor/examine.ts";
+import { examine, type Fault } from "../doctor/examine.ts";
 import { Examine, type ExaminationLine, type ExaminationProgress } from "../doctor/schema.ts";
 import { readBody } from "./body.ts";
 import { bytes, createRoutes, route, type App, type Edge } from "./route.ts";
@@ -9,7 +9,10 @@ const TYPE = "application/x-ndjson";
 const LINE_MS = 500;
 
 /** POST, as it makes the disk work hard: for the admin alone. */
-export function doctorRoutes({ collector, ending, command, onUnforeseen }: Edge): App {
+export function doctorRoutes(
+  { collector, ending, command, onUnforeseen }: Edge,
+  fedml?: () => readonly Fault[],
+): App {
   const app = createRoutes();
   let isExamining = false;
 
@@ -46,6 +49,7 @@ export function doctorRoutes({ collector, ending, command, onUnforeseen }: Edge)
               quick,
               command,
               signal,
+              fedml,
               onProgress: (now: ExaminationProgress) => (progress = now),
             };
             send({ examination: await examine(collector, options) });

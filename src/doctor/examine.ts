@@ -14,11 +14,19 @@ const AHEAD_MS = 60_000;
 /** The GPUs' state is that of the last reading: one so old was not taken by this collector. */
 const STALE_MS = 60_000;
 
+/** So often, in words. */
+export interface Fault {
+  text: string;
+  count: number;
+}
+
 export interface ExamineOptions {
   quick: boolean;
   /** The command line that runs this program; without it the database is not looked at. */
   command: string[] | undefined;
   signal: AbortSignal;
+  /** What went wrong since the start with FedML's clients; absent where they are not served. */
+  fedml?: (() => readonly Fault[]) | undefined;
   onProgress: (progress: ExaminationProgress) => void;
 }
 
@@ -27,6 +35,7 @@ export async function examine(collector: Collector, options: ExamineOptions): Pr
   const { dataDir } = collector;
   const damaged: DamagedFile[] = [];
   const checks: Check[] = [];
+  const { fedml } = options;
   const looks: [Check["name"], () => Check | Promise<Check>][] = [
     ["folder", () => checkFolder(dataDir)],
     ["disk", () => checkRoom(collector)],
@@ -35,6 +44,7 @@ export async function examine(collector: Collector, options: ExamineOptions): Pr
     ["gpus", () => checkGpus(collector)],
     ["clock", () => checkClock(collector)],
   ];
+  if (fedml) looks.push(["fedml", () => checkFedml(fedml())]);
   for (const [name, look] of looks)
     try {
       checks.push(await look());
@@ -176,5 +186,22 @@ function checkClock({ journal, now }: Collector): Check {
     status: "warning",
     text: `The newest entry is ${Math.round(ahead / 1000)} s ahead of the clock: it was set back.`,
     advice: "Let this machine's clock be kept by NTP (`timedatectl set-ntp true`).",
+  };
+}
+
+/** What they send wrong costs nobody else anything; they themselves never say so. */
+function checkFedml(faults: readonly Fault[]): Check {
+  if (faults.length === 0)
+    return {
+      name: "fedml",
+      status: "ok",
+      text: "FedML's clients sent nothing wrong since the start.",
+      advice: null,
+    };
+  return {
+    name: "fedml",
+    status: "warning",
+    text: `Since the start, from FedML's clients: ${faults.map(({ text, count }) => `${count} × ${text}`).join("; ")}.`,
+    advice: "See docs/fedml.md; `binnacle fedml env` prints what a script needs.",
   };
 }

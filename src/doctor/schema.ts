@@ -21,7 +21,7 @@ export type CheckStatus = z.infer<typeof CheckStatus>;
 
 export const Check = z
   .object({
-    name: z.enum(["collector", "folder", "disk", "database", "files", "gpus", "clock"]),
+    name: z.enum(["collector", "folder", "disk", "database", "files", "gpus", "clock", "fedml"]),
     status: CheckStatus,
     /** What was found, in words. */
     text: z.string(),

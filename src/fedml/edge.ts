@@ -9,7 +9,7 @@ import { artifactTopics, type ObjectContext } from "./artifacts.ts";
 import { bindEdge } from "./bind.ts";
 import { createBroker, type Broker } from "./broker.ts";
 import { configFetch } from "./config-fetch.ts";
-import { countOf, createCounts, type FedmlCounts } from "./counts.ts";
+import { countOf, createCounts, FEDML_COUNTS, type FedmlCounts } from "./counts.ts";
 import { createKeys, OPEN, type FedmlKeys, type FedmlScope } from "./keys.ts";
 import { edgeStatusTopics } from "./edge-status.ts";
 import { hardwareTopics } from "./hardware.ts";
@@ -36,6 +36,8 @@ import { createWriter } from "./writer.ts";
 export interface FedmlEdge {
   readonly keys: FedmlKeys;
   readonly counts: FedmlCounts;
+  /** What went wrong since the start, in words. */
+  faults(): { text: string; count: number }[];
   /** The MQTT broker's port; undefined until it listens. */
   readonly port: number | undefined;
   /** Anybody on this machine may write, without a secret. */
@@ -132,6 +134,7 @@ export function createFedmlEdge({
   return {
     keys,
     counts,
+    faults: () => counts.list().map(({ what, count }) => ({ text: FEDML_COUNTS[what], count })),
     get port() {
       return broker?.port;
     },
