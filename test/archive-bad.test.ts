@@ -122,10 +122,10 @@ describe("what is no archive of ours is refused, and says what it is", () => {
 
   test("a newer format", async () => {
     const manifest = jsonOf(files, "manifest.json");
-    putJson(files, "manifest.json", { ...manifest, version: 2, files: "of another shape" });
+    putJson(files, "manifest.json", { ...manifest, version: 3, files: "of another shape" });
     expect(await refusalOf(await zipOf(files))).toMatchObject({
       status: 415,
-      detail: expect.stringContaining("format 2"),
+      detail: expect.stringContaining("format 3"),
       hint: expect.stringContaining("newer binnacle"),
     });
   });
