@@ -59,7 +59,8 @@ describe.skipIf(!available).each(clients)("FedML's client $version", (client) =>
       ]);
       expect(new Set(traceback.map(({ level }: { level: string }) => level))).toEqual(new Set(["ERROR"]));
       const times: number[] = page.lines.map(({ time }: { time: number }) => time);
-      expect(times).toEqual(times.toSorted((a, b) => a - b));
+      // The client takes whole seconds from the platform's clock and their fraction from its own: around a second's end its times jump.
+      expect(times.filter((time, at) => at > 0 && time < times[at - 1]! - 1000)).toEqual([]);
       expect(Math.abs(times[0]! - Date.now())).toBeLessThan(LIMIT);
       expect(texts.join("\n")).not.toContain("/fedml/");
     },
