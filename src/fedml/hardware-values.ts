@@ -1,4 +1,5 @@
 import type { DeviceFacts, Gpu } from "../device/schema.ts";
+import { UNKNOWN_GPU } from "../device/unknown-gpu.ts";
 import type { ReadingKey, ReadingName } from "../sample/reading.ts";
 import { keyOf } from "../sample/reading.ts";
 import { MACHINE, subjectOfRun } from "../sample/schema.ts";
@@ -98,26 +99,6 @@ function gpuOf(fields: Payload, position: number): Gpu {
     name: readLabel(fields["gpu_name"], MAX_NAME) ?? "GPU",
   };
 }
-
-const UNKNOWN_GPU: Omit<Gpu, "uuid" | "index" | "name"> = {
-  vendor: "nvidia",
-  pci: null,
-  minor: null,
-  architecture: null,
-  cores: null,
-  memory: null,
-  power_limit: null,
-  max_clock_sm: null,
-  max_clock_memory: null,
-  slowdown_temperature: null,
-  parent: null,
-  gpu_instance: null,
-  compute_instance: null,
-  profile: null,
-  mig: false,
-  lost: false,
-  states: {},
-};
 
 /** `ml_client/mlops/gpu_device_info`. */
 export function readDevice(fields: Payload): Told {

@@ -1,6 +1,6 @@
 import type { Collector } from "../collector.ts";
-import { CollectorError } from "../error.ts";
 import type { Appended } from "../metric/schema.ts";
+import { answerRepetition } from "../run/repetition.ts";
 import { claimBatch, writerOf } from "../store/counters.ts";
 import { packLines } from "../store/log-chunk.ts";
 import type { AppendLogs, LogLine } from "./schema.ts";
@@ -18,7 +18,8 @@ export async function appendLogs(collector: Collector, run: string, input: Appen
     announceOpen(collector, run, input);
     return { acked: writerOf(counter, client).seq };
   }
-  if (!claimBatch(counter, client, seq)) return answerRepetition(collector, run, input);
+  if (!claimBatch(counter, client, seq))
+    return answerRepetition(collector, run, input, () => appendLogs(collector, run, input));
   const first = counter.nextLine;
   counter.nextLine += items.length;
   const now = collector.now();
@@ -48,20 +49,6 @@ export async function appendLogs(collector: Collector, run: string, input: Appen
   );
   announceOpen(collector, run, input);
   return { acked: seq };
-}
-
-/** Once the first try is durable, like that one; where it could not be stored this is the first. */
-async function answerRepetition(collector: Collector, run: string, input: AppendLogs): Promise<Appended> {
-  const { client, seq } = input;
-  await collector.journal.settled();
-  const stored = writerOf(collector.counters.get(run), client).seq;
-  if (seq <= stored) return { acked: seq };
-  // No gap: who hears of one may take the missing batches for lost and pass over them.
-  if (seq > stored + 1)
-    throw new CollectorError("busy", "An earlier batch of this client could not be stored.", {
-      hint: "Send its batches again, in order.",
-    });
-  return appendLogs(collector, run, input);
 }
 
 function announceOpen(

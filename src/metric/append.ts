@@ -1,5 +1,5 @@
 import type { Collector } from "../collector.ts";
-import { CollectorError } from "../error.ts";
+import { answerRepetition } from "../run/repetition.ts";
 import { claimBatch, writerOf, type RunCounter } from "../store/counters.ts";
 import { BATCH_VERSION, encodeBatch } from "./batch.ts";
 import { parseRecords, type ParsedRecords } from "./parse.ts";
@@ -15,7 +15,8 @@ export async function appendRecords(collector: Collector, run: string, body: unk
   if (full) await full;
   const counter = collector.counters.own(run);
   const { client, seq } = parsed;
-  if (seq <= writerOf(counter, client).seq) return repeat(collector, run, body, parsed);
+  if (seq <= writerOf(counter, client).seq)
+    return answerRepetition(collector, run, parsed, () => appendRecords(collector, run, body));
   collector.series.admit(run, parsed.batch);
   claimBatch(counter, client, seq);
   return append(collector, counter, parsed);
@@ -48,23 +49,6 @@ async function append(collector: Collector, counter: RunCounter, parsed: ParsedR
     batch,
   );
   return { acked: seq };
-}
-
-/** Answered like the first time, once that one is durable. If it failed (the disk was full), this one is the first. */
-async function repeat(
-  collector: Collector,
-  run: string,
-  body: unknown,
-  { client, seq }: ParsedRecords,
-): Promise<Appended> {
-  await collector.journal.settled();
-  const counter = collector.counters.get(run);
-  if (seq <= writerOf(counter, client).seq) return { acked: seq };
-  if (seq > writerOf(counter, client).seq + 1)
-    throw new CollectorError("busy", "An earlier batch of this client could not be stored.", {
-      hint: "Send its batches again, in order.",
-    });
-  return appendRecords(collector, run, body);
 }
 
 /**

@@ -64,7 +64,7 @@ function gather(before: Gathered | undefined, call: LogCall, rules: StepRules): 
     if (rules === "reference" && overwritten.has(key)) continue;
     metrics[key] = value;
     // An axis that is not among the metrics of its own call has no effect, and is not remembered either.
-    if (key === axis || (rules === "reference" && reservedAxes.has(key))) x.add(key);
+    if (key === axis || (rules === "reference" && RESERVED_AXES.has(key))) x.add(key);
   }
   const step = call.step ?? (rules === "native" ? before?.step : undefined);
   return { metrics, x: [...x], step };
@@ -87,7 +87,8 @@ const spell = (key: string, rules: StepRules) =>
 /** The record's own fields in the reference client: metrics of these names are lost there. */
 const overwritten = new Set(["step", "timestamp", "run_id"]);
 
-const reservedAxes = new Set([
+/** What the reference client takes for an axis wherever it is logged. */
+export const RESERVED_AXES: ReadonlySet<string> = new Set([
   "index",
   "idx",
   "iteration",

@@ -1,8 +1,8 @@
 import type { Collector } from "../collector.ts";
 import { Encoding } from "../entry.ts";
-import { CollectorError } from "../error.ts";
 import type { Appended } from "../metric/schema.ts";
-import { claimBatch, writerOf } from "../store/counters.ts";
+import { answerRepetition } from "../run/repetition.ts";
+import { claimBatch } from "../store/counters.ts";
 import { compress } from "../store/zstd.ts";
 import { isSameSpan, joinSpans, placeMark, rowOf, spanId } from "./pair.ts";
 import type { RecordSpans, SpanItem, SpanRow } from "./schema.ts";
@@ -21,7 +21,8 @@ const underWay = new WeakMap<Collector, Map<string, Map<string, SpanRow>>>();
 export async function recordSpans(collector: Collector, run: string, input: RecordSpans): Promise<Appended> {
   const { client, seq, items } = input;
   const counter = collector.counters.own(run);
-  if (!claimBatch(counter, client, seq)) return answerRepetition(collector, run, input);
+  if (!claimBatch(counter, client, seq))
+    return answerRepetition(collector, run, input, () => recordSpans(collector, run, input));
   const rows = [...placeAll(collector, run, items).values()];
   const json = new TextEncoder().encode(JSON.stringify(rows));
   const isLarge = json.length >= MIN_COMPRESSED;
@@ -48,19 +49,6 @@ export async function recordSpans(collector: Collector, run: string, input: Reco
     done();
   }
   return { acked: seq };
-}
-
-/** Once the first try is durable, like that one; where it could not be stored this is the first. */
-async function answerRepetition(collector: Collector, run: string, input: RecordSpans): Promise<Appended> {
-  const { client, seq } = input;
-  await collector.journal.settled();
-  const stored = writerOf(collector.counters.get(run), client).seq;
-  if (seq <= stored) return { acked: seq };
-  if (seq > stored + 1)
-    throw new CollectorError("busy", "An earlier batch of this client could not be stored.", {
-      hint: "Send its batches again, in order.",
-    });
-  return recordSpans(collector, run, input);
 }
 
 /** What changes, each as it is then. */

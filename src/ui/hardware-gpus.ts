@@ -1,5 +1,6 @@
 /** The GPUs of a machine and of a run on it: their names, and which are shown. Pure. */
 import type { Device, Gpu, RunDevice } from "../device/schema.ts";
+import { UNKNOWN_GPU } from "../device/unknown-gpu.ts";
 import { readingOf } from "../sample/reading.ts";
 import type { HardwareView } from "./hardware-view.ts";
 
@@ -18,7 +19,7 @@ export const shortName = (name: string): string =>
 export function gpusOf(device: Device | undefined, use: RunDevice | undefined): Gpu[] {
   const known = device?.gpus ?? [];
   const gone = (use?.gpus ?? []).filter(({ uuid }) => !known.some((gpu) => gpu.uuid === uuid));
-  return [...known, ...gone.map(({ uuid, index, name }) => ({ ...unknownGpu, uuid, index, name }))];
+  return [...known, ...gone.map(({ uuid, index, name }) => ({ ...UNKNOWN_GPU, uuid, index, name }))];
 }
 
 /** Of a machine that only tells what it reads of itself nobody knows what of that is the run's: all of it may be. */
@@ -61,23 +62,3 @@ export function unreadOf(all: readonly Gpu[], shown: readonly string[]): Unread[
   }
   return [...byReason.values()];
 }
-
-const unknownGpu: Omit<Gpu, "uuid" | "index" | "name"> = {
-  vendor: "nvidia",
-  pci: null,
-  minor: null,
-  architecture: null,
-  cores: null,
-  memory: null,
-  power_limit: null,
-  max_clock_sm: null,
-  max_clock_memory: null,
-  slowdown_temperature: null,
-  parent: null,
-  gpu_instance: null,
-  compute_instance: null,
-  profile: null,
-  mig: false,
-  lost: false,
-  states: {},
-};

@@ -1,13 +1,13 @@
-import { CollectorError } from "../../error.ts";
 import type { Frame, Part } from "../contract.ts";
 import { deliverAbroad } from "../foreign.ts";
 import { historyOf, historyParts } from "../history.ts";
 import { createHttp, printable, type Dialect, type Http } from "../http.ts";
-import { createClock, takePage, type Lane, type LaneOptions } from "../lane.ts";
+import { createClock, type Lane, type LaneOptions } from "../lane.ts";
 import { createLetterBox } from "../letters.ts";
 import { createOutbox } from "../outbox.ts";
-import { Refusal, type DeadLetter } from "../ports.ts";
+import type { DeadLetter } from "../ports.ts";
 import { createReport } from "../report.ts";
+import { requeueAbroad } from "../requeue-abroad.ts";
 import { readFedmlAddress } from "./address.ts";
 import { readVersion } from "./artifact.ts";
 import { createConfigs } from "./configs.ts";
@@ -32,7 +32,6 @@ import { startUploads } from "./uploads.ts";
 
 type Body = { publication: Publication } | { post: Post };
 
-const REQUEUE_ENTRIES = 100;
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
 /** Said of anything: the address is wrong. */
@@ -169,46 +168,14 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     if (frames.some(isVersion)) uploads.wake();
   }
 
-  async function requeue(ids: readonly number[] | undefined): Promise<number> {
-    let after = 0;
-    let arrived = 0;
-    let refused = "";
-    for (;;) {
-      const page = takePage(letters.frames(REQUEUE_ENTRIES, after, ids));
-      if (page.length === 0) break;
-      // One by one: each is there because it was refused.
-      for (const { id, frame } of page) {
-        after = id;
-        const why = await sendAgain(frame);
-        if (why === undefined) {
-          letters.remove([id]);
-          arrived++;
-        } else refused = why;
-      }
-    }
-    if (arrived === 0 && refused !== "")
-      throw new CollectorError("conflict", `${name} refused them again: ${refused}`, {
-        hint: "Give them up with --discard, or see what the platform says of them.",
-      });
-    return arrived;
-  }
-
   /** Why not; undefined: it has arrived, or its files wait to be sent. */
   async function sendAgain(frame: Frame): Promise<string | undefined> {
     const { prepared, unreadable } = prepareAll([frame]);
     if (unreadable[0]) return unreadable[0].detail;
-    try {
-      for (const { signal, prepared: of } of sharesOf(prepared))
-        for (const body of encode(signal, of)) await send(signal, body, ending.signal);
-      onTaken([frame]);
-      return undefined;
-    } catch (error) {
-      if (error instanceof Refusal && error.status < 500 && error.status !== 429) return error.message;
-      throw new CollectorError("unreachable", `${name} does not answer.`, {
-        hint: "Send them again when `binnacle relay status` says that it does.",
-        cause: error,
-      });
-    }
+    for (const { signal, prepared: of } of sharesOf(prepared))
+      for (const body of encode(signal, of)) await send(signal, body, ending.signal);
+    onTaken([frame]);
+    return undefined;
   }
 
   return {
@@ -220,7 +187,7 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
       clock.wake();
       uploads.wake();
     },
-    requeue,
+    requeue: (ids) => requeueAbroad({ letters, ids, name, sendAgain }),
     async close() {
       ending.abort();
       await delivery;

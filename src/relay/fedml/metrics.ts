@@ -1,4 +1,5 @@
 import type { MetricBatch } from "../../metric/batch.ts";
+import { RESERVED_AXES } from "../../metric/step.ts";
 import { writeJson, writeNumber } from "./json.ts";
 import type { Message } from "./message.ts";
 
@@ -18,20 +19,6 @@ const FIXED = new Set([
   "timestamp",
   "step",
 ]);
-/** What the client takes for an axis wherever it is logged. */
-const RESERVED_AXES = new Set([
-  "index",
-  "idx",
-  "iteration",
-  "iter",
-  "round",
-  "round_index",
-  "round_idx",
-  "round-index",
-  "round-idx",
-  "epoch",
-]);
-
 /** A metric's name there. Records say nothing of ranks: without one in the name they would be one series. */
 export function metricName(key: string, rank: number): string {
   const name = key.toLowerCase().replaceAll("/", "-") + (rank === 0 ? "" : `-rank-${rank}`);

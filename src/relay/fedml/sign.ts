@@ -1,5 +1,5 @@
-import { createHash, createHmac, type Hash, type Hmac } from "node:crypto";
 import { SignatureV4 } from "@smithy/signature-v4";
+import { NodeSha256 } from "../../sigv4-digest.ts";
 import type { StorageConfig } from "./configs.ts";
 
 export interface ToSign {
@@ -39,20 +39,4 @@ export async function sign(
   );
   // It is the connection's own.
   return Object.fromEntries(Object.entries(signed.headers).filter(([name]) => name !== "host"));
-}
-
-/** The library's idea of a digest: keyed where it is given a secret. */
-class NodeSha256 {
-  #hash: Hash | Hmac;
-  constructor(secret?: string | ArrayBuffer | ArrayBufferView) {
-    this.#hash =
-      secret === undefined ? createHash("sha256") : createHmac("sha256", secret as string | Uint8Array);
-  }
-  update(bytes: Uint8Array): void {
-    this.#hash.update(bytes);
-  }
-  async digest(): Promise<Uint8Array> {
-    return this.#hash.digest();
-  }
-  reset(): void {}
 }

@@ -1,12 +1,12 @@
-import { CollectorError } from "../../error.ts";
 import { deliverAbroad } from "../foreign.ts";
 import { printable, createHttp } from "../http.ts";
-import { createClock, takePage, type Lane, type LaneOptions } from "../lane.ts";
+import { createClock, type Lane, type LaneOptions } from "../lane.ts";
 import { createLetterBox } from "../letters.ts";
 import { createOutbox } from "../outbox.ts";
 import type { Frame } from "../contract.ts";
-import { Refusal, type DeadLetter } from "../ports.ts";
+import type { DeadLetter } from "../ports.ts";
 import { createReport } from "../report.ts";
+import { requeueAbroad } from "../requeue-abroad.ts";
 import { readOtlpAddress } from "./address.ts";
 import { putCut, putRejected } from "./drops.ts";
 import { encode, type Body } from "./encode.ts";
@@ -14,8 +14,6 @@ import { createExporter, HINTS, MAX_EXPORT_ANSWER_BYTES, PROTOBUF, readRefusal }
 import { prepare, type Prepared, type Signal } from "./prepare.ts";
 import { createResources } from "./resource.ts";
 import { createSeriesClock } from "./series-clock.ts";
-
-const REQUEUE_ENTRIES = 100;
 
 /** What goes on for one OpenTelemetry backend: metrics, output and readings of the journal, at least once. */
 export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lane {
@@ -89,48 +87,16 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
     return { prepared, unreadable };
   }
 
-  async function requeue(ids: readonly number[] | undefined): Promise<number> {
-    let after = 0;
-    let arrived = 0;
-    let refused = "";
-    for (;;) {
-      const page = takePage(letters.frames(REQUEUE_ENTRIES, after, ids));
-      if (page.length === 0) break;
-      // One by one: each is there because it was refused.
-      for (const { id, frame } of page) {
-        after = id;
-        const why = await sendAgain(frame);
-        if (why === undefined) {
-          letters.remove([id]);
-          arrived++;
-        } else refused = why;
-      }
-    }
-    if (arrived === 0 && refused !== "")
-      throw new CollectorError("conflict", `${name} refused them again: ${refused}`, {
-        hint: "Give them up with --discard, or see what the backend says of them.",
-      });
-    return arrived;
-  }
-
   /** Why not; undefined: it has arrived. */
   async function sendAgain(frame: Frame): Promise<string | undefined> {
     const { prepared, unreadable } = prepareAll([frame]);
     if (unreadable[0]) return unreadable[0].detail;
-    try {
-      for (const signal of signals)
-        for (const body of encode(signal, prepared)) {
-          const { rejected, message } = await exporter.send(signal, body, ending.signal);
-          if (rejected > 0) return message;
-        }
-      return undefined;
-    } catch (error) {
-      if (error instanceof Refusal && error.status < 500 && error.status !== 429) return error.message;
-      throw new CollectorError("unreachable", `${name} does not answer.`, {
-        hint: "Send them again when `binnacle relay status` says that it does.",
-        cause: error,
-      });
-    }
+    for (const signal of signals)
+      for (const body of encode(signal, prepared)) {
+        const { rejected, message } = await exporter.send(signal, body, ending.signal);
+        if (rejected > 0) return message;
+      }
+    return undefined;
   }
 
   return {
@@ -138,7 +104,7 @@ export function startOtlpLane(options: Omit<LaneOptions, "path" | "facts">): Lan
     backlog: outbox.backlog,
     content: () => undefined,
     retry: clock.wake,
-    requeue,
+    requeue: (ids) => requeueAbroad({ letters, ids, name, sendAgain }),
     async close() {
       ending.abort();
       await delivery;
