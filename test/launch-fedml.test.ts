@@ -2,7 +2,9 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { clientEnvironment, pythonOf } from "./fedml-client/install.mjs";
 import { remove } from "./helpers/binary.ts";
+import { available, clients } from "./helpers/fedml-client.ts";
 import { startServer, type TestServer } from "./helpers/python.ts";
 
 setDefaultTimeout(60_000);
@@ -22,8 +24,9 @@ afterAll(async () => {
 
 const main = join(import.meta.dirname, "../src/cli/main.ts");
 
-async function launch(script: string, env: Record<string, string> = {}) {
-  const child = Bun.spawn([process.execPath, main, "launch", "--", "bash", "-c", script], {
+async function launch(words: string | string[], env: Record<string, string | undefined> = {}) {
+  const command = typeof words === "string" ? ["bash", "-c", words] : words;
+  const child = Bun.spawn([process.execPath, main, "launch", "--", ...command], {
     env: { PATH: process.env["PATH"], HOME: home, BINNACLE_DATA: server.dataDir, ...env },
     stdout: "pipe",
     stderr: "pipe",
@@ -34,7 +37,7 @@ async function launch(script: string, env: Record<string, string> = {}) {
   ]);
   expect(await child.exited).toBe(0);
   const vars = Object.fromEntries(out.split("\n").map((line) => line.split(/=(.*)/s).slice(0, 2)));
-  return { vars: vars as Record<string, string>, err };
+  return { vars: vars as Record<string, string>, run: /run (\d+)/.exec(err)![1]!, err };
 }
 
 test("a launched program's FedML client has the collector for its platform, for its run alone", async () => {
@@ -60,6 +63,17 @@ test("a launched program's FedML client has the collector for its platform, for 
     data: { mqtt_config: { BROKER_HOST: "127.0.0.1" } },
   });
 });
+
+test.skipIf(!available).each(clients)(
+  "FedML's own client $version, launched, tracks here",
+  async ({ folder, version }) => {
+    const example = join(import.meta.dirname, "fedml-client/example.py");
+    const { run } = await launch([pythonOf(folder), example], clientEnvironment(folder, version, home));
+    const points = await server.points(run, "acc", "time");
+    expect(points.map(([, value]) => value)).toEqual([0.1, 0.11, 0.2, 0.3, 0.31, 0.32, 0.34]);
+    expect(await server.run(run)).toMatchObject({ status: "FINISHED", exit_code: 0 });
+  },
+);
 
 test("who has said already where it is to go is not overruled", async () => {
   const { vars } = await launch("env | grep ^FEDML_", { FEDML_ENV_VERSION: "release" });
