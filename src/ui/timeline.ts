@@ -118,6 +118,10 @@ export function spanWords({ kind, name, value, round, total }: Span, first: 0 | 
   return value === null ? name : `${name} ${value}`;
 }
 
+/** Where there is no room for more: which round it is. */
+export const shortWords = ({ kind, round }: Span, first: 0 | 1): string =>
+  kind === "round" && round !== null ? `${round + 1 - first}` : "";
+
 const roundWords = (round: number, total: number | null, first: 0 | 1): string =>
   total === null ? `${round + 1 - first}` : `${round + 1 - first} of ${total}`;
 

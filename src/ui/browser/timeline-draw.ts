@@ -1,4 +1,13 @@
-import { firstRound, spanWords, ticksOf, toneOf, type Bar, type Lane, type Timeline } from "../timeline.ts";
+import {
+  firstRound,
+  shortWords,
+  spanWords,
+  ticksOf,
+  toneOf,
+  type Bar,
+  type Lane,
+  type Timeline,
+} from "../timeline.ts";
 import type { ColorOf } from "./plot.ts";
 
 export const AXIS = 26;
@@ -158,7 +167,8 @@ function painter(scene: Scene, names: ReadonlyMap<string, string>, first: 0 | 1)
       if (wide > 24) {
         context.fillStyle = ink;
         const seen = Math.max(x, scene.left);
-        const label = fitted(context, spanWords(span, first), x + wide - seen - 10);
+        const room = x + wide - seen - 10;
+        const label = fitted(context, spanWords(span, first), room, shortWords(span, first));
         if (label !== "") context.fillText(label, seen + 6, top + tall / 2 + 0.5);
       }
     }
@@ -216,14 +226,15 @@ function drawAxis({ context, width, height, left, range, timeline, colors }: Sce
 
 const widths = new Map<string, number>();
 
-/** As much of a text as there is room for. */
-function fitted(context: CanvasRenderingContext2D, text: string, room: number): string {
+/** As much of a text as there is room for; `short` in the place of a part. */
+function fitted(context: CanvasRenderingContext2D, text: string, room: number, short = ""): string {
   let width = widths.get(text);
   if (width === undefined) {
     if (widths.size > 5000) widths.clear();
     widths.set(text, (width = context.measureText(text).width));
   }
   if (width <= room) return text;
-  const length = Math.floor((text.length * room) / width) - 1;
+  if (short !== "") return fitted(context, short, room);
+  const length = Math.floor((text.length * room) / width) - 2;
   return length < 2 ? "" : `${text.slice(0, length)}…`;
 }
