@@ -97,3 +97,22 @@ test("without a secret there is nothing, unless it was opened", async () => {
   }
   await open.close();
 });
+
+test("a rotated token ends the open keys, too: the same address hands out others at once", async () => {
+  const open = createTestCollector({ fedml: "open" });
+  await open.fedml!.listen({ host: "127.0.0.1", port: 0 });
+  const path = "/fedmlOpsServer/configs/fetch";
+  const fetchKeys = async () => {
+    const { data } = await open.json(path, { body: {}, token: null, headers: { host: "127.0.0.1:7070" } });
+    return [data.mqtt_config.MQTT_PWD, data.s3_config.CN_S3_SAK];
+  };
+  const before = await fetchKeys();
+  expect(await fetchKeys()).toEqual(before);
+  open.trust.rotate(`bnc_admin_${"f".repeat(64)}`);
+  const { keys } = open.fedml!;
+  const scope = { run: undefined };
+  expect(await fetchKeys()).toEqual([keys.mqttOf(scope).password, keys.s3Of(scope).secretAccessKey]);
+  expect(keys.mqttOf(scope).password).not.toBe(before[0]);
+  expect(keys.scopeOfMqtt("open", before[0])).toBeUndefined();
+  await open.close();
+});

@@ -12,10 +12,12 @@ const KEEPALIVE = 180;
  * is the same for all calls of a scope is written once.
  */
 export function configFetch(keys: FedmlKeys, brokerPort: () => number | undefined): FedmlHandler {
-  const partsByBase = new Map<string, Record<string, string>>();
+  const partsByCall = new Map<string, Record<string, string>>();
 
   function partsOf({ scope, base }: FedmlCall): Record<string, string> {
-    let parts = partsByBase.get(base);
+    // A run's secret stands in its address, and ends with the token; the open address stays while its keys do not.
+    const id = scope.run === undefined ? `${base} ${keys.mqttOf(scope).password}` : base;
+    let parts = partsByCall.get(id);
     if (!parts) {
       const port = brokerPort();
       if (port === undefined)
@@ -42,8 +44,8 @@ export function configFetch(keys: FedmlKeys, brokerPort: () => number | undefine
         }),
         docker_config: "{}",
       };
-      if (partsByBase.size >= MAX_REMEMBERED) partsByBase.clear();
-      partsByBase.set(base, parts);
+      if (partsByCall.size >= MAX_REMEMBERED) partsByCall.clear();
+      partsByCall.set(id, parts);
     }
     return parts;
   }
