@@ -1,4 +1,5 @@
 import { CollectorError, type ErrorCode } from "../error.ts";
+import { mayHoldApiKeys, withoutApiKeys } from "./api-key-members.ts";
 import type { FedmlCount, FedmlCounts } from "./counts.ts";
 import { parseFedmlJson } from "./json.ts";
 import type { FedmlScope } from "./keys.ts";
@@ -90,7 +91,9 @@ export function createIngest({ topics, counts, now, onDiagnostic }: IngestOption
 
 function parse(payload: string | Buffer): unknown {
   if (payload.length === 0) return undefined;
-  return parseFedmlJson(typeof payload === "string" ? payload : decode(payload));
+  const text = typeof payload === "string" ? payload : decode(payload);
+  const parsed = parseFedmlJson(text);
+  return mayHoldApiKeys(text) ? withoutApiKeys(parsed) : parsed;
 }
 
 function decode(payload: Buffer): string {
