@@ -199,6 +199,20 @@ describe("what nothing refers to", () => {
     expect(await blobs().collect()).toBe(0);
   });
 
+  test("goes with its file at once, so that the same bytes can come again while others go", async () => {
+    const files = Array.from({ length: 4 }, () => randomBytes(SMALL_BYTES + 1));
+    for (const bytes of files) await put(bytes);
+    const digests = files.map(sha256);
+    now += 25 * 3600_000;
+    const collected = blobs().collect();
+    expect(digests.map((digest) => [blobs().has(digest), existsSync(pathOf(digest))])).toEqual(
+      digests.map(() => [false, false]),
+    );
+    for (const bytes of files) await put(bytes);
+    expect(await collected).toBe(4);
+    expect(await blobs().verify()).toEqual([]);
+  });
+
   test("is read to its end by who began before it was deleted", async () => {
     const digest = await put(big);
     const reader = blobs().read(digest).getReader();

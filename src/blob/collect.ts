@@ -56,23 +56,27 @@ export function createCollect({
       const unused = rows.filter(([, , isUnused]) => isUnused);
       // The row first: a file without a row is only space, and is found by its name.
       if (unused.length > 0) transaction(() => unused.forEach(([sha256]) => remove.run(sha256)));
-      for (const [sha256, isFile] of unused) if (isFile) await discard(sha256, blobPath(folder, sha256));
+      await discard(unused.filter(([, isFile]) => isFile).map(([sha256]) => sha256));
       count += unused.length;
       after = rows.at(-1)![0];
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
-  /** Out of its place at once, since the same bytes may come again; a large file then takes a while to go. */
-  function discard(sha256: string, path: string): Promise<void> {
+  /** All out of their places before anything else happens, since the same bytes may come again; a large file then takes a while to go. */
+  async function discard(digests: readonly string[]): Promise<void> {
+    for (const path of digests.map(moveAside)) if (path !== undefined) await rm(path, { force: true });
+  }
+
+  function moveAside(sha256: string): string | undefined {
     const going = goingPath(folder, sha256);
     try {
-      renameSync(path, going);
+      renameSync(blobPath(folder, sha256), going);
+      return going;
     } catch {
       // It was not there.
-      return Promise.resolve();
+      return undefined;
     }
-    return rm(going, { force: true });
   }
 
   /** Files that a crash left between the name and the row, or between the row and the file. */
@@ -82,8 +86,7 @@ export function createCollect({
       for (const rest of await readdir(join(folder, prefix))) {
         const sha256 = prefix + rest;
         if (!/^[0-9a-f]{64}$/.test(sha256) || exists.get(sha256) || isIncoming(sha256)) continue;
-        const path = blobPath(folder, sha256);
-        if (isOlder(path, KEEP_MS)) await discard(sha256, path);
+        if (isOlder(blobPath(folder, sha256), KEEP_MS)) await discard([sha256]);
       }
     }
   }
@@ -118,7 +121,7 @@ export function createCollect({
     async release(sha256: string): Promise<void> {
       let isGone = false;
       transaction(() => (isGone = removeUnreferred.run(sha256).changes > 0));
-      if (isGone) await discard(sha256, blobPath(folder, sha256));
+      if (isGone) await discard([sha256]);
     },
   };
 }
