@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import { CollectorError } from "../src/error.ts";
 import { deleteRun } from "../src/run/delete.ts";
 import { finishRun } from "../src/run/finish.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
@@ -101,6 +102,13 @@ test("a batch that comes again is stored once, also behind a restart, and with n
   );
 });
 
+test("a batch that comes again while the first is on its way to disk is stored once", async () => {
+  const logs = batch(0, 100);
+  await Promise.all([1, 2, 3].map(() => post({ run_id: RUN, edge_id: 17, logs })));
+  expect(await stored()).toHaveLength(100);
+  expect(counted()).toEqual({ replayed: 200 });
+});
+
 test("lines that only look alike are all kept", async () => {
   const tick = "[FedML-Client @device-id-0] [Mon, 23 Nov 2026 09:33:34] [INFO] [a.py:1:f] tick\n";
   for (const logs of [[tick, tick], [tick, tick], ["x\n"], ["x\n"]])
@@ -128,8 +136,15 @@ test("lines that were printed, and kept as such, are not kept again when the cli
     printed[4],
     line(3),
   ];
+  // What is refused comes again, and what was printed of it was printed no less.
+  it.collector.journal.refuse(new CollectorError("disk-full", "No space left."));
+  expect((await post({ run_id: RUN, edge_id: 17, logs })).status).toBe(507);
+  it.collector.journal.refuse(undefined);
   await post({ run_id: RUN, edge_id: 17, logs });
   expect((await stored()).map(({ text }) => text)).toEqual([...items.map(({ text }) => text), "line 3"]);
+  // The same words once more are another line.
+  await post({ run_id: RUN, edge_id: 17, logs: [line(2)] });
+  expect(await stored()).toHaveLength(7);
 });
 
 test("everything that comes by a run's secret is that run's, and the secret itself is not shown", async () => {

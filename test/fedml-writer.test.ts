@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { CollectorError } from "../src/error.ts";
 import { createWriter } from "../src/fedml/writer.ts";
 import { createRun } from "../src/run/create.ts";
+import { presumeFinished } from "../src/run/finish.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 
 let it: TestCollector;
@@ -41,6 +42,54 @@ test("what comes while an entry is on its way to disk is the next one", async ()
   expect((await points("a", "v")).map(([step]: [number]) => step)).toEqual(
     Array.from({ length: 300 }, (_, step) => step),
   );
+});
+
+test("what comes in whatever turn after the last was answered is stored", async () => {
+  const writer = await start("a");
+  for (let turns = 0; turns < 6; turns++) {
+    await writer.records("a", [{ step: 2 * turns, metrics: { v: 0 } }]);
+    for (let turn = 0; turn < turns; turn++) await null;
+    await writer.records("a", [{ step: 2 * turns + 1, metrics: { v: 1 } }]);
+  }
+  expect(await points("a", "v")).toHaveLength(12);
+});
+
+test("ranks of a run do not wait for each other's commits, each in its order", async () => {
+  const writer = await start("a");
+  const { journal } = it.collector;
+  const append = journal.append.bind(journal);
+  let underWay = 0;
+  let most = 0;
+  journal.append = (...given) => {
+    most = Math.max(most, ++underWay);
+    return append(...given).finally(() => underWay--);
+  };
+  await Promise.all([0, 1, 2, 3].map((rank) => writer.lines("a", [{ text: `of ${rank}` }], rank)));
+  expect(most).toBe(4);
+  for (let n = 0; n < 20; n++) void writer.lines("a", [{ text: `line ${n}` }], n % 2);
+  await Promise.all([0, 1].map((rank) => writer.lines("a", [{ text: "last" }], rank)));
+  const { lines } = await it.json("/api/v1/runs/a/logs?rank=1&limit=100");
+  expect(lines.map(({ text }: { text: string }) => text)).toEqual([
+    "of 1",
+    ...Array.from({ length: 10 }, (_, n) => `line ${2 * n + 1}`),
+    "last",
+  ]);
+});
+
+test("what is durable is not said to have failed because its run could not be taken up again", async () => {
+  const writer = await start("a");
+  await writer.lines("a", [{ text: "first" }]);
+  await presumeFinished(it.collector, { run: "a", reason: "It seemed so.", at: it.collector.now() });
+  const append = it.collector.journal.append.bind(it.collector.journal);
+  it.collector.journal.append = (entry, ...rest) =>
+    entry.kind === "run.changed"
+      ? Promise.reject(new CollectorError("disk-full", "No space left."))
+      : append(entry, ...rest);
+  await writer.lines("a", [{ text: "second" }]);
+  it.collector.journal.append = append;
+  await writer.lines("a", [{ text: "third" }]);
+  expect((await it.json("/api/v1/runs/a")).status).toBe("RUNNING");
+  expect((await it.json("/api/v1/runs/a/logs?limit=10")).total).toBe(3);
 });
 
 test("a record that cannot be is refused alone", async () => {
@@ -98,6 +147,15 @@ test("more than may wait is refused, and what waits is stored", async () => {
   expect(new Set(refused.map(({ reason }) => (reason as CollectorError).code))).toEqual(new Set(["busy"]));
   expect((await it.json("/api/v1/runs/a/logs?limit=1")).total).toBe(80 - refused.length);
   await writer.lines("a", [{ text: "again" }]);
+});
+
+test("what is nested counts as large as it is", async () => {
+  const writer = await start("a");
+  const nested = { talk: ["x".repeat(4 * 1024 * 1024)] };
+  const sent = await Promise.allSettled(
+    Array.from({ length: 20 }, () => writer.records("a", [{ metrics: { nested } }])),
+  );
+  expect(sent.filter(({ status }) => status === "rejected").length).toBeGreaterThanOrEqual(4);
 });
 
 test("nobody writes to a run that is not there or was deleted", async () => {

@@ -92,7 +92,7 @@ function shallow(value: unknown, nan = ""): unknown {
       throw new CollectorError("invalid", "The JSON is nested too deeply.", { hint: "Flatten it." });
     const next: object[] = [];
     for (const holder of level)
-      for (const key in holder) {
+      for (const key of Array.isArray(holder) ? holder.keys() : Object.keys(holder)) {
         const inner = (holder as Record<string, unknown>)[key];
         if (isNested(inner)) next.push(inner);
         else if (nan !== "" && inner === nan)

@@ -1,8 +1,8 @@
 import type { LogLine } from "../log/schema.ts";
 import type { Bus } from "../store/bus.ts";
 
-/** Lines over all runs that may still be sent a second time; the client sends them within seconds. */
-const MAX_LINES = 20_000;
+/** Characters over all runs of lines that may still be sent a second time; the client sends them within seconds. */
+const MAX_SIZE = 4_000_000;
 const MAX_LENGTH = 4000;
 
 /**
@@ -10,22 +10,34 @@ const MAX_LENGTH = 4000;
  * it was printed is not kept again.
  */
 export interface CapturedLines {
-  /** True, once, where this very line of the run was printed. */
-  take(run: string, raw: string): boolean;
+  /** Whether this very line of the run was printed. */
+  has(run: string, raw: string): boolean;
+  /** It has come from the file: another one like it is another line. */
+  forget(run: string, raw: string): void;
 }
 
 export function createCaptured(bus: Bus): CapturedLines {
   const lines = new Set<string>();
-  const keyOf = (run: string, raw: string) => `${run}\n${raw}`;
+  let size = 0;
+  const keyOf = (run: string, raw: string) => `${run}\n${raw.replace(/\r?\n$/, "")}`;
+
+  function remove(key: string): void {
+    if (lines.delete(key)) size -= key.length;
+  }
+
   bus.subscribe(({ kind, run, data }) => {
     if (kind !== "log.appended" || !Array.isArray(data)) return;
     for (const { prefix, text } of data as LogLine[]) {
       if (prefix !== undefined || !text.startsWith("[FedML-") || text.length > MAX_LENGTH) continue;
-      lines.add(keyOf(run, text));
-      if (lines.size > MAX_LINES) lines.delete(lines.values().next().value!);
+      const key = keyOf(run, text);
+      remove(key);
+      lines.add(key);
+      size += key.length;
+      while (size > MAX_SIZE) remove(lines.values().next().value!);
     }
   });
   return {
-    take: (run, raw) => lines.size > 0 && lines.delete(keyOf(run, raw.replace(/\r?\n$/, ""))),
+    has: (run, raw) => lines.size > 0 && lines.has(keyOf(run, raw)),
+    forget: (run, raw) => remove(keyOf(run, raw)),
   };
 }

@@ -1,6 +1,7 @@
 import { CollectorError } from "../error.ts";
 import { queryLogs } from "../log/query.ts";
 import type { LogItem } from "../log/schema.ts";
+import { inTurn } from "../run/change.ts";
 import { createEdges } from "./edges.ts";
 import { createCaptured } from "./log-captured.ts";
 import { parseFedmlLine } from "./log-line.ts";
@@ -10,8 +11,8 @@ import { placeRun, type FedmlScope } from "./place.ts";
 import { answerText, readCall, type FedmlHandler } from "./request.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 
-/** Clients send 1000. */
-const MAX_LINES = 100_000;
+/** Clients send 1000. More would hold up everybody else while they are looked at. */
+const MAX_LINES = 10_000;
 const MAX_REPEATED = 1000;
 
 export interface LogUpload {
@@ -41,11 +42,21 @@ export function logUpload({ collector, writer, counts, keys }: FedmlContext): Lo
     const edge = edgeOf(fields);
     const rank = await edges.rankOf(run, edge);
     const key = `${run}\n${edge}`;
-    const known = repeats.known(key, lines) ?? knownOf(await storedLines(run, rank), lines);
-    if (known > 0) counts.add("replayed", known);
-    const fresh = withoutPrinted(lines.slice(known), (line) => captured.take(run, line));
-    await writer.lines(run, itemsOf(fresh, `/fedml/${keys.secretOf(scope)}`), rank);
-    repeats.took(key, lines);
+    // One after the other: a client whose connection was cut sends again while the first are still on their way to disk.
+    await inTurn(collector, key, async () => {
+      const known = repeats.known(key, lines) ?? knownOf(await storedLines(run, rank), lines);
+      if (known > 0) counts.add("replayed", known);
+      const printed = new Set<string>();
+      const fresh = withoutPrinted(lines.slice(known), (line) => {
+        const wasPrinted = captured.has(run, line) && !printed.has(line);
+        if (wasPrinted) printed.add(line);
+        return wasPrinted;
+      });
+      await writer.lines(run, itemsOf(fresh, `/fedml/${keys.secretOf(scope)}`), rank);
+      // Not before: what was refused comes again.
+      for (const line of printed) captured.forget(run, line);
+      repeats.took(key, lines);
+    });
   }
 
   /** The last ones, as they came: of a client that did not hear that they are here, as we were ended before. */
@@ -94,12 +105,9 @@ function itemsOf(lines: readonly string[], address: string): LogItem[] {
   for (const given of lines) {
     // "The original log url is …": whoever reads it must not get a key by it.
     const line = given.includes(address) ? given.replaceAll(address, "") : given;
-    const { time = last, level, prefix, text } = parseFedmlLine(line);
-    last = time;
-    const item: LogItem = { text };
-    if (time !== undefined) item.time = time;
-    if (level !== undefined) item.level = level;
-    if (prefix !== undefined) item.prefix = prefix;
+    const item: LogItem = parseFedmlLine(line);
+    if (item.time !== undefined) last = item.time;
+    else if (last !== undefined) item.time = last;
     items.push(item);
   }
   return items;

@@ -10,9 +10,9 @@ import { recordSpans } from "../span/record.ts";
 import type { SpanItem } from "../span/schema.ts";
 import { writerOf } from "../store/counters.ts";
 
-/** Writes what FedML clients send, who number nothing: one writer of ours a run, whose batches it numbers itself. */
+/** Writes what FedML clients send, who number nothing: one writer of ours a run and rank, whose batches it numbers itself. */
 export interface FedmlWriter {
-  /** Resolves when they are durable. Calls for one run are stored in their order. */
+  /** Resolves when they are durable. Calls for one rank of a run are stored in their order. */
   records(run: string, items: MetricRecord[]): Promise<void>;
   lines(run: string, items: LogItem[], rank?: number): Promise<void>;
   spans(run: string, items: SpanItem[]): Promise<void>;
@@ -26,7 +26,6 @@ const MAX_WAITING = 64 * 1024 * 1024;
 
 interface Call {
   kind: "records" | "lines" | "spans";
-  rank: number;
   items: unknown[];
   /** Roughly how much memory it holds. */
   size: number;
@@ -34,7 +33,11 @@ interface Call {
   reject(error: unknown): void;
 }
 
+/** One edge's lines must not wait for the disk with another's. */
 interface Lane {
+  run: string;
+  rank: number;
+  client: string;
   calls: Call[];
 }
 
@@ -53,30 +56,32 @@ export function createWriter(collector: Collector): FedmlWriter {
       );
     waiting += size;
     return new Promise((resolve, reject) => {
-      const call = { kind, rank, items, size, resolve, reject };
-      const lane = lanes.get(run);
+      const call = { kind, items, size, resolve, reject };
+      const key = `${rank}/${run}`;
+      const lane = lanes.get(key);
       if (lane) return void lane.calls.push(call);
-      const opened = { calls: [call] };
-      lanes.set(run, opened);
-      void drain(run, opened);
+      const opened = { run, rank, client: rank === 0 ? client : `${client}-${rank}`, calls: [call] };
+      lanes.set(key, opened);
+      void drain(key, opened);
     });
   }
 
-  /** One batch of a run at a time: what comes while it is on its way to disk is the next. */
-  async function drain(run: string, lane: Lane): Promise<void> {
+  /** One batch of a lane at a time: what comes while it is on its way to disk is the next. */
+  async function drain(key: string, lane: Lane): Promise<void> {
     // What else is read from sockets in this tick shares the first commit, too.
     await new Promise<void>((resolve) => setImmediate(resolve));
     while (lane.calls.length > 0) {
       const calls = takeBatch(lane);
-      await sendAll(run, calls);
+      await sendAll(lane, calls);
       for (const { size } of calls) waiting -= size;
     }
-    lanes.delete(run);
+    // In the same turn as the look at its calls: one that comes between them would wait for ever.
+    lanes.delete(key);
   }
 
-  async function sendAll(run: string, calls: Call[]): Promise<void> {
+  async function sendAll(lane: Lane, calls: Call[]): Promise<void> {
     try {
-      await send(run, calls);
+      await send(lane, calls);
       for (const call of calls) call.resolve();
     } catch (error) {
       if (calls.length === 1 || !isInvalid(error)) {
@@ -84,12 +89,12 @@ export function createWriter(collector: Collector): FedmlWriter {
         return;
       }
       // One bad record must not cost the others that it shared a batch with.
-      for (const call of calls) await sendAll(run, [call]);
+      for (const call of calls) await sendAll(lane, [call]);
     }
   }
 
-  async function send(run: string, calls: readonly Call[]): Promise<void> {
-    const { kind, rank } = calls[0]!;
+  async function send({ run, rank, client }: Lane, calls: readonly Call[]): Promise<void> {
+    const { kind } = calls[0]!;
     const items = calls.length === 1 ? calls[0]!.items : calls.flatMap((call) => call.items);
     const counter = writerOf(collector.counters.own(run), client);
     if (counter.seq === 0 && counter.nextStep === 0) counter.nextStep = firstStep(run);
@@ -97,7 +102,8 @@ export function createWriter(collector: Collector): FedmlWriter {
     if (kind === "records") await appendRecords(collector, run, { client, seq, rank, items });
     else if (kind === "spans") await recordSpans(collector, run, { client, seq, items: items as SpanItem[] });
     else await appendLogs(collector, run, { client, seq, rank, items: items as LogItem[] });
-    if (collector.presence.contact(run, client)) await reopenRun(collector, run, client);
+    // They are durable now: where the run can't be taken up again, the next batch tries, and these need not come twice.
+    if (collector.presence.contact(run, client)) await reopenRun(collector, run, client).catch(() => {});
   }
 
   /** Where clients of older versions, which bring no step, count on after a restart of ours. */
@@ -113,12 +119,12 @@ export function createWriter(collector: Collector): FedmlWriter {
 
 /** The first calls that can go together. */
 function takeBatch(lane: Lane): Call[] {
-  const { kind, rank } = lane.calls[0]!;
+  const { kind } = lane.calls[0]!;
   let length = 0;
   let items = 0;
   let size = 0;
   for (const call of lane.calls) {
-    if (call.kind !== kind || call.rank !== rank) break;
+    if (call.kind !== kind) break;
     if (length > 0 && (items + call.items.length > MAX_BATCH_RECORDS || size + call.size > MAX_BATCH_TEXT))
       break;
     items += call.items.length;
@@ -136,11 +142,15 @@ function sizeOfRecords(items: readonly MetricRecord[]): number {
     size += 64;
     for (const key in metrics) {
       const value = metrics[key];
-      size += 32 + (typeof value === "string" ? value.length : typeof value === "object" ? 256 : 0);
+      size += 32 + (typeof value === "number" ? 0 : sizeOfValue(value));
     }
   }
   return size;
 }
+
+/** Of a text or of what is nested. */
+const sizeOfValue = (value: unknown) =>
+  typeof value === "string" ? value.length : JSON.stringify(value).length;
 
 function sizeOfLines(items: readonly LogItem[]): number {
   let size = 0;

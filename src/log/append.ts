@@ -25,10 +25,17 @@ export async function appendLogs(collector: Collector, run: string, input: Appen
   const now = collector.now();
   const states = collector.logs.levelStates(run, client);
   const lines = items.map(({ time = now, stream = "stdout", level, prefix, text }, index): LogLine => {
+    const line = first + index;
+    if (level !== undefined) {
+      states[stream] = "plain";
+      return prefix === undefined
+        ? { line, time, stream, level, rank, text }
+        : { line, time, stream, level, rank, prefix, text };
+    }
     const recognised = recogniseLevel(text, states[stream]);
     states[stream] = recognised.state;
-    const line = { line: first + index, time, stream, level: level ?? recognised.level, rank, text };
-    return prefix === undefined ? line : { ...line, prefix };
+    const spoken = { line, time, stream, level: recognised.level, rank, text };
+    return prefix === undefined ? spoken : { ...spoken, prefix };
   });
   const { encoding, payload } = packLines(lines);
   await collector.journal.append(
