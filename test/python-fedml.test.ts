@@ -200,6 +200,55 @@ print(" after")`,
     ]);
   });
 
+  test("a progress bar holds up no print however long it is, and is what it came to", async () => {
+    const id = newRun();
+    await ok(
+      `
+import threading, time
+mlops.log_print_init()
+began = time.thread_time()
+for i in range(12_000):
+    sys.stdout.write("\\r%5d/12000 %s" % (i + 1, "#" * 80))
+spent = time.thread_time() - began
+sys.stdout.write("\\n1%\\r2%\\r\\r"); sys.stdout.write("\\n3%\\r"); sys.stdout.write("4%\\r")
+mlops.log_print_cleanup()
+assert spent < 1.5, spent`,
+      id,
+    );
+    const bars = (await linesOf(id)).filter(({ stream }) => stream === "stdout").map(({ text }) => text);
+    expect(bars).toEqual([`12000/12000 ${"#".repeat(80)}`, "2%", "4%"]);
+  });
+
+  test("what threads print into one line is all there", async () => {
+    const id = newRun();
+    await ok(
+      `
+import threading
+sys.setswitchinterval(1e-6)
+mlops.log_print_init()
+def dots():
+    for i in range(3000):
+        sys.stdout.write(".")
+threads = [threading.Thread(target=dots) for _ in range(4)]
+[thread.start() for thread in threads]; [thread.join() for thread in threads]
+print()`,
+      id,
+    );
+    const [line] = (await linesOf(id)).filter(({ stream }) => stream === "stdout");
+    expect(line!.text).toHaveLength(12_000);
+  });
+
+  test("a script whose run is over prints on", async () => {
+    const { out } = await ok(
+      `
+import binnacle
+mlops.log_print_init()
+print("kept"); binnacle.finish(); print("printed")`,
+      newRun(),
+    );
+    expect(out).toBe("kept\nprinted\n");
+  });
+
   test("what cannot be recorded is reported where it is called, and nothing is left locked", async () => {
     const id = newRun();
     const { out } = await ok(

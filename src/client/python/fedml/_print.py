@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 
 _began = None
 
@@ -13,19 +14,36 @@ class Tee:
         self._stream = stream
         self._name = name
         self._run = run
-        self._rest = ""
+        self._rest = []
         self._is_over = False
+        # Reentrant: a signal handler may print, too.
+        self.lock = threading.RLock()
 
     def write(self, text):
         written = self._stream.write(text)
-        # A line that a child of fork() writes is that of its own run's writer: the run knows.
         if not self._is_over:
-            lines = (self._rest + text).split("\n")
-            self._rest = lines.pop()
-            for line in lines:
-                # Of a progress bar what it came to.
-                self._run.log_line(line.rstrip("\r").rpartition("\r")[2], stream=self._name)
+            with self.lock:
+                lines = self._lines(text)
+            self._record(lines)
         return written
+
+    def _lines(self, text):
+        """Those that end with this text."""
+        self._rest.append(text)
+        if "\n" not in text and "\r" not in text:
+            return ()
+        *lines, rest = "".join(self._rest).split("\n")
+        # All of a progress bar that never ends its line would be copied with each of its states.
+        self._rest = [_shown(rest) + "\r" * rest.endswith("\r")]
+        return lines
+
+    def _record(self, lines):
+        try:
+            for line in lines:
+                # A line that a child of fork() writes is that of its own run's writer: the run knows.
+                self._run.log_line(_shown(line), stream=self._name)
+        except RuntimeError:
+            pass  # The run is finished, and the script prints on.
 
     def writelines(self, lines):
         for line in lines:
@@ -33,9 +51,11 @@ class Tee:
 
     def end(self):
         """Passes on from now on, no more: whoever holds it may still write."""
-        self._is_over = True
-        if self._rest:
-            self._run.log_line(self._rest, stream=self._name)
+        with self.lock:
+            self._is_over = True
+            rest, self._rest = _shown("".join(self._rest)), []
+        if rest:
+            self._record((rest,))
         return self._stream
 
     def __getattr__(self, name):
@@ -43,6 +63,11 @@ class Tee:
 
     def __iter__(self):
         return iter(self._stream)
+
+
+def _shown(line):
+    """Of a progress bar what it came to."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def begin(run):
@@ -77,3 +102,13 @@ def _move_loggers(streams):
         moved = streams.get(id(getattr(handler, "stream", None)))
         if moved is not None:
             handler.stream = moved
+
+
+def _after_fork():
+    # A thread that is not in the child may have held them.
+    for tee in _began or ():
+        tee.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
