@@ -3,6 +3,13 @@ import { createHash } from "node:crypto";
 /** Packets of a client, at least, that are remembered behind their PUBREL: it sends them again where it never saw our PUBCOMP. */
 const MAX_RELEASED = 128;
 const MAX_CLIENTS = 10_000;
+/** Of all clients together, some 30 MB: more than the 65,535 that one can have open, which so never costs itself. */
+const MAX_PACKETS = 200_000;
+/** Who was not heard of for so long sends nothing again. */
+const FORGET_AFTER = 15 * 60_000;
+const LOOK_EVERY = 60_000;
+/** What was committed holds no promise of its own. */
+const COMMITTED = Promise.resolve();
 
 export interface QosPacket {
   messageId?: number | undefined;
@@ -23,6 +30,10 @@ interface OfClient {
   /** Behind their PUBREL, in two generations. */
   released: Map<number, Taken>;
   older: Map<number, Taken>;
+  /** How many of these are counted. */
+  size: number;
+  /** When it was last heard of. */
+  at: number;
 }
 
 /**
@@ -35,18 +46,50 @@ export interface Packets {
   once(client: string, packet: QosPacket, take: () => Promise<void>): { isNew: boolean; done: Promise<void> };
   isHeld(client: string, id: number): boolean;
   release(client: string, id: number): void;
+  /** How many are remembered. */
+  readonly size: number;
 }
 
-export function createPackets(): Packets {
+export function createPackets(now: () => number = () => performance.now()): Packets {
+  /** The one that was silent longest comes first. */
   const byClient = new Map<string, OfClient>();
+  let size = 0;
+  let looked = now();
 
   function find(client: string): OfClient {
-    let of = byClient.get(client);
-    if (!of) {
-      if (byClient.size >= MAX_CLIENTS) byClient.delete(byClient.keys().next().value!);
-      byClient.set(client, (of = { open: new Map(), released: new Map(), older: new Map() }));
+    const of = byClient.get(client) ?? {
+      open: new Map(),
+      released: new Map(),
+      older: new Map(),
+      size: 0,
+      at: 0,
+    };
+    of.at = now();
+    byClient.delete(client);
+    byClient.set(client, of);
+    if (byClient.size > MAX_CLIENTS) forgetFirst();
+    if (of.at - looked >= LOOK_EVERY) {
+      looked = of.at;
+      for (const { at } of byClient.values()) {
+        if (of.at - at < FORGET_AFTER) break;
+        forgetFirst();
+      }
     }
     return of;
+  }
+
+  function forgetFirst(): void {
+    const [client, of] = byClient.entries().next().value!;
+    byClient.delete(client);
+    size -= of.size;
+  }
+
+  function count(client: string, of: OfClient): void {
+    if (byClient.get(client) !== of) return;
+    const counted = of.open.size + of.released.size + of.older.size;
+    size += counted - of.size;
+    of.size = counted;
+    while (size > MAX_PACKETS) forgetFirst();
   }
 
   return {
@@ -60,14 +103,25 @@ export function createPackets(): Packets {
       if (known?.digest === digest) {
         // It waits for its PUBREL once more.
         open.set(id, known);
+        count(client, of);
         return { isNew: false, done: known.done };
       }
-      const taken: Taken = { digest, done: take() };
+      const done = take();
+      const taken: Taken = { digest, done };
       open.set(id, taken);
-      taken.done.catch(() => {
-        if (open.get(id) === taken) open.delete(id);
-      });
-      return { isNew: true, done: taken.done };
+      count(client, of);
+      done.then(
+        () => {
+          taken.done = COMMITTED;
+        },
+        () => {
+          // A client may send its PUBREL without waiting for us.
+          for (const packets of [of.open, of.released, of.older])
+            if (packets.get(id) === taken) packets.delete(id);
+          count(client, of);
+        },
+      );
+      return { isNew: true, done };
     },
     isHeld: (client, id) => byClient.get(client)?.open.has(id) === true,
     release(client, id) {
@@ -80,6 +134,10 @@ export function createPackets(): Packets {
         of.released = new Map();
       }
       of.released.set(id, taken);
+      count(client, of);
+    },
+    get size() {
+      return size;
     },
   };
 }
