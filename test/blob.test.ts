@@ -10,7 +10,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { createIntake } from "../src/blob/intake.ts";
 import { CHUNK_BYTES, SMALL_BYTES } from "../src/blob/schema.ts";
+import { createBlobWorker } from "../src/blob/worker.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
@@ -281,6 +283,47 @@ describe("a chunk in pieces", () => {
     }
     expect(await put(big)).toBe(digest);
     expect(readFileSync(pathOf(digest)).equals(big)).toBe(true);
+  });
+});
+
+describe("bytes of which nobody said what they are", () => {
+  const silent = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+  test("are kept however slowly they come", async () => {
+    const worker = createBlobWorker((error) => test_.unforeseen.push(error), 1);
+    const kept: string[] = [];
+    const intake = createIntake({
+      folder: folder(),
+      worker,
+      claim: () => {},
+      isWanted: () => true,
+      putSmall: () => {},
+      keep: (digest) => kept.push(digest),
+    });
+    const bytes = big.subarray(0, 3 * SMALL_BYTES);
+    async function* slowly() {
+      for await (const piece of inPieces(bytes, SMALL_BYTES)) {
+        yield piece;
+        await silent(50);
+      }
+    }
+    expect(await intake.put(slowly())).toMatchObject({ sha256: sha256(bytes), size: bytes.length });
+    expect(kept).toEqual([sha256(bytes)]);
+    worker.close();
+  });
+
+  test("are to be sent again where those before them are not known any more", async () => {
+    const worker = createBlobWorker((error) => test_.unforeseen.push(error));
+    const path = join(test_.dataDir, "x.part");
+    await worker.run({ kind: "append", path, position: 0, bytes: new Uint8Array(3) });
+    worker.close();
+    const next = createBlobWorker((error) => test_.unforeseen.push(error));
+    for (const job of [
+      { kind: "append", path, position: 3, bytes: new Uint8Array(3) },
+      { kind: "appended", path },
+    ] as const)
+      expect(await next.run(job).catch((error: unknown) => error)).toMatchObject({ code: "busy" });
+    next.close();
   });
 });
 

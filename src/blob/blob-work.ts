@@ -62,7 +62,7 @@ export type BlobAnswer =
       size?: number;
       crc32?: number;
     }
-  /** "mismatch": the bytes are not what the digest says; "gone": there is no such file; "lost": the worker ended over it. */
+  /** "mismatch": the bytes are not what the digest says; "gone": there is no such file; "lost": the worker ended over it, or since. */
   | { ok: false; code: "mismatch" | "gone" | "disk-full" | "lost" | "failed"; message: string };
 
 /**
@@ -227,7 +227,7 @@ function append(path: string, position: number, pieces: (fd: number) => Iterable
     appendedByPath.set(path, { hash: createHash("sha256"), crc32: 0, size: 0 });
   }
   const appended = appendedByPath.get(path);
-  if (appended?.size !== position) return { ok: false, code: "gone", message: "what came before is gone" };
+  if (appended?.size !== position) return { ok: false, code: "lost", message: "what came before is gone" };
   return withFile(path, position === 0 ? NEW | constants.O_TRUNC : constants.O_RDWR, (fd) => {
     for (const bytes of pieces(fd)) {
       appended.hash.update(bytes);
@@ -245,7 +245,7 @@ function writePiece(fd: number, { bytes, position }: BlobJob & { kind: "append" 
 
 function endAppended(path: string): BlobAnswer {
   const appended = appendedByPath.get(path);
-  if (!appended) return { ok: false, code: "gone", message: "what came before is gone" };
+  if (!appended) return { ok: false, code: "lost", message: "what came before is gone" };
   appendedByPath.delete(path);
   const { hash, crc32, size } = appended;
   return { ok: true, sha256: hash.digest("hex"), crc32, size };

@@ -1,6 +1,5 @@
 import { hash, randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
-import { CollectorError } from "../error.ts";
 import { blobPath, partPath } from "./path.ts";
 import { SMALL_BYTES } from "./schema.ts";
 import type { BlobWorker } from "./worker.ts";
@@ -61,12 +60,14 @@ export function createIntake({ folder, worker, claim, isWanted, putSmall, keep }
     const id = randomBytes(16).toString("hex");
     const path = partPath(folder, id);
     open.add(id);
+    const letGo = worker.hold();
     try {
       return await use(id, path);
     } catch (error) {
       await worker.run({ kind: "drop", path }).catch(() => {});
       throw error;
     } finally {
+      letGo();
       open.delete(id);
     }
   }
@@ -174,8 +175,3 @@ const describe = (bytes: Uint8Array): Received => ({
   crc32: crc32(bytes),
   size: bytes.length,
 });
-
-export const notAsSaid = (what: string) =>
-  new CollectorError("invalid", `The bytes do not fit ${what}.`, {
-    hint: "They changed on their way, or while they were read: send them anew.",
-  });

@@ -8,13 +8,16 @@ const IDLE_MS = 30_000;
 export interface BlobWorker {
   /** Jobs are done one after another. A chunk's bytes are copied, unless the memory is shared. Throws what the answer says is wrong. */
   run(job: BlobJob): Promise<BlobAnswer & { ok: true }>;
+  /** It keeps what it knows of files under way, however long nothing comes, until the function is called. */
+  hold(): () => void;
   close(): void;
 }
 
 /** Where there is no worker to be had, the event loop does its work. */
-export function createBlobWorker(onLost: (error: unknown) => void): BlobWorker {
+export function createBlobWorker(onLost: (error: unknown) => void, idleMs = IDLE_MS): BlobWorker {
   let worker: Worker | undefined;
   let isLost = false;
+  let holders = 0;
   let idle: ReturnType<typeof setTimeout> | undefined;
   const waiting: ((answer: BlobAnswer) => void)[] = [];
 
@@ -22,7 +25,7 @@ export function createBlobWorker(onLost: (error: unknown) => void): BlobWorker {
     const started = new Worker(new URL("./blob-worker.ts", import.meta.url), { type: "module" });
     started.addEventListener("message", ({ data }: MessageEvent<BlobAnswer>) => {
       waiting.shift()?.(data);
-      if (waiting.length === 0) idle = setTimeout(stop, IDLE_MS).unref();
+      stopLater();
     });
     started.addEventListener("error", (event) => {
       event.preventDefault();
@@ -30,6 +33,11 @@ export function createBlobWorker(onLost: (error: unknown) => void): BlobWorker {
     });
     (started as { unref?: () => void }).unref?.();
     return started;
+  }
+
+  function stopLater(): void {
+    clearTimeout(idle);
+    if (worker && waiting.length + holders === 0) idle = setTimeout(stop, idleMs).unref();
   }
 
   function stop(): void {
@@ -74,6 +82,13 @@ export function createBlobWorker(onLost: (error: unknown) => void): BlobWorker {
           hint: "The file may have changed while it was read: send it anew.",
         });
       throw new CollectorError("internal", `A file could not be kept: ${answer.message}`);
+    },
+    hold() {
+      holders++;
+      return () => {
+        holders--;
+        stopLater();
+      };
     },
     close: stop,
   };
