@@ -76,6 +76,14 @@ test("a message nested without end is refused, and no prototype is touched", () 
   expect(JSON.stringify(parsed)).toBe('{"__proto__":{"polluted":null},"a":{"__proto__":null}}');
 });
 
+test("a text made to look like what stands for NaN takes no longer than another", () => {
+  const text = `NaN${"!".repeat(80_000)}`;
+  const before = process.cpuUsage();
+  expect(parseFedmlJson(`["${text}", NaN]`)).toStrictEqual([text, nan]);
+  const { user, system } = process.cpuUsage(before);
+  expect((user + system) / 1e6).toBeLessThan(1);
+});
+
 test("a text beyond the bound is refused before it is parsed", () => {
   expect(() => parseFedmlJson("1".repeat(64 * 1024 * 1024 + 1))).toThrow(
     expect.objectContaining({ code: "too-large" }),
