@@ -1,7 +1,7 @@
 import { Rejected, type HistoryBatch, type Part } from "./contract.ts";
 import type { Line } from "./line.ts";
 import { Refusal, type DeadLetter, type Piece } from "./ports.ts";
-import { isInvalid, isTooLarge, Untrue } from "./trouble.ts";
+import { isCondemned, isInvalid, isTooLarge, Untrue } from "./trouble.ts";
 
 export type HistoryPiece = Extract<Piece, { type: "history" }>;
 
@@ -103,6 +103,7 @@ async function sendFacts(line: Line, batch: HistoryBatch): Promise<void> {
   } catch (error) {
     if (!isInvalid(error) && !isTooLarge(error)) throw error;
     const { frames } = batch;
+    if (frames.length === 1 && !isCondemned(error)) throw error;
     if (frames.length === 1)
       return await line.bury([{ frame: frames[0]!, type: error.type, detail: error.message }]);
     const half = Math.ceil(frames.length / 2);
@@ -122,6 +123,7 @@ async function sendGrowing(
   } catch (error) {
     if ((!isInvalid(error) && !isTooLarge(error)) || batch.frames.length === 0) throw error;
     if (!small) return false;
+    if (!isCondemned(error)) throw error;
     const { transport, identity, session, signal } = line;
     const [position] = await transport.positions(identity.id, session, [batch.part], signal);
     // Something else said no, after the platform had taken it.

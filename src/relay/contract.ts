@@ -12,6 +12,8 @@ export const ENTRIES_TYPE = "application/vnd.binnacle.entries";
 export const BATCH_BYTES = 512 * 1024;
 /** What a platform accepts, before and after decompression. */
 export const MAX_BODY_BYTES = 64 * 1024 * 1024;
+/** `body` of a refusal: it came as it was sent, and makes no sense. */
+export const UNREADABLE = "unreadable";
 export const BATCH_ENTRIES = 2000;
 /** A platform's answer beyond this is none. */
 export const MAX_ANSWER_BYTES = 1024 * 1024;
@@ -211,8 +213,8 @@ export type RefusalType =
   | "too-large"
   | "unsupported"
   /**
-   * 400, 422; `seq`: the entry that makes no sense, where it is known; of a piece of history `rejected`. What is refused so alone is a
-   * dead letter.
+   * 400, 422; `seq`: the entry that makes no sense; of a piece of history `rejected`; `body`: none of them can be read. What is
+   * refused so alone is a dead letter; without any of these it is about something else, and tried again.
    */
   | "invalid"
   /** 429, 503, 507: later. */

@@ -8,7 +8,7 @@
 import { z } from "zod";
 import { Encoding } from "../entry.ts";
 import { CollectorError } from "../error.ts";
-import { FrameHead, MAX_BODY_BYTES, type Frame } from "./contract.ts";
+import { FrameHead, MAX_BODY_BYTES, UNREADABLE, type Frame } from "./contract.ts";
 import { headerOf, layoutOf, layoutOfText, type Layout } from "./layout.ts";
 import {
   createSectionReader,
@@ -314,6 +314,7 @@ export const frameBytes = ({ run, client, payload }: Frame): number =>
 const broken = (why: string) =>
   new CollectorError("invalid", `The body can't be read: ${why}.`, {
     hint: "Send entries as the relay's contract says.",
+    details: { body: UNREADABLE },
   });
 
 const tooLarge = (what: string) =>

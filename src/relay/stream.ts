@@ -3,7 +3,7 @@ import { bringParts, bringPiece, closeParts } from "./bring.ts";
 import type { Line } from "./line.ts";
 import { createPace, type Pace } from "./pace.ts";
 import { Refusal, type DeadLetter } from "./ports.ts";
-import { Changed, isInvalid, isTooLarge, Untrue } from "./trouble.ts";
+import { Changed, isCondemned, isInvalid, isTooLarge, Untrue } from "./trouble.ts";
 
 /** The platform's word is kept here so often while much goes out: it can be asked again. */
 const SAVE_MS = 1000;
@@ -173,7 +173,7 @@ async function run(line: Line, memory: Memory): Promise<void> {
       const name = typeof run === "string" ? run : frame.run;
       if (introduced.get(name) !== frame.seq) return await introduce(name, frame.seq);
       if (!isOne) return pace.refused(2);
-    } else if (!isInvalid(error) && !isTooLarge(error)) throw error;
+    } else if (!isCondemned(error) || (seq !== undefined && at < 0)) throw error;
     memory.condemned = { frame: frame!, type: error.type, detail: error.message };
   }
 

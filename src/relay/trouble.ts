@@ -1,3 +1,4 @@
+import { UNREADABLE } from "./contract.ts";
 import { Refusal } from "./ports.ts";
 
 /** An answer that cannot be true. Nothing in it is believed. */
@@ -21,6 +22,7 @@ export function isForPerson(error: unknown): boolean {
     status === 401 ||
     status === 403 ||
     status === 415 ||
+    type === "413" ||
     ["circle", "unknown-kind", "unauthorized", "forbidden", "unsupported"].includes(type)
   );
 }
@@ -41,11 +43,19 @@ export const isDoubt = (error: unknown): boolean =>
 export const isTooLarge = (error: unknown): error is Refusal =>
   error instanceof Refusal && (error.status === 413 || error.type === "too-large");
 
-/** It makes no sense to it, as a whole or for one entry. */
-export const isInvalid = (error: unknown): error is Refusal =>
-  error instanceof Refusal &&
-  (error.type === "invalid" || error.type === "400" || error.type === "422") &&
-  (error.status === 400 || error.status === 422);
+/**
+ * What was sent makes no sense to the platform, by its own word: it names entries, or can't read any. A proxy's bare 400, or a header
+ * that was lost on the way, says nothing of them.
+ */
+export const isInvalid = (error: unknown): error is Refusal => {
+  if (!(error instanceof Refusal) || error.type !== "invalid") return false;
+  const { seq, rejected, body } = error.details;
+  return typeof seq === "number" || Array.isArray(rejected) || body === UNREADABLE;
+};
+
+/** The platform's own word for what stands alone: it becomes a dead letter. */
+export const isCondemned = (error: unknown): error is Refusal =>
+  isInvalid(error) || (error instanceof Refusal && error.type === "too-large");
 
 export interface Trouble {
   message: string;
@@ -54,6 +64,9 @@ export interface Trouble {
   at: number;
 }
 
+const NOT_ITS_WORD =
+  "That is no word about what was sent: something in between says so, or something else has the address. All data waits here.";
+
 const HINTS: Partial<Record<string, string>> = {
   "unknown-kind": "The platform is older than this collector: upgrade it. All data waits here until then.",
   unauthorized: "Ask who runs the platform for a token: `binnacle source add NAME` there makes one.",
@@ -61,6 +74,10 @@ const HINTS: Partial<Record<string, string>> = {
   circle: "Remove one of the relays that make the circle.",
   unsupported: "The platform reads no body that this collector can write: upgrade the older of the two.",
   "disk-full": "The platform's disk is full: make room there. All data waits here until then.",
+  "400": NOT_ITS_WORD,
+  "422": NOT_ITS_WORD,
+  "413":
+    "Something before the platform takes no request of this size: raise its limit (nginx: client_max_body_size). All data waits here.",
   "401": "Ask who runs the platform for a token: `binnacle source add NAME` there makes one.",
   "403": "Ask who runs the platform for a token: `binnacle source add NAME` there makes one.",
 };

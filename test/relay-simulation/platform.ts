@@ -10,6 +10,7 @@ import type {
   Part,
   Session,
 } from "../../src/relay/contract.ts";
+import { UNREADABLE } from "../../src/relay/contract.ts";
 import {
   acceptBatch,
   acceptHistory,
@@ -241,7 +242,7 @@ export function createPlatform(context: PlatformContext): Platform {
       if (kind.startsWith("future.") && !context.knowsAll())
         return refuse("unknown-kind", `Entries of kind ${kind} can't be read here.`, { ...where, kind });
       if (isPoison(new TextDecoder().decode(payload)))
-        return refuse("invalid", "That makes no sense.", where);
+        return refuse("invalid", "That makes no sense.", "seq" in where ? where : { body: UNREADABLE });
       if (kind === "run.created" && !runs.has(run)) created.add(run);
       else if (
         !run.includes(":") &&
@@ -378,7 +379,11 @@ export function createPlatform(context: PlatformContext): Platform {
         : [],
     );
     if (rejected.length > 0)
-      return refuse("invalid", "Some of it makes no sense.", context.isVague() ? {} : { rejected });
+      return refuse(
+        "invalid",
+        "Some of it makes no sense.",
+        context.isVague() ? { body: UNREADABLE } : { rejected },
+      );
     await process.step("before the commit of history");
     if (accepted.apply) for (const frame of batch.frames) apply(source!, frame, true);
     touch(source!, batch);
