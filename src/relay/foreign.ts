@@ -32,7 +32,7 @@ export class RefusedOne extends Refusal {
   }
 }
 
-/** How far parts of history have come. */
+/** How far parts of history have come; of facts the seq up to which they stand in. */
 export interface Positions {
   of(part: Part): number;
   set(part: Part, position: number): void;
@@ -189,15 +189,15 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     const parts = (await outbox.parts(runs)).filter(takes);
     for (const [done, part] of parts.entries()) {
       const isFacts = part.of === "facts";
-      // They have no place in between.
-      if (isFacts && positions.of(part) > 0) continue;
+      // They have no place in between; and as soon as there is more to bring, there may be more of them.
+      if (isFacts && positions.of(part) === last) continue;
       change({ state: "history", history: { done, total: parts.length } });
-      for await (const { to, frames } of outbox.history(part, positions.of(part)))
+      for await (const { to, frames } of outbox.history(part, isFacts ? 0 : positions.of(part)))
         yield {
           ...toBatch(frames, undefined),
           ...(!isFacts && { onArrived: () => positions.set(part, to) }),
         };
-      if (isFacts) positions.set(part, 1);
+      if (isFacts) yield { ...toBatch([], undefined), onArrived: () => positions.set(part, last) };
     }
     if (parts.some(({ of }) => of === "facts"))
       for await (const { frames } of outbox.history({ of: "facts" }, 0))

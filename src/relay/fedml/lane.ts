@@ -9,7 +9,6 @@ import type { DeadLetter } from "../ports.ts";
 import { createReport } from "../report.ts";
 import { requeueAbroad } from "../requeue-abroad.ts";
 import { readFedmlAddress } from "./address.ts";
-import { readVersion } from "./artifact.ts";
 import { createConfigs } from "./configs.ts";
 import { putLeft, putLeftPart } from "./drops.ts";
 import { postsOf, type Post } from "./logs.ts";
@@ -113,7 +112,7 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
           encode,
           hello: publisher.open,
           send,
-          onTaken,
+          onTaken: (frames) => onTaken(frames),
           hints: HINTS,
           clock,
           random: Math.random,
@@ -157,10 +156,10 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
   }
 
   /** Durable before the cursor moves. */
-  function onTaken(frames: readonly Frame[]): void {
+  function onTaken(frames: readonly Frame[], put = queue.putOnce): void {
     const left = new Map<string, Frame[]>();
     for (const frame of frames) {
-      if (isVersion(frame)) queue.put(frame, readVersion(frame).files);
+      if (isVersion(frame)) put(frame);
       const why = whyLeft(frame);
       if (why !== undefined) left.set(why, [...(left.get(why) ?? []), frame]);
     }
@@ -174,7 +173,7 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     if (unreadable[0]) return unreadable[0].detail;
     for (const { signal, prepared: of } of sharesOf(prepared))
       for (const body of encode(signal, of)) await send(signal, body, ending.signal);
-    onTaken([frame]);
+    onTaken([frame], queue.put);
     return undefined;
   }
 

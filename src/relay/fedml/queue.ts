@@ -1,11 +1,15 @@
+import { createHash } from "node:crypto";
 import type { Collector } from "../../collector.ts";
 import { bytesOf } from "../../store/chunk-table.ts";
 import type { Frame } from "../contract.ts";
 import { decodeFrames, encodeFrames } from "../frame.ts";
+import { readVersion } from "./artifact.ts";
 
 /** Versions that wait for their files to be sent, by the seq of the entry that made them. Durable. */
 export interface UploadQueue {
-  put(frame: Frame, files: readonly { size: number }[]): void;
+  put(frame: Frame): void;
+  /** Of history each once, however often it is told before all of it has arrived. */
+  putOnce(frame: Frame): void;
   /** The first, or the one behind `after`. */
   next(after?: number): { place: number; frame: Frame } | undefined;
   remove(place: number): void;
@@ -19,6 +23,10 @@ export function createUploadQueue({ connection }: Collector, destination: string
   const select = connection.prepare(
     "SELECT seq AS place, frame FROM relay_upload WHERE destination = ? AND seq > ? ORDER BY seq LIMIT 1",
   );
+  // Forgotten with the other positions, once history has arrived.
+  const note = connection.prepare(
+    "INSERT INTO relay_position (destination, part, position) VALUES (?, ?, 1) ON CONFLICT DO NOTHING",
+  );
   const remove = connection.prepare("DELETE FROM relay_upload WHERE destination = ? AND seq = ?");
   // What is told by history has no seq: it stands before all, and the last of it first.
   const selectBefore = connection
@@ -29,11 +37,18 @@ export function createUploadQueue({ connection }: Collector, destination: string
       "SELECT coalesce(sum(files), 0), coalesce(sum(bytes), 0) FROM relay_upload WHERE destination = ?",
     )
     .raw(true);
+
+  function put(frame: Frame): void {
+    const { files } = readVersion(frame);
+    const bytes = files.reduce((all, { size }) => all + size, 0);
+    const place = frame.seq === 0 ? (selectBefore.get(destination) as [number])[0] : frame.seq;
+    insert.run(destination, place, encodeFrames([frame]), bytes, files.length);
+  }
+
   return {
-    put(frame, files) {
-      const bytes = files.reduce((all, { size }) => all + size, 0);
-      const place = frame.seq === 0 ? (selectBefore.get(destination) as [number])[0] : frame.seq;
-      insert.run(destination, place, encodeFrames([frame]), bytes, files.length);
+    put,
+    putOnce(frame) {
+      if (frame.seq > 0 || note.run(destination, `queued ${digestOf(frame)}`).changes > 0) put(frame);
     },
     next(after = Number.MIN_SAFE_INTEGER) {
       const row = select.get(destination, after) as { place: number; frame: Uint8Array } | undefined;
@@ -45,4 +60,10 @@ export function createUploadQueue({ connection }: Collector, destination: string
       return { files, bytes };
     },
   };
+}
+
+function digestOf(frame: Frame): string {
+  const { kind, name, version, time, files } = readVersion(frame);
+  const of = [kind, name, version, time, files.map(({ path, sha256 }) => [path, sha256])];
+  return createHash("sha256").update(JSON.stringify(of)).digest("hex");
 }
