@@ -19,6 +19,7 @@ import { createSpanHolder } from "./span/purge.ts";
 import { backupDatabaseNow } from "./store/backup.ts";
 import { createBus, type Bus } from "./store/bus.ts";
 import { createCounters, type Counters } from "./store/counters.ts";
+import { onFailure } from "./store/failure.ts";
 import { createJournal, type Journal } from "./store/journal.ts";
 import { applyMigrations } from "./store/migrations.ts";
 import {
@@ -84,8 +85,8 @@ export interface CollectorOptions {
 export function openCollector({
   dataDir,
   now = Date.now,
-  onFatal,
-  onListenerError = onFatal,
+  onFatal: endAll,
+  onListenerError = endAll,
   series: seriesOptions,
   samples: sampleOptions,
   device,
@@ -93,6 +94,12 @@ export function openCollector({
   quota: quotaOptions,
 }: CollectorOptions): Collector {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  let hasFailed = false;
+  const onFatal = (error: unknown) => {
+    if (hasFailed) return;
+    hasFailed = true;
+    endAll(error);
+  };
   const path = join(dataDir, "binnacle.db");
   const connection = openConnection(path);
   try {
@@ -190,6 +197,8 @@ export function openCollector({
     counters.delete(run);
     void pruner.purge(run);
   });
+  // Until here a failure is an error of the start.
+  onFailure(connection, onFatal);
   void pruner.resume();
   for (const left of unfinished) void pruner.abandon(left);
   return {

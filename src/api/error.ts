@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { CollectorError, type ErrorCode } from "../error.ts";
 import { sayIssue } from "../issue.ts";
+import { isUnreadable } from "../store/failure.ts";
 
 const statusByCode: Record<ErrorCode, number> = {
   invalid: 400,
@@ -43,7 +44,8 @@ export const statusOf = (code: ErrorCode): number => statusByCode[code];
 /** The one place where an error becomes an answer. What we did not foresee says nothing: its message may hold SQL. */
 export function toResponse(error: unknown, onUnforeseen: (error: unknown) => void): Response {
   const known = foresee(error);
-  if (known.code === "internal") onUnforeseen(error);
+  if (known.code === "internal" || (known.cause !== undefined && isUnreadable(known.cause)))
+    onUnforeseen(error);
   // No code of its own: to a client both mean that this collector will never take it.
   const allow = known.code === "not-found" ? known.details?.["allow"] : undefined;
   const status = Array.isArray(allow) ? 405 : statusByCode[known.code];
@@ -92,6 +94,13 @@ const titleByCode: Record<ErrorCode, string> = {
 function foresee(error: unknown): CollectorError {
   if (error instanceof CollectorError) return error;
   if (error instanceof z.ZodError) return fromZod(error);
+  // drizzle's errors have it within.
+  const cause = [error, (error as Error | undefined)?.cause].find(isUnreadable);
+  if (cause !== undefined)
+    return new CollectorError("damaged", "A part of the database can't be read.", {
+      hint: "`binnacle doctor` says what is damaged, and what to do.",
+      cause,
+    });
   return new CollectorError("internal", "unforeseen", { cause: error });
 }
 

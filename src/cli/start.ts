@@ -26,6 +26,7 @@ import { loadToken, writePrivateFile } from "../token.ts";
 import { VERSION } from "../version.ts";
 import { defineCommand } from "./command.ts";
 import { listen, nameOfBind, urlOf } from "./listen.ts";
+import { welcome, type Started } from "./welcome.ts";
 
 /** Open streams are told to end; a request under way gets so long. */
 const DRAIN_MS = 5000;
@@ -99,7 +100,7 @@ export const command = defineCommand({
   ],
   async run({ values }) {
     const running = await start(readConfig(values));
-    process.stdout.write(welcome(running));
+    process.stdout.write(welcome(running, values.data));
     // What nobody waited for: told, and no reason to end while everything accepted is safe.
     process.on("unhandledRejection", (error) => diagnose(stackOf(error)));
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => running.stop());
@@ -107,11 +108,7 @@ export const command = defineCommand({
   },
 });
 
-export interface Running {
-  url: string;
-  /** Signs a browser in, once. */
-  link: string;
-  dataDir: string;
+export interface Running extends Started {
   app: App;
   collector: Collector;
   relays: Relays;
@@ -132,7 +129,8 @@ export async function start(config: Config): Promise<Running> {
 
   const collector = open(config, (error) => {
     diagnose(
-      `The database can no longer be trusted: ${messageOf(error)}. Start again: what was accepted is kept.`,
+      `The database can no longer be trusted: ${messageOf(error)}. Start again: what was accepted is kept. ` +
+        "Should it happen again, `binnacle doctor` says what is damaged.",
     );
     process.exit(1);
   });
@@ -224,6 +222,7 @@ export async function start(config: Config): Promise<Running> {
     app,
     collector,
     relays,
+    servesFedml: fedml?.port !== undefined,
     stop,
     ended,
   };
@@ -258,9 +257,6 @@ function readHardware(collector: Collector, { gpu, cores, dataDir }: Config): Ha
     },
   };
 }
-
-const welcome = ({ url, link, dataDir }: Running) =>
-  `binnacle ${VERSION} listens on ${url}, data in ${dataDir}\nDashboard: ${link}\n`;
 
 const diagnose = (text: string) => void process.stderr.write(`binnacle: ${text}\n`);
 

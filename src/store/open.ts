@@ -1,5 +1,6 @@
 import Database from "libsql";
 import { drizzle, type SqliteRemoteDatabase } from "drizzle-orm/sqlite-proxy";
+import { onFailure, watchFailures } from "./failure.ts";
 
 /** The one connection. Synchronous: every call blocks the event loop for as long as it takes. */
 export type Connection = Database.Database;
@@ -33,6 +34,7 @@ export function openConnection(path: string): Connection {
     connection.close();
     throw error;
   }
+  watchFailures(connection);
   return connection;
 }
 
@@ -41,6 +43,7 @@ export function openConnection(path: string): Connection {
  * WAL first also folds everything into one file.
  */
 export function closeConnection(connection: Connection): void {
+  onFailure(connection, undefined);
   try {
     connection.exec("PRAGMA journal_mode=DELETE");
     connection.exec("PRAGMA locking_mode=NORMAL");

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-const unpacked = join(import.meta.dirname, "../../node_modules/.debian/usr/bin");
+/** Where .ci/tools.mjs unpacks what is not installed. */
+export const unpacked = join(import.meta.dirname, "../../node_modules/.debian/usr/bin");
 
 /** A program of Debian's: installed, or unpacked by .ci/tools.mjs; undefined where there is none. */
 export function debianProgram(name: string): string | undefined {
