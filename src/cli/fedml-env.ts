@@ -40,8 +40,11 @@ export const command = defineCommand({
   ],
   async run({ values }) {
     const connection = connect(values);
-    const { id, name } = await findOrCreate(connection, values);
+    const wanted = check(values);
+    const { id } = wanted;
+    // Asked first: a collector that serves no such clients must not be left with a run that nobody writes to.
     const { env } = await requestJson<{ env: Record<string, string> }>(connection, runPath(id, "/fedml"));
+    const { name } = await findOrCreate(connection, wanted);
     const warning = overrideWarning(env, process.env);
     const url = `${connection.url}/runs/${id}`;
     if (warning !== undefined) process.stderr.write(`binnacle: ${warning}\n`);
@@ -56,28 +59,45 @@ export const command = defineCommand({
   },
 });
 
-interface Wanted {
+interface Given {
   "run-id": string | undefined;
   name: string | undefined;
   project: string | undefined;
 }
 
+interface Wanted {
+  id: string;
+  /** It may be there already. */
+  isNamed: boolean;
+  name: string | undefined;
+  project: string | undefined;
+}
+
+function check({ "run-id": id, name, project }: Given): Wanted {
+  if (id !== undefined && !RunId.safeParse(id).success)
+    throw new UsageError(`'${id}' is no run id: use letters, digits, '.', '_' and '-'.`, "fedml env");
+  return {
+    id: id ?? newRunId(),
+    isNamed: id !== undefined,
+    name: labelOf("--name", name),
+    project: labelOf("--project", project),
+  };
+}
+
 /** A run that has ended stays so until something comes. */
-async function findOrCreate(connection: Connection, values: Wanted): Promise<RunDetail> {
-  const given = values["run-id"];
-  if (given !== undefined && !RunId.safeParse(given).success)
-    throw new UsageError(`'${given}' is no run id: use letters, digits, '.', '_' and '-'.`, "fedml env");
-  const name = labelOf("--name", values.name);
-  const project = labelOf("--project", values.project);
-  if (given !== undefined)
+async function findOrCreate(
+  connection: Connection,
+  { id, isNamed, name, project }: Wanted,
+): Promise<RunDetail> {
+  if (isNamed)
     try {
-      return await requestJson<RunDetail>(connection, runPath(given));
+      return await requestJson<RunDetail>(connection, runPath(id));
     } catch (error) {
       if (!(error instanceof CollectorError) || error.code !== "not-found") throw error;
     }
   return requestJson<RunDetail>(connection, "/api/v1/runs", {
     body: {
-      id: given ?? newRunId(),
+      id,
       ...(name !== undefined && { name }),
       ...(project !== undefined && { project }),
     },
