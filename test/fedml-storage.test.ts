@@ -428,6 +428,17 @@ describe("an object in parts", () => {
     expect((await complete(upload, [[2, etag]])).status).toBe(200);
   });
 
+  test.each([
+    ["that is all beginnings", "<Part>".repeat(32_768)],
+    ["whose ETag is all spaces", `<Part><PartNumber>1</PartNumber><ETag>${" ".repeat(3000)}</Part>`],
+  ])("is not made of a list %s, nor held up by it", async (_, list) => {
+    const query = { uploadId: await begin() };
+    const ask = (uploadId = query) =>
+      send({ method: "POST", key: "big.bin", query: uploadId, body: `<CompleteMultipartUpload>${list}` });
+    expect(await codeOf(await ask())).toMatch(/^400 (MalformedXML|InvalidPart)$/);
+    expect(await codeOf(await ask({ uploadId: "0".repeat(32) }))).toBe("404 NoSuchUpload");
+  });
+
   test("that is given up leaves nothing", async () => {
     const upload = await begin();
     const part = randomBytes(100_000);
