@@ -5,6 +5,7 @@ import { CollectorError } from "../error.ts";
 import { VERSION } from "../version.ts";
 import type { DeliveryStatus } from "./deliver.ts";
 import { createDestinations, holderOf, skipOf, type Destination } from "./destinations.ts";
+import { createDiagnosis } from "./diagnose.ts";
 import { countDropped, forgetRemoved, listDrops, putDropOfDestination } from "./drops.ts";
 import { startPlatformLane, type Lane } from "./lane.ts";
 import { createLetterBox } from "./letters.ts";
@@ -57,7 +58,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     .prepare("SELECT path FROM source ORDER BY min(json_array_length(path), 2) DESC, last_seen DESC")
     .raw(true);
   const laneByName = new Map<string, Lane>();
-  const toldByName = new Map<string, string>();
+  const diagnosis = createDiagnosis(onDiagnostic);
   let closing = false;
 
   for (const destination of destinations.list()) startLane(destination);
@@ -73,7 +74,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
         destinations,
         path,
         facts: { host: hostname().slice(0, 255), version: VERSION },
-        onChange: (status) => tell(name, status),
+        onChange: (status) => diagnosis.tell(name, status),
         onFailed,
       }),
     );
@@ -83,24 +84,6 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
   function path(): string[] {
     const sources = (selectPaths.all() as [string][]).flatMap(([json]) => JSON.parse(json) as string[]);
     return [...new Set([installation.id, ...sources])];
-  }
-
-  /** Once for each trouble, not for each try. */
-  function tell(name: string, { state, error, notice, nextTryAt }: DeliveryStatus): void {
-    if (notice !== null && toldByName.get(`${name} notice`) !== notice.message) {
-      toldByName.set(`${name} notice`, notice.message);
-      onDiagnostic(`relay ${name}: ${notice.message}`);
-    }
-    const isWell = error === null && state !== "starting";
-    // Between two tries it is neither well nor in another trouble.
-    if (!isWell && nextTryAt === null) return;
-    const word = isWell ? "well" : state;
-    const before = toldByName.get(name);
-    if (word === before) return;
-    toldByName.set(name, word);
-    if (!isWell)
-      onDiagnostic(`relay ${name}: ${error!.message}${error!.hint === null ? "" : ` ${error!.hint}`}`);
-    else if (before !== undefined) onDiagnostic(`relay ${name}: goes on.`);
   }
 
   function get(name: string): { destination: Destination; lane: Lane } {
@@ -217,7 +200,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     destinations.remove(name, () => putDropOfDestination(connection, destination, now()));
     destinations.setSecrets(name, undefined);
     collector.journal.hold(holderOf(name), undefined);
-    toldByName.delete(name);
+    diagnosis.forget(name);
     return history;
 
     function waiting(): string {
