@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { toWire } from "../src/metric/batch.ts";
-import { queryOverlay, readOverlay } from "../src/metric/overlay.ts";
+import { createOverlay, readOverlay } from "../src/metric/overlay.ts";
+import { createCurveMemory } from "../src/metric/curve-memory.ts";
 import { appendRecords } from "../src/metric/append.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 
@@ -16,7 +17,7 @@ async function addRun(id: string, items: object[]): Promise<void> {
 }
 
 const overlay = async (query: { run: string[]; key: string[]; x?: string; points?: number }) =>
-  readOverlay(await queryOverlay(at.collector, { x: "step", points: 1000, ...query }));
+  readOverlay(await createOverlay(at.collector)({ x: "step", points: 1000, ...query }));
 
 test("curves come back within a 65,534th of their range; runs and metrics that are missing are left out", async () => {
   const wave = (i: number) => 3 * Math.sin(i / 50) - 1;
@@ -78,6 +79,66 @@ test("a long series has its extremes", async () => {
   expect(Math.max(...max)).toBe(100);
   expect(Math.abs(axis(series!.axis)[max.indexOf(100)]! - spike)).toBeLessThan(20_000 / 250);
   expect(Math.min(...column(series!.min!, length))).toBe(-5);
+});
+
+test("what was asked for before is there as it is now", async () => {
+  const ask = createOverlay(at.collector);
+  const shown = async (x = "step") => {
+    const { header, column, axis } = readOverlay(await ask({ run: ["a", "b"], key: ["loss"], x, points: 3 }));
+    return header.series.map((one) => {
+      const xs = [...axis(one.axis)];
+      return [one.run, one.count, xs.at(0), xs.at(-1), Math.max(...column(one.max ?? one.y, xs.length))];
+    });
+  };
+  const add = (seq: number, loss: number, epoch?: number) =>
+    appendRecords(at.collector, "a", {
+      client: "c",
+      seq,
+      items: [{ metrics: epoch === undefined ? { loss } : { loss, epoch } }],
+    });
+  await addRun("a", []);
+  expect(await shown()).toEqual([]);
+  await add(1, 1);
+  expect(await shown()).toEqual([["a", 1, 0, 0, 1]]);
+  await add(2, 3);
+  expect(await shown()).toEqual([["a", 2, 0, 1, 3]]);
+  expect(await shown("epoch")).toEqual([]);
+  await add(3, 2, 10);
+  expect(await shown("epoch")).toEqual([["a", 1, 10, 10, 2]]);
+  await add(4, 7, 11);
+  expect(await shown("epoch")).toEqual([["a", 2, 10, 11, 7]]);
+  await addRun("b", [{ metrics: { loss: 5 } }]);
+  // More than were asked for: the last two are one, in their middle, with their extremes.
+  expect(await shown()).toEqual([
+    ["a", 4, 0, 2.5, 7],
+    ["b", 1, 0, 0, 5],
+  ]);
+  await at.request("/api/v1/runs/a?force=true", { method: "DELETE" });
+  expect(await shown()).toEqual([["b", 1, 0, 0, 5]]);
+});
+
+test("no more is remembered than there is room for, and what is asked for often stays", () => {
+  const memory = createCurveMemory();
+  const bytes = new Uint8Array(40_000);
+  const column = { low: 0, high: 1, bytes };
+  const curve = {
+    rank: 0,
+    count: 1,
+    axis: { length: 1, low: 0, high: 0, bytes: null },
+    y: column,
+    min: null,
+    max: null,
+  };
+  const known: number[] = [];
+  for (let i = 0; i < 1000; i++) {
+    memory.put(`curve ${i}`, "1", curve);
+    if (memory.get("curve 0", "1")) known.push(i);
+  }
+  expect(known).toHaveLength(1000);
+  const kept = Array.from({ length: 1000 }, (_, i) => memory.get(`curve ${i}`, "1")).filter(Boolean).length;
+  expect(kept * bytes.length).toBeLessThan(8 * 1024 * 1024);
+  expect(kept * bytes.length).toBeGreaterThan(2 * 1024 * 1024);
+  expect(memory.get("curve 0", "2")).toBeUndefined();
 });
 
 test("50 runs of 5 metrics and 2,000 points are less than 1 MB", async () => {

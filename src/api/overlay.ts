@@ -1,6 +1,6 @@
 import { gzipSync } from "node:zlib";
 import { z } from "zod";
-import { queryOverlay, QueryOverlay } from "../metric/overlay.ts";
+import { createOverlay, QueryOverlay } from "../metric/overlay.ts";
 import { zstdCompress } from "../runtime.ts";
 import { fromZod } from "./error.ts";
 import { createRoutes, route, type App, type Edge } from "./route.ts";
@@ -9,6 +9,7 @@ const BINARY = "application/vnd.binnacle.overlay";
 
 export function overlayRoutes({ collector }: Edge): App {
   const app = createRoutes();
+  const overlay = createOverlay(collector);
 
   route(
     app,
@@ -29,7 +30,7 @@ export function overlayRoutes({ collector }: Edge): App {
       const { run, key, ...once } = c.req.queries();
       const query = QueryOverlay.safeParse({ run, key, x: once.x?.[0], points: once.points?.[0] });
       if (!query.success) throw fromZod(query.error);
-      const bytes = await queryOverlay(collector, query.data);
+      const bytes = await overlay(query.data);
       return compressed(bytes, c.req.header("accept-encoding") ?? "");
     },
   );

@@ -2,7 +2,15 @@ import { z } from "zod";
 import type { Collector } from "../collector.ts";
 import { MetricKey } from "./schema.ts";
 import { RunId } from "../run/schema.ts";
-import type { Curve } from "./reader.ts";
+import { createCurveMemory } from "./curve-memory.ts";
+import {
+  encodeCurve,
+  NONE,
+  STEPS,
+  type EncodedAxis,
+  type EncodedColumn,
+  type EncodedCurve,
+} from "./encoded-curve.ts";
 
 /** Of all curves together; a point costs 2 to 8 bytes. */
 const MAX_POINTS = 10_000_000;
@@ -58,125 +66,106 @@ export interface OverlayHeader {
   series: OverlaySeries[];
 }
 
-const NONE = 65535;
-const STEPS = 65534;
+export type Overlay = (query: QueryOverlay) => Promise<Uint8Array>;
 
 /**
  * Layout, little-endian: u32 length of the header; the header as JSON (OverlayHeader), padded with spaces to a multiple of 8 together with
  * its length; then the columns. A column is the difference of each word from the one before (the first from 0) modulo 2^16, shifted
  * left by one with its sign in the lowest bit (0, -1, 1, -2 → 0, 1, 2, 3), all low bytes first and then all high bytes: so it
  * compresses best.
+ *
+ * Of the runs that are compared most have ended: curves are remembered as they are sent, until their series grows.
  */
-export async function queryOverlay(
-  collector: Collector,
-  { run, key, x, points }: QueryOverlay,
-): Promise<Uint8Array> {
-  const columns = new ColumnWriter();
-  const header: OverlayHeader = { x, axes: [], series: [] };
-  let until = performance.now() + SLICE_MS;
-  for (const oneRun of run) {
-    if (collector.counters.find(oneRun)?.deleted !== false) continue;
-    // Metrics of a run mostly share their records, and so their x.
-    const axes: { x: Float64Array; index: number }[] = [];
-    for (const oneKey of key) {
-      if (performance.now() > until) {
-        await new Promise((resolve) => setImmediate(resolve));
-        until = performance.now() + SLICE_MS;
-      }
-      const curve = await collector.series.curve(oneRun, oneKey, { x, points });
-      if (!curve || curve.x.length === 0) continue;
-      let axis = axes.find((axis) => isSame(axis.x, curve.x));
-      if (!axis) {
-        axis = { x: curve.x, index: header.axes.length };
-        axes.push(axis);
-        header.axes.push(writeAxis(columns, curve.x));
-      }
-      header.series.push({ run: oneRun, key: oneKey, axis: axis.index, ...writeCurve(columns, curve) });
-    }
+export function createOverlay(collector: Collector): Overlay {
+  const remembered = createCurveMemory();
+
+  async function curveOf(run: string, key: string, x: string, points: number): Promise<EncodedCurve | null> {
+    const version = collector.series.version(run, key, x);
+    if (version === undefined) return null;
+    const name = `${points} ${run} ${x}\n${key}`;
+    const known = remembered.get(name, version);
+    if (known !== undefined) return known;
+    const curve = await collector.series.curve(run, key, { x, points });
+    const encoded = curve && curve.x.length > 0 ? encodeCurve(curve) : null;
+    remembered.put(name, version, encoded);
+    return encoded;
   }
-  return assemble(header, columns.bytes());
+
+  return async ({ run, key, x, points }) => {
+    const columns = new Columns();
+    const header: OverlayHeader = { x, axes: [], series: [] };
+    let until = performance.now() + SLICE_MS;
+    for (const oneRun of run) {
+      if (collector.counters.find(oneRun)?.deleted !== false) continue;
+      // Metrics of a run mostly share their records, and so their x.
+      const axes: { axis: EncodedAxis; index: number }[] = [];
+      for (const oneKey of key) {
+        if (performance.now() > until) {
+          await new Promise((resolve) => setImmediate(resolve));
+          until = performance.now() + SLICE_MS;
+        }
+        const curve = await curveOf(oneRun, oneKey, x, points);
+        if (!curve) continue;
+        let shared = axes.find(({ axis }) => isSame(axis, curve.axis));
+        if (!shared) {
+          const { length, low, high, bytes } = curve.axis;
+          shared = { axis: curve.axis, index: header.axes.length };
+          axes.push(shared);
+          header.axes.push({ length, low, high, offset: bytes && columns.put(bytes) });
+        }
+        const put = ({ low, high, bytes }: EncodedColumn) => ({ low, high, offset: columns.put(bytes) });
+        header.series.push({
+          run: oneRun,
+          key: oneKey,
+          axis: shared.index,
+          rank: curve.rank,
+          count: curve.count,
+          y: put(curve.y),
+          min: curve.min && put(curve.min),
+          max: curve.max && put(curve.max),
+        });
+      }
+    }
+    return columns.behind(header);
+  };
 }
 
-function writeCurve(
-  columns: ColumnWriter,
-  { rank, count, y, min, max }: Curve,
-): Omit<OverlaySeries, "run" | "key" | "axis"> {
-  return { rank, count, y: columns.put(y), min: min && columns.put(min), max: max && columns.put(max) };
+function isSame(a: EncodedAxis, b: EncodedAxis): boolean {
+  if (a.length !== b.length || a.low !== b.low || a.high !== b.high) return false;
+  return a.bytes === null || b.bytes === null ? a.bytes === b.bytes : areEqual(a.bytes, b.bytes);
 }
 
-function writeAxis(columns: ColumnWriter, x: Float64Array): OverlayAxis {
-  const { length } = x;
-  const low = x[0]!;
-  const high = x[length - 1]!;
-  const delta = length > 1 ? (high - low) / (length - 1) : 0;
-  let isEven = true;
-  for (let i = 0; i < length && isEven; i++) isEven = Math.abs(x[i]! - (low + i * delta)) <= delta / 1000;
-  return { length, low, high, offset: isEven ? null : columns.put(x).offset };
-}
-
-function isSame(a: Float64Array, b: Float64Array): boolean {
-  if (a.length !== b.length) return false;
+function areEqual(a: Uint8Array, b: Uint8Array): boolean {
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 
-function assemble(header: OverlayHeader, columns: Uint8Array): Uint8Array {
-  const json = new TextEncoder().encode(JSON.stringify(header));
-  const start = (4 + json.length + 7) & ~7;
-  const bytes = new Uint8Array(start + columns.length);
-  new DataView(bytes.buffer).setUint32(0, start - 4, true);
-  bytes.fill(0x20, 4, start);
-  bytes.set(json, 4);
-  bytes.set(columns, start);
-  return bytes;
-}
-
-class ColumnWriter {
-  private buffer = new Uint8Array(65536);
+/** Columns on their way to the end of an answer. */
+class Columns {
+  private readonly parts: Uint8Array[] = [];
   private length = 0;
 
-  put(column: Float64Array): ScaledColumn {
-    const { length } = column;
+  /** Its offset, in words. */
+  put(bytes: Uint8Array): number {
     const offset = this.length / 2;
-    this.reserve(2 * length);
-    let low = Infinity;
-    let high = -Infinity;
-    for (let i = 0; i < length; i++) {
-      const value = column[i]!;
-      if (value - value !== 0) continue;
-      if (value < low) low = value;
-      if (value > high) high = value;
-    }
-    if (low > high) low = high = 0;
-    // Of halves: from -1e308 to 1e308 it is further than float64 goes.
-    const range = high / 2 - low / 2;
-    const scale = STEPS / range < Infinity ? STEPS / range : 0;
-    const lows = this.length;
-    const highs = lows + length;
-    const { buffer } = this;
-    let previous = 0;
-    for (let i = 0; i < length; i++) {
-      const value = column[i]!;
-      const word = value - value === 0 ? ((value / 2 - low / 2) * scale + 0.5) | 0 : NONE;
-      const difference = ((word - previous) << 16) >> 16;
-      previous = word;
-      const zigzag = (difference << 1) ^ (difference >> 16);
-      buffer[lows + i] = zigzag;
-      buffer[highs + i] = zigzag >>> 8;
-    }
-    this.length += 2 * length;
-    return { low, high, offset };
+    this.parts.push(bytes);
+    this.length += bytes.length;
+    return offset;
   }
 
-  bytes(): Uint8Array {
-    return this.buffer.subarray(0, this.length);
-  }
-
-  private reserve(size: number): void {
-    if (this.length + size <= this.buffer.length) return;
-    const larger = new Uint8Array(2 * (this.length + size));
-    larger.set(this.bytes());
-    this.buffer = larger;
+  behind(header: OverlayHeader): Uint8Array {
+    const json = new TextEncoder().encode(JSON.stringify(header));
+    const start = (4 + json.length + 7) & ~7;
+    const bytes = new Uint8Array(start + this.length);
+    new DataView(bytes.buffer).setUint32(0, start - 4, true);
+    bytes.fill(0x20, 4, start);
+    bytes.set(json, 4);
+    let at = start;
+    for (const part of this.parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    return bytes;
   }
 }
 

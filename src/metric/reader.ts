@@ -54,6 +54,8 @@ export interface SeriesReader {
   ): { rank: number; parts: AsyncIterable<Point[]> } | undefined;
   buckets(run: string, key: string, query: BucketsQuery): Promise<Buckets | undefined>;
   curve(run: string, key: string, query: CurveQuery): Promise<Curve | undefined>;
+  /** Another one whenever what a curve of this metric shows may be another. */
+  version(run: string, key: string, x: string): string | undefined;
 }
 
 interface Joined {
@@ -201,8 +203,19 @@ export function createReader(
         max: single ? null : max,
       };
     },
+
+    version(run, key, x) {
+      const series = find(run, key, undefined);
+      if (!series) return undefined;
+      const other = isRangeAxis(x) ? undefined : find(run, x, series.rank);
+      return other ? `${versionOf(series)} ${versionOf(other)}` : versionOf(series);
+    },
   };
 }
+
+/** Values are only ever added; the number of a series that is gone may be another's. */
+const versionOf = ({ id, count, stats: { lastOrdinal, lastTime, last } }: Series) =>
+  `${id}/${count}/${lastOrdinal}/${lastTime}/${last}`;
 
 const isRangeAxis = (x: string): x is RangeAxis => x === "step" || x === "time";
 
