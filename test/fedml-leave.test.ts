@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { createRun } from "../src/run/create.ts";
 import { startTestBroker, type TestBroker } from "./helpers/fedml-broker.ts";
 import { DISCONNECT } from "./helpers/mqtt.ts";
@@ -17,6 +17,16 @@ const changed = () =>
       if (kind !== "run.changed" || run !== RUN) return;
       end();
       resolve((data as { status: string }).status);
+    });
+  });
+
+/** Resolves when the run is announced to be so. */
+const changedTo = (status: string) =>
+  new Promise<void>((resolve) => {
+    const end = broker.collector.bus.subscribe(({ kind, run, data }) => {
+      if (kind !== "run.changed" || run !== RUN || (data as { status: string }).status !== status) return;
+      end();
+      resolve();
     });
   });
 
@@ -64,6 +74,59 @@ test("an edge that said it trains, and left without a word, has failed", async (
   const failed = changed();
   await raw.vanish();
   expect(await failed).toBe("FAILED");
+});
+
+describe("an edge that was only away for too long", () => {
+  const STATUS = "fl_run/fl_client/mlops/status";
+  const says = (status: string, edge = 3) => `{"edge_id": ${edge}, "run_id": ${RUN}, "status": "${status}"}`;
+
+  /** Said that it trains, and was taken for dead with its run. */
+  async function away(...edges: number[]): Promise<void> {
+    await start();
+    const raw = await broker.connect(RUN);
+    for (const edge of edges) await raw.publish(STATUS, says("TRAINING", edge));
+    const failed = changedTo("FAILED");
+    await raw.vanish();
+    await failed;
+  }
+
+  test.each([
+    ["with data", METRICS, acc(0)],
+    ["with its status", STATUS, says("TRAINING")],
+    ["with the run's status", "fl_run/fl_server/mlops/status", `{"run_id": ${RUN}, "status": "RUNNING"}`],
+  ])("comes back %s, says how it ends, and is believed", async (_how, topic, message) => {
+    await away(3);
+    const back = await broker.connect(RUN);
+    await back.publish(topic, message);
+    expect((await broker.run(RUN)).status).toBe("RUNNING");
+    await back.publish(STATUS, says("FINISHED"));
+    expect((await broker.run(RUN)).status).toBe("FINISHED");
+  });
+
+  test.each([
+    ["with data", METRICS, acc(0)],
+    ["with its status", STATUS, says("TRAINING")],
+  ])("comes back %s, leaves again without a word, and has failed", async (_how, topic, message) => {
+    await away(3);
+    const back = await broker.connect(RUN);
+    await back.publish(topic, message);
+    expect((await broker.run(RUN)).status).toBe("RUNNING");
+    const failed = changedTo("FAILED");
+    await back.vanish();
+    await failed;
+    expect((await broker.run(RUN)).reason).toContain("had not said how it ended");
+  });
+
+  test("is waited for when another has come back before it", async () => {
+    await away(3, 4);
+    const back = await broker.connect(RUN);
+    await back.publish(STATUS, says("TRAINING", 3));
+    await back.publish(STATUS, says("TRAINING", 4));
+    await back.publish(STATUS, says("FINISHED", 3));
+    expect((await broker.run(RUN)).status).toBe("RUNNING");
+    await back.publish(STATUS, says("FINISHED", 4));
+    expect((await broker.run(RUN)).status).toBe("FINISHED");
+  });
 });
 
 test("where others write to the run it goes on, and how it ended stays", async () => {

@@ -193,6 +193,23 @@ describe("presence", () => {
     expect(presence.contact("1", "b")).toBe(false);
   });
 
+  test("who was taken for dead with its run is still to be reopened when another has reopened it", () => {
+    const { presence } = setUp();
+    presence.join("1", "a", remote);
+    presence.join("1", "b", remote);
+    presence.leave("1", "a", true);
+    presence.leave("1", "b", true);
+    presence.end("1", true);
+    expect(presence.contact("1", "a")).toBe(true);
+    presence.join("1", "a", remote);
+    expect(presence.lost("1")).toEqual(["b"]);
+    expect(presence.contact("1", "a")).toBe(false);
+    expect(presence.contact("1", "b")).toBe(true);
+    presence.join("1", "b", remote);
+    expect(presence.contact("1", "b")).toBe(false);
+    expect(presence.writers("1")).toEqual(["a", "b"]);
+  });
+
   test("a request to stop reaches every connection of the run", () => {
     const { presence } = setUp();
     const heard: string[] = [];

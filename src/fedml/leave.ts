@@ -3,7 +3,7 @@ import { findRow } from "../run/find.ts";
 import { presumeFailed, presumeFinished } from "../run/finish.ts";
 import { isLive } from "../run/schema.ts";
 import { listLiveWriters } from "../run/writers.ts";
-import { EDGE_CLIENT } from "./status.ts";
+import { EDGE_CLIENT } from "./edge-writer.ts";
 
 /** A client that lost its connection comes back within seconds. */
 const BACK_WITHIN = 30_000;

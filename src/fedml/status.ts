@@ -4,8 +4,9 @@ import { createRun } from "../run/create.ts";
 import { findRow } from "../run/find.ts";
 import { finishRun } from "../run/finish.ts";
 import { reopenRun } from "../run/reopen.ts";
-import { isLive, type RunStatus } from "../run/schema.ts";
+import { isLive, type Run, type RunStatus } from "../run/schema.ts";
 import { listLiveWriters } from "../run/writers.ts";
+import { EDGE_CLIENT, edgeClient, reopenWithEdges } from "./edge-writer.ts";
 import { readPayload, readText, type Payload } from "./payload.ts";
 import { placeRun, runOf, type FedmlScope } from "./place.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
@@ -43,14 +44,7 @@ export const statusOfWord = (word: unknown): RunStatus | null | undefined => {
   return Object.hasOwn(STATUS_BY_WORD, name) ? STATUS_BY_WORD[name] : undefined;
 };
 
-/** The writer that stands for an edge of a run; for a run's server or agent where it speaks beside a launched program. */
-export const EDGE_CLIENT = "fedml-edge-";
-const edgeClient = (edge: unknown) =>
-  `${EDGE_CLIENT}${
-    String(edge ?? 0)
-      .replace(/[^A-Za-z0-9._-]/g, "_")
-      .slice(0, 80) || "0"
-  }`;
+/** The writer that stands for a run's server or agent where it speaks beside a launched program. */
 const SERVER_CLIENT = "fedml-server";
 const MAX_REASON = 10_000;
 /** Data is a sign of life of a run's edges, which say nothing while all is well; noted so often at most. */
@@ -61,7 +55,7 @@ const TOUCH_EVERY = 60_000;
  * what is said of the run itself ends it at once. Messages repeat and come out of order: what would lead back changes nothing.
  */
 export function statusTopics({ collector, counts }: FedmlContext): FedmlTopic[] {
-  const touch = touchEdges(collector);
+  touchEdges(collector);
 
   async function ofRun(scope: FedmlScope, fields: Payload, id: unknown): Promise<void> {
     const status = statusOfWord(fields.status);
@@ -69,7 +63,7 @@ export function statusTopics({ collector, counts }: FedmlContext): FedmlTopic[] 
     if (status === null) return;
     const isNew = collector.counters.find(runOf(scope, id)) === undefined;
     const run = await placeRun(collector, scope, id);
-    if (!(await isOpen(run))) return;
+    if (!(await isOpen(run, SERVER_CLIENT))) return;
     if (isLive(status)) return void (await advanceRun(collector, run, status, isNew));
     const end = { status: status as End, ...reasonOf(status, fields) };
     // Whoever launched the program sees how it ends, and has the last word.
@@ -84,13 +78,12 @@ export function statusTopics({ collector, counts }: FedmlContext): FedmlTopic[] 
     if (status === null || status === "STOPPING") return;
     const isNew = collector.counters.find(runOf(scope, id)) === undefined;
     const run = await placeRun(collector, scope, id);
-    if (!(await isOpen(run))) return;
     const client = edgeClient(edge);
     // A process's first word comes before it knows its device: nobody would end that one.
     const isNobody = isLive(status) && (edge ?? null) === null;
+    if (!(await isOpen(run, isNobody ? SERVER_CLIENT : client))) return;
     if (!isNobody) await join(run, client);
     if (isLive(status)) {
-      if (!isNobody) touch(run, client);
       await advanceRun(collector, run, status, isNew);
       return;
     }
@@ -100,12 +93,13 @@ export function statusTopics({ collector, counts }: FedmlContext): FedmlTopic[] 
       await finishRun(collector, run, { client, status: status as End, ...reasonOf(status, fields) });
   }
 
-  /** Whether it goes on; one that was only taken for dead does, as it shows. */
-  async function isOpen(run: string): Promise<boolean> {
+  /** Whether it goes on. One that was only taken for dead does, as it shows, and so does a client of it. */
+  async function isOpen(run: string, client: string): Promise<boolean> {
     const row = await findRow(collector, run);
-    if (!row || row.deleted) return false;
-    if (!isLive(row.status) && row.presumed) await reopenRun(collector, run, SERVER_CLIENT);
-    return isLive(row.status) || row.presumed;
+    if (!row || row.deleted || (!isLive(row.status) && !row.presumed)) return false;
+    const reopen = client === SERVER_CLIENT ? reopenWithEdges : reopenRun;
+    if (collector.presence.contact(run, client) || row.presumed) await reopen(collector, run, client);
+    return true;
   }
 
   const join = (run: string, client: string) =>
@@ -156,19 +150,15 @@ function reasonOf(status: RunStatus, { msg, status: word }: Payload): { reason?:
 }
 
 /** Notes for presence that a run's edges live as long as data of it comes. */
-function touchEdges({ bus, presence, now }: Collector): (run: string, client: string) => void {
-  const edgesByRun = new Map<string, { clients: Set<string>; at: number }>();
-  bus.subscribe(({ kind, run }) => {
-    if (kind === "run.deleted" || kind === "run.pruned") return void edgesByRun.delete(run);
+function touchEdges({ bus, presence, now }: Collector): void {
+  const touchedByRun = new Map<string, number>();
+  bus.subscribe(({ kind, run, data }) => {
+    if (kind === "run.deleted" || kind === "run.pruned") return void touchedByRun.delete(run);
+    if (kind === "run.changed" && !isLive((data as Run).status)) return void touchedByRun.delete(run);
     if (kind !== "metric.appended" && kind !== "log.appended") return;
-    const edges = edgesByRun.get(run);
-    if (!edges || now() - edges.at < TOUCH_EVERY) return;
-    edges.at = now();
-    for (const client of edges.clients) presence.contact(run, client);
+    if (now() - (touchedByRun.get(run) ?? 0) < TOUCH_EVERY) return;
+    const edges = presence.writers(run).filter((client) => client.startsWith(EDGE_CLIENT));
+    if (edges.length > 0) touchedByRun.set(run, now());
+    for (const client of edges) presence.contact(run, client);
   });
-  return (run, client) => {
-    const edges = edgesByRun.get(run) ?? { clients: new Set(), at: 0 };
-    if (edges.clients.size < 10_000) edges.clients.add(client);
-    edgesByRun.set(run, edges);
-  };
 }

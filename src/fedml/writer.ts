@@ -5,10 +5,10 @@ import { appendLogs } from "../log/append.ts";
 import type { LogItem } from "../log/schema.ts";
 import { appendRecords } from "../metric/append.ts";
 import { MAX_STEP, type MetricRecord } from "../metric/schema.ts";
-import { reopenRun } from "../run/reopen.ts";
 import { recordSpans } from "../span/record.ts";
 import type { SpanItem } from "../span/schema.ts";
 import { writerOf } from "../store/counters.ts";
+import { reopenWithEdges } from "./edge-writer.ts";
 
 /** Writes what FedML clients send, who number nothing: one writer of ours a run and rank, whose batches it numbers itself. */
 export interface FedmlWriter {
@@ -103,7 +103,8 @@ export function createWriter(collector: Collector): FedmlWriter {
     else if (kind === "spans") await recordSpans(collector, run, { client, seq, items: items as SpanItem[] });
     else await appendLogs(collector, run, { client, seq, rank, items: items as LogItem[] });
     // They are durable now: where the run can't be taken up again, the next batch tries, and these need not come twice.
-    if (collector.presence.contact(run, client)) await reopenRun(collector, run, client).catch(() => {});
+    if (collector.presence.contact(run, client))
+      await reopenWithEdges(collector, run, client).catch(() => {});
   }
 
   /** Where clients of older versions, which bring no step, count on after a restart of ours. */

@@ -73,7 +73,7 @@ interface WriterState extends Signs {
 
 interface RunState {
   lastContact: number;
-  /** Writers taken for dead while others go on. */
+  /** Writers taken for dead while others go on, or with the run, which was taken up again. */
   lost: Set<string>;
   writerByClient: Map<string, WriterState>;
 }
@@ -101,6 +101,10 @@ export interface Presence {
   /** Opens a heartbeat; returns the function that ends it. */
   connect(run: string, client: string, heartbeat: Heartbeat): () => void;
   isConnected(run: string, client: string): boolean;
+  /** Those of a run that goes on who take part. */
+  writers(run: string): string[];
+  /** Those who were taken for dead, and have not shown themselves since. */
+  lost(run: string): string[];
   /** Asks every connected writer of the run to stop; returns how many heard it. */
   stop(run: string, request: StopRun): number;
   /** Seconds without contact where that is all we know; else null. */
@@ -118,12 +122,20 @@ export interface PresenceOptions {
 
 export function createPresence({ now, boot, isProcessAlive = () => true }: PresenceOptions): Presence {
   const stateByRun = new Map<string, RunState>();
-  const presumed = new Set<string>();
+  /** Runs taken for dead, each with those of its writers that were. */
+  const presumed = new Map<string, Set<string>>();
 
   function watch(run: string): RunState {
     let state = stateByRun.get(run);
     if (!state)
-      stateByRun.set(run, (state = { lastContact: now(), lost: new Set(), writerByClient: new Map() }));
+      stateByRun.set(
+        run,
+        (state = {
+          lastContact: now(),
+          lost: presumed.get(run) ?? new Set(),
+          writerByClient: new Map(),
+        }),
+      );
     presumed.delete(run);
     return state;
   }
@@ -166,8 +178,9 @@ export function createPresence({ now, boot, isProcessAlive = () => true }: Prese
       if (isPresumed) state?.lost.add(client);
     },
     end(run, isPresumed) {
+      const lost = stateByRun.get(run)?.lost ?? presumed.get(run);
       stateByRun.delete(run);
-      if (isPresumed) presumed.add(run);
+      if (isPresumed) presumed.set(run, lost ?? new Set());
       else presumed.delete(run);
     },
     contact(run, client) {
@@ -205,6 +218,8 @@ export function createPresence({ now, boot, isProcessAlive = () => true }: Prese
       };
     },
     isConnected: (run, client) => find(run, client)?.connected ?? false,
+    writers: (run) => [...(stateByRun.get(run)?.writerByClient.keys() ?? [])],
+    lost: (run) => [...(stateByRun.get(run)?.lost ?? presumed.get(run) ?? [])],
     stop(run, request) {
       let heard = 0;
       for (const writer of stateByRun.get(run)?.writerByClient.values() ?? [])
