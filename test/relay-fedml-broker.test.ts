@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { Aedes, type AedesPublishPacket } from "aedes";
 import type { Relay } from "../src/relay/schema.ts";
+import { exportOf, importTo } from "./helpers/archive.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { until } from "./helpers/relay.ts";
 import { relayOf } from "./helpers/relay-fedml.ts";
@@ -148,6 +149,18 @@ const hangingUp = (at: TestCollector) =>
     60_000,
   );
 
+/** One attempt later. */
+async function hangingUpAgain(at: TestCollector): Promise<void> {
+  const { error } = await relayOf(at);
+  await until(
+    async () => {
+      await retry(at);
+      return relayOf(at);
+    },
+    (relay) => relay.error?.message === error!.message && relay.error.at !== error!.at,
+  );
+}
+
 test("a broker that hangs up on everything, as one whose disk is full, makes no dead letters of it", async () => {
   const up = await scratch();
   const at = collector();
@@ -159,14 +172,7 @@ test("a broker that hangs up on everything, as one whose disk is full, makes no 
   await record(at, "123", [0]);
   expect(await hangingUp(at)).toMatchObject({ dead_letters: 0, backlog: { entries: 1 } });
   for (let i = 1; i < 6; i++) await record(at, "123", [i]);
-  const { error } = await relayOf(at);
-  await until(
-    async () => {
-      await retry(at);
-      return relayOf(at);
-    },
-    (relay) => relay.error?.message === error!.message && relay.error.at !== error!.at,
-  );
+  await hangingUpAgain(at);
   up.hates = () => false;
   expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 0, error: null });
   expect(lossesOf(up)).toEqual([0, 1, 2, 3, 4, 5]);
@@ -185,6 +191,48 @@ test("a message on which the broker hangs up waits until another one shows that 
   expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 1, error: null });
   expect(lossesOf(up)).toEqual([7]);
 });
+
+/** What stands between the message that is hung up on and the next one that is taken. */
+const BETWEEN: Record<string, (at: TestCollector) => Promise<unknown>> = {
+  "lines alone": async (at) => {
+    for (let seq = 1; seq <= 3; seq++) {
+      await at.json("/api/v1/runs/123/logs", { body: { client: "l", seq, items: [{ text: "line" }] } });
+      await hangingUpAgain(at);
+    }
+  },
+  "a run that is imported": async (at) => {
+    const other = collector();
+    await create(other, "456");
+    await record(other, "456", [3]);
+    expect((await importTo(at, await exportOf(other, "456"))).status).toBeLessThan(300);
+  },
+  "others that are hung up on": async (at) => {
+    for (let i = 0; i < 6; i++) await record(at, "123", [666]);
+  },
+  "what the platform has no words for": async (at) => {
+    await at.json("/api/v1/runs/123", { method: "PATCH", body: { name: "another" } });
+    await hangingUpAgain(at);
+  },
+};
+
+test.each(Object.keys(BETWEEN))(
+  "a message on which the broker hangs up is found with %s behind it",
+  async (what) => {
+    const up = await scratch();
+    const at = collector();
+    await add(at, up.url);
+    await create(at, "123");
+    await arrivedSoon(at);
+    up.hates = (payload) => payload.includes('"loss": 666');
+    await record(at, "123", [666]);
+    await hangingUp(at);
+    await BETWEEN[what]!(at);
+    await record(at, "123", [7]);
+    const relay = await arrivedSoon(at);
+    expect(relay).toMatchObject({ dead_letters: what.startsWith("others") ? 7 : 1, error: null });
+    expect(lossesOf(up)).toEqual(what.includes("imported") ? [3, 7] : [7]);
+  },
+);
 
 test("whether anybody is there is found out before there is anything to send", async () => {
   const up = await scratch();

@@ -80,8 +80,11 @@ export interface ForeignOptions<Signal extends string, Prepared extends { frame:
 
 /** So many refused in a row, and none taken: it is not they who are wrong. */
 const MAX_STREAK = 100;
-/** Likewise where that is a guess. */
+/** Likewise where that is a guess; twice as many at each attempt, up to the streak. */
 const MAX_DOUBTED = 3;
+/** So much is kept at once while it is looked for what would tell. */
+const MAX_AHEAD_ENTRIES = 20_000;
+const MAX_AHEAD_BYTES = 32 * 1024 * 1024;
 
 /** What is left to send of a share. */
 interface Work<Signal, Prepared, Body> extends Share<Signal, Prepared> {
@@ -91,15 +94,13 @@ interface Work<Signal, Prepared, Body> extends Share<Signal, Prepared> {
 interface Batch<Signal, Prepared, Body> {
   /** undefined: it is of history, and the cursor stays. */
   last: number | undefined;
-  frames: readonly Frame[];
+  frames: Frame[];
   work: Work<Signal, Prepared, Body>[];
   letters: DeadLetter[];
   /** Seem to be refused, and nothing else was taken since. */
   doubted: { signal: Signal; prepared: Prepared }[];
-  /** The one behind it is a part of it, to tell whether all would be refused. */
-  isLong: boolean;
   /** Once it has arrived. */
-  onArrived?: () => void;
+  onArrived: (() => void)[];
 }
 
 /**
@@ -126,13 +127,14 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
   let batch: Batch<Signal, Prepared, Body> | undefined;
   let bringing: AsyncGenerator<Batch<Signal, Prepared, Body>, void> | undefined;
   const streaks = new Map<Signal, number>();
+  let bearable = MAX_DOUBTED;
 
   let isGreeted = false;
   while (!signal.aborted)
     try {
       if (!isGreeted) await options.hello?.(signal);
       isGreeted = true;
-      batch ??= await next();
+      batch ??= await next(outbox.state().acked);
       if (batch) await finish(batch);
       else await rest();
     } catch (error) {
@@ -144,32 +146,32 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     onChange(status);
   }
 
-  async function next(): Promise<Batch<Signal, Prepared, Body> | undefined> {
-    if (bringing) return nextOfHistory(bringing);
-    const { acked } = outbox.state();
+  async function next(after: number): Promise<Batch<Signal, Prepared, Body> | undefined> {
+    if (bringing) return nextOfHistory(bringing, after);
     const start = first();
-    if (!history && acked + 1 < start) {
+    if (!history && after + 1 < start) {
       // Nothing but the journal goes here: what it has no more is passed over.
-      onCut(acked, start);
-      await save(start - 1, []);
+      onCut(after, start);
+      await save((after = start - 1), []);
     }
-    const piece = await outbox.read(outbox.state().acked);
+    const piece = await outbox.read(after);
     if (piece?.type === "batch") return toBatch(piece.frames, piece.last);
     if (!piece) return undefined;
-    if (history) return nextOfHistory((bringing = bring(piece, history)));
+    if (history) return nextOfHistory((bringing = bring(piece, history)), after);
     // Where the journal was cut meanwhile all that is kept would follow: it goes on where the journal now begins.
-    return toBatch([], first() > outbox.state().acked + 1 ? outbox.state().acked : piece.last);
+    return toBatch([], first() > after + 1 ? after : piece.last);
   }
 
   function toBatch(frames: readonly Frame[], last: number | undefined): Batch<Signal, Prepared, Body> {
     const { shares, unreadable } = prepare(frames);
     const work = shares.map(({ signal, prepared }) => workOf(signal, prepared));
-    return { last, frames, work, letters: unreadable, doubted: [], isLong: false };
+    return { last, frames: [...frames], work, letters: unreadable, doubted: [], onArrived: [] };
   }
 
   /** One that fails begins anew, and goes on where it was. */
   async function nextOfHistory(
     from: NonNullable<typeof bringing>,
+    after: number,
   ): Promise<Batch<Signal, Prepared, Body> | undefined> {
     try {
       const { value } = await from.next();
@@ -179,7 +181,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
       throw error;
     }
     bringing = undefined;
-    return next();
+    return next(after);
   }
 
   async function* bring(
@@ -195,15 +197,15 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
       for await (const { to, frames } of outbox.history(part, isFacts ? 0 : positions.of(part)))
         yield {
           ...toBatch(frames, undefined),
-          ...(!isFacts && { onArrived: () => positions.set(part, to) }),
+          ...(!isFacts && { onArrived: [() => positions.set(part, to)] }),
         };
-      if (isFacts) yield { ...toBatch([], undefined), onArrived: () => positions.set(part, last) };
+      if (isFacts) yield { ...toBatch([], undefined), onArrived: [() => positions.set(part, last)] };
     }
     if (parts.some(({ of }) => of === "facts"))
       for await (const { frames } of outbox.history({ of: "facts" }, 0))
         yield toBatch(endings(frames), undefined);
     change({ history: null });
-    yield { ...toBatch([], last), onArrived: () => positions.clear() };
+    yield { ...toBatch([], last), onArrived: [() => positions.clear()] };
   }
 
   async function finish(of: Batch<Signal, Prepared, Body>): Promise<void> {
@@ -212,32 +214,29 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
       if (body === undefined) of.work.shift();
       else await sendBody(of, work, body);
     }
-    // What of history seems to be refused has nothing behind it that would tell.
-    if (of.doubted.length > 0 && of.last !== undefined) return lengthen(of, of.last);
+    if (of.doubted.length > 0 && hasRoom(of)) return lengthen(of);
     const refused = new Set(of.letters.map(({ frame }) => frame));
     onTaken(of.frames.filter((frame) => !refused.has(frame)));
     if (of.last !== undefined || of.letters.length > 0)
       await save(of.last ?? outbox.state().acked, of.letters);
-    of.onArrived?.();
+    for (const arrived of of.onArrived) arrived();
     batch = undefined;
   }
 
   /** Whether it is about those that seem to be refused what comes next shows. */
-  async function lengthen(of: Batch<Signal, Prepared, Body>, last: number): Promise<void> {
-    const piece = of.isLong ? undefined : await outbox.read(last);
-    if (piece?.type !== "batch" || piece.frames.length === 0) throw takeBack(of);
-    const more = toBatch(piece.frames, piece.last);
-    Object.assign(of, {
-      last: piece.last,
-      frames: [...of.frames, ...more.frames],
-      work: more.work,
-      letters: [...of.letters, ...more.letters],
-      isLong: true,
-    });
+  async function lengthen(of: Batch<Signal, Prepared, Body>): Promise<void> {
+    const more = await next(of.last ?? outbox.state().acked);
+    if (!more) throw takeBack(of);
+    of.last = more.last ?? of.last;
+    for (const frame of more.frames) of.frames.push(frame);
+    of.work = more.work;
+    of.letters.push(...more.letters);
+    of.onArrived.push(...more.onArrived);
   }
 
   /** Something else was taken: it is about them. */
   function believe(of: Batch<Signal, Prepared, Body>, kind: Signal): void {
+    if (of.doubted.some((one) => one.signal === kind)) bearable = MAX_DOUBTED;
     of.doubted = of.doubted.filter((one) => one.signal !== kind);
   }
 
@@ -312,7 +311,11 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     }
     if (error.guess.hasTaken) believe(of, kind);
     of.doubted.push({ signal: kind, prepared: refused });
-    if (of.doubted.length >= MAX_DOUBTED) throw takeBack(of);
+    if (of.doubted.length < bearable) return;
+    // One more at each attempt, for as long as it takes.
+    if (bearable === MAX_STREAK) of.doubted.shift();
+    bearable = Math.min(2 * bearable, MAX_STREAK);
+    throw takeBack(of);
   }
 
   function workOf(kind: Signal, prepared: Prepared[]): Work<Signal, Prepared, Body> {
@@ -371,3 +374,7 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
 
 const isForeseen = (error: Error) =>
   error instanceof CollectorError || error instanceof Stuck || error instanceof Refusal;
+
+const hasRoom = ({ frames }: { frames: readonly Frame[] }): boolean =>
+  frames.length < MAX_AHEAD_ENTRIES &&
+  frames.reduce((bytes, { payload }) => bytes + payload.length, 0) < MAX_AHEAD_BYTES;
