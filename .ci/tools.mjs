@@ -51,12 +51,13 @@ async function install(packages) {
   await attempt(`Installing ${packages.join(", ")}`, "apt-get", ["install", ...options, ...packages], quiet);
 }
 
-/** Programs of Debian's that tests compare with, and the packages they are in. */
+/** Programs of Debian's that tests compare with or break things with, and the packages that have what they need. */
 const debian = {
-  promtool: "prometheus",
-  prometheus: "prometheus",
-  "prometheus-node-exporter": "prometheus-node-exporter",
-  iostat: "sysstat",
+  promtool: ["prometheus"],
+  prometheus: ["prometheus"],
+  "prometheus-node-exporter": ["prometheus-node-exporter"],
+  iostat: ["sysstat"],
+  strace: ["strace", "libunwind8"],
 };
 const unpacked = join(root, "node_modules/.debian");
 
@@ -69,7 +70,7 @@ async function unpackDebian() {
     (name) => onPath(name) === undefined && !existsSync(join(unpacked, "usr/bin", name)),
   );
   if (missing.length === 0 || onPath("apt-get") === undefined || onPath("dpkg-deb") === undefined) return;
-  const packages = [...new Set(missing.map((name) => debian[name]))];
+  const packages = [...new Set(missing.flatMap((name) => debian[name]))];
   mkdirSync(unpacked, { recursive: true });
   const folder = mkdtempSync(join(unpacked, "deb-"));
   const quiet = { DEBIAN_FRONTEND: "noninteractive" };

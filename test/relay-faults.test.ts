@@ -3,13 +3,13 @@
  * and the next start goes on; what was answered is at the platform, and nothing twice: see the oracle in helpers/relay-load.ts.
  */
 import { expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startChild, type Child, type ChildOptions } from "./helpers/child.ts";
 import { createFaultProxy, createRandom } from "./helpers/fault-proxy.ts";
 import { createRelayLoad, drained } from "./helpers/relay-load.ts";
 import { makeDataDir, openStore } from "./helpers/store.ts";
+import { noStrace, strace } from "./helpers/strace.ts";
 
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const LONG = process.env.LONG !== undefined;
@@ -30,12 +30,9 @@ const options: Record<Side, ChildOptions> = {
 };
 
 // -D: what is started is the process itself, which a signal must reach.
-const strace = ["strace", "-D", "-f", "-qq", "--seccomp-bpf"];
-const canTrace =
-  spawnSync(strace[0]!, [...strace.slice(1), "-e", "inject=fsync:error=EIO:when=1", "true"]).status === 0;
-if (!canTrace) console.warn("*** SKIPPED: no strace here, so no call of collector and platform fails");
+const tracing = strace("-D", "-f", "-qq", "--seccomp-bpf");
 
-test.skipIf(!canTrace)(
+test.skipIf(noStrace)(
   "an fsync, a write or a rename that fails at either side loses nothing and doubles nothing",
   async () => {
     console.log(`SEED=${SEED}`);
@@ -61,7 +58,7 @@ test.skipIf(!canTrace)(
       const trace = join(folders[side], "..", `trace-${process.pid}`);
       await running[side].kill();
       const inject = `inject=${call}:error=EIO:when=${when}`;
-      const through = [...strace, "-o", trace, "-e", `trace=${call}`, "-e", inject];
+      const through = [...tracing, "-o", trace, "-e", `trace=${call}`, "-e", inject];
       let code: number | null | undefined;
       const child = await start(side, through).catch((error: Error) => error);
       if (child instanceof Error) {

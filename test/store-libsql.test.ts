@@ -16,6 +16,7 @@ import { closeConnection, openConnection } from "../src/store/open.ts";
 import { migrations } from "../src/generated.ts";
 import { startChild } from "./helpers/child.ts";
 import { makeDataDir, openStore } from "./helpers/store.ts";
+import { noStrace, strace } from "./helpers/strace.ts";
 
 const helper = (name: string) => join(import.meta.dirname, "helpers", name);
 const bun = (...args: string[]) => execFileSync(process.execPath, args, { encoding: "utf8" });
@@ -100,19 +101,14 @@ test("a database that is busy all the same is fatal: the journal accepts nothing
   });
 });
 
-const canTrace =
-  spawnSync("strace", ["-f", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"]).status ===
-  0;
-if (!canTrace) console.warn("SKIPPED: no strace here, so no injected I/O errors");
-
-test.skipIf(!canTrace).each([
+test.skipIf(noStrace).each([
   ["fsync", "EIO", 60],
   ["pwrite64", "EIO", 600],
 ])(
   "%s failing with %s ends the process, and the next start has what was acknowledged",
   async (call, errno, when) => {
     const dataDir = makeFolder();
-    const trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${call}`];
+    const trace = strace("-f", "-qq", "-o", "/dev/null", "-e", `trace=${call}`);
     // Once and for good: after a failed fsync the next would "succeed" without the data.
     const child = await startChild(dataDir, {}, [
       ...trace,
@@ -186,8 +182,7 @@ test("pragmas and the bundled SQLite are those the rules were made for", () => {
   closeConnection(connection);
 });
 
-test("a commit is an fsync", () => {
-  if (!canTrace) return;
+test.skipIf(noStrace)("a commit is an fsync", () => {
   const folder = makeFolder();
   const script = `
     import { openConnection } from ${JSON.stringify(join(import.meta.dirname, "../src/store/open.ts"))};
@@ -196,13 +191,9 @@ test("a commit is an fsync", () => {
     const insert = connection.prepare("INSERT INTO row DEFAULT VALUES");
     for (let i = 0; i < 100; i++) insert.run();
     process.exit(0);`;
-  const { stderr } = spawnSync(
-    "strace",
-    ["-f", "-c", "-e", "trace=fsync,fdatasync", process.execPath, "-e", script],
-    {
-      encoding: "utf8",
-    },
-  );
+  const tracing = strace("-f", "-c", "-e", "trace=fsync,fdatasync");
+  const [program, ...args] = [...tracing, process.execPath, "-e", script];
+  const { stderr } = spawnSync(program!, args, { encoding: "utf8" });
   // % time, seconds, usecs/call, calls, errors where there are any, name
   const counts = stderr.split("\n").filter((line) => /f(data)?sync$/.test(line));
   const calls = counts.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[3]), 0);
