@@ -117,17 +117,15 @@ describe("--fedml open is for this machine alone", () => {
   test("the command ends with what to do instead", async () => {
     const { stderr, code } = await runCli([
       "start",
-      ...[
-        "--port",
-        "0",
-        "--data",
-        join(home, "never"),
-        "--host",
-        "0.0.0.0",
-        "--insecure-http",
-        "--fedml",
-        "open",
-      ],
+      "--port",
+      "0",
+      "--data",
+      join(home, "never"),
+      "--host",
+      "0.0.0.0",
+      "--insecure-http",
+      "--fedml",
+      "open",
     ]);
     expect(code).toBe(2);
     expect(stderr).toContain("--fedml open would let anybody who reaches 0.0.0.0 write");
