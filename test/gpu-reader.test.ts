@@ -353,6 +353,12 @@ describe.skipIf(noCompiler)("a divided GPU", () => {
     expect(read.size).toBe(5);
     const whole = read.get(uuidOf(0))!;
     expect(whole).toContainKeys(["gpu.temperature", "gpu.power", "gpu.energy", "gpu.clock.sm"]);
+    // Memory errors and links are the board's; no instance has them.
+    expect(whole).toContainKeys(["gpu.ecc.corrected", "gpu.ecc.uncorrected", "gpu.pcie.replays"]);
+    await next(
+      "samples",
+      ({ gpus }) => "gpu.pcie.transmit" in (gpus.find(({ uuid }) => uuid === uuidOf(0))?.values ?? {}),
+    );
     expect(whole).not.toHaveProperty(["gpu.utilization"]);
     expect(whole).not.toHaveProperty(["gpu.memory.used"]);
     expect(parent!.states["gpu.utilization"]?.reason).toContain("MIG instances");

@@ -131,18 +131,21 @@ export const probes: readonly Probe[] = [
   {
     ...number("gpu.pcie.replays", 1, (nvml, device) => nvml.deviceGetPcieReplayCounter(device)),
     tier: "slow",
+    ofDivided: true,
   },
   {
     ...number("gpu.ecc.corrected", 1, (nvml, device) =>
       nvml.deviceGetTotalEccErrors(device, CORRECTED, SINCE_LOAD),
     ),
     tier: "slow",
+    ofDivided: true,
   },
   {
     ...number("gpu.ecc.uncorrected", 1, (nvml, device) =>
       nvml.deviceGetTotalEccErrors(device, UNCORRECTED, SINCE_LOAD),
     ),
     tier: "slow",
+    ofDivided: true,
   },
   {
     readings: [
@@ -165,6 +168,7 @@ export const probes: readonly Probe[] = [
   {
     readings: ["gpu.retired_pages"],
     tier: "slow",
+    ofDivided: true,
     read(nvml, device, put) {
       const single = nvml.deviceGetRetiredPages(device, SINGLE_BIT);
       if (single.value === undefined) return single.code;
@@ -195,8 +199,22 @@ const KIB = 1024;
 export const fieldProbes: readonly FieldProbe[] = [
   { fieldId: 83, reading: "gpu.energy", scale: 0.001, ofDivided: true },
   { fieldId: 82, reading: "gpu.memory.temperature", scale: 1, ofDivided: true },
-  { fieldId: 138, scopeId: ALL_LINKS, reading: "gpu.nvlink.transmit", scale: KIB, rate: true },
-  { fieldId: 139, scopeId: ALL_LINKS, reading: "gpu.nvlink.receive", scale: KIB, rate: true },
-  { fieldId: 197, reading: "gpu.pcie.transmit", scale: 1, rate: true, wraps: true },
-  { fieldId: 198, reading: "gpu.pcie.receive", scale: 1, rate: true, wraps: true },
+  {
+    fieldId: 138,
+    scopeId: ALL_LINKS,
+    reading: "gpu.nvlink.transmit",
+    scale: KIB,
+    rate: true,
+    ofDivided: true,
+  },
+  {
+    fieldId: 139,
+    scopeId: ALL_LINKS,
+    reading: "gpu.nvlink.receive",
+    scale: KIB,
+    rate: true,
+    ofDivided: true,
+  },
+  { fieldId: 197, reading: "gpu.pcie.transmit", scale: 1, rate: true, wraps: true, ofDivided: true },
+  { fieldId: 198, reading: "gpu.pcie.receive", scale: 1, rate: true, wraps: true, ofDivided: true },
 ];
