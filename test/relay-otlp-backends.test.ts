@@ -3,55 +3,35 @@
  * on it. Both are built from their sources by Go: minutes, so only where LONG=1; what was built once is used by every run.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { appendSamples } from "../src/sample/append.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
+import { buildByGo, OTELCOL, VICTORIA_METRICS, type GoProgram } from "./helpers/go.ts";
 import { until } from "./helpers/relay.ts";
 import { makeDataDir } from "./helpers/store.ts";
 import type { RelayList } from "../src/relay/schema.ts";
 
 setDefaultTimeout(120_000);
 
-const BUILD_MS = 900_000;
-const built = join(import.meta.dirname, "../node_modules/.otlp");
-const VICTORIA_METRICS = "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics@v1.148.0";
 const folder = makeDataDir();
 const children: Bun.Subprocess[] = [];
 let ports: number[] = [];
 
-/** Where it stands; undefined, and said loudly, where it is not built and may not be. */
-function program(name: string, build: () => string[][]): string | undefined {
-  const path = join(built, name);
-  if (existsSync(path)) return path;
-  if (!process.env.LONG) return loudly(`${name} is not built: LONG=1 builds it`);
-  if (Bun.which("go") === null) return loudly(`${name} needs Go to be built`);
-  mkdirSync(built, { recursive: true });
-  for (const command of build()) {
-    const { exitCode, stderr } = Bun.spawnSync(command, {
-      cwd: join(built, "source"),
-      env: { ...process.env, GOBIN: built, GOFLAGS: "-buildvcs=false" },
-      timeout: BUILD_MS,
-    });
-    if (exitCode !== 0) return loudly(`${name} can't be built: ${stderr.toString().trim().slice(-500)}`);
+/** Where it stands; undefined, and said loudly, where it is not built and may not be or can't. */
+function program(program: GoProgram): string | undefined {
+  try {
+    if (process.env.LONG || existsSync(program.path)) return buildByGo(program);
+    throw new Error(`${basename(program.path)} is not built: LONG=1 builds it`);
+  } catch (error) {
+    console.warn(`SKIPPED, no test against a real backend: ${(error as Error).message}.`);
+    return undefined;
   }
-  return existsSync(path) ? path : loudly(`${name} was built, and is not there`);
 }
 
-function loudly(what: string): undefined {
-  console.warn(`SKIPPED, no test against a real backend: ${what}.`);
-  return undefined;
-}
-
-mkdirSync(join(built, "source"), { recursive: true });
-const otelcol = program("otelcol", () => {
-  cpSync(join(import.meta.dirname, "helpers/otelcol"), join(built, "source"), { recursive: true });
-  return [["go", "build", "-mod=readonly", "-ldflags", "-s -w", "-o", join(built, "otelcol"), "."]];
-});
-const victoria = program("victoria-metrics", () => [
-  ["go", "install", "-ldflags", "-s -w", VICTORIA_METRICS],
-]);
+const otelcol = program(OTELCOL);
+const victoria = program(VICTORIA_METRICS);
 
 beforeAll(async () => {
   ports = await Promise.all([freePort(), freePort()]);

@@ -1,36 +1,99 @@
 /**
- * The OpenTelemetry Collector with its queue in a file (file_storage, as it comes: without fsync), on the same values: the program that
+ * The OpenTelemetry Collector with its queue in a file (file_storage), on the same values, by OTLP/HTTP: built by Go, or the program that
  * $BENCH_OTELCOL names, with otlpreceiver, otlphttpexporter and filestorage. Who receives from it counts, and stores nothing.
  */
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { buildByGo, OTELCOL } from "../helpers/go.ts";
 import { Connection } from "./http-load.ts";
 import type { Figures, Options } from "./measures.ts";
 import { CONNECTIONS, createWalk, KEYS, RECORDS } from "./relay-pair.ts";
 import { freePort, until } from "./server.ts";
-import { memoryMiB } from "./statistics.ts";
+import { cpuSeconds, medians, memoryMiB } from "./statistics.ts";
 
 const BODIES = 16;
 
-export async function measureRelayPeer({ seconds }: Options): Promise<Record<string, Figures>> {
-  const program = process.env.BENCH_OTELCOL;
-  if (program === undefined || !existsSync(program)) {
-    console.error("SKIPPED: no OpenTelemetry Collector beside the relay; $BENCH_OTELCOL names none");
-    return {};
+/** `otel` syncs its file as we do before it answers, `otelUnsynced` is as it comes. */
+export async function measureRelayPeer(options: Options): Promise<Record<string, Figures>> {
+  const program = findProgram();
+  if (program === undefined) return {};
+  const synced: Figures[] = [];
+  const unsynced: Figures[] = [];
+  for (let index = 0; index < options.repetitions; index++) {
+    synced.push(await relayThrough(program, options, { fsync: true }));
+    unsynced.push(await relayThrough(program, options, { fsync: false }));
   }
-  const work = mkdtempSync(join(tmpdir(), "bench-otel-"));
+  return { otel: medians(synced), otelUnsynced: medians(unsynced) };
+}
+
+function findProgram(): string | undefined {
+  const given = process.env.BENCH_OTELCOL;
+  try {
+    if (given === undefined) {
+      console.error("building the OpenTelemetry Collector, where that was not done before …");
+      return buildByGo(OTELCOL);
+    }
+    const found = Bun.which(given);
+    if (found === null) throw new Error(`$BENCH_OTELCOL names ${given}, which is no program`);
+    return found;
+  } catch (error) {
+    console.error(`SKIPPED: no OpenTelemetry Collector beside the relay: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+/** From the first request to it until the last of its points is at the other side. */
+async function relayThrough(
+  program: string,
+  { seconds }: Options,
+  { fsync }: { fsync: boolean },
+): Promise<Figures> {
   const sink = await startSink();
+  const collector = await startCollector(program, sink.port, { fsync });
+  try {
+    await until(async () => (await Connection.open(collector.port)).close());
+    const writers = Array.from({ length: CONNECTIONS }, (_, index) => createBodies(index + 1));
+    const load = async (length: number) => {
+      const before = sink.requests();
+      const counts = await Promise.all(writers.map((bodies) => post(collector.port, bodies, length)));
+      const requests = counts.reduce((sum, count) => sum + count, 0);
+      await until(
+        async () => {
+          const arrived = sink.requests() - before;
+          if (arrived < requests) throw new Error(`${arrived} of ${requests} arrived`);
+        },
+        { timeout: 120_000 },
+      );
+      return requests * RECORDS * KEYS.length;
+    };
+    await load(1);
+    const [cpu, bytes, begun] = [cpuSeconds(collector.pid), sink.bytes(), performance.now()];
+    const points = await load(seconds);
+    return {
+      rate: points / ((performance.now() - begun) / 1000),
+      bytes: (sink.bytes() - bytes) / points,
+      memory: memoryMiB(collector.pid).peak,
+      cpu: ((cpuSeconds(collector.pid) - cpu) / points) * 1e6,
+    };
+  } finally {
+    await collector.stop();
+    sink.close();
+  }
+}
+
+async function startCollector(program: string, sink: number, { fsync }: { fsync: boolean }) {
+  const work = mkdtempSync(join(tmpdir(), "bench-otel-"));
   const port = await freePort();
   mkdirSync(join(work, "queue"));
   const config = {
     receivers: { otlp: { protocols: { http: { endpoint: `127.0.0.1:${port}` } } } },
-    extensions: { file_storage: { directory: join(work, "queue") } },
+    extensions: { file_storage: { directory: join(work, "queue"), fsync } },
     exporters: {
       otlp_http: {
-        endpoint: `http://127.0.0.1:${sink.port}`,
+        endpoint: `http://127.0.0.1:${sink}`,
         sending_queue: { storage: "file_storage", queue_size: 10_000, block_on_overflow: true },
       },
     },
@@ -46,27 +109,15 @@ export async function measureRelayPeer({ seconds }: Options): Promise<Record<str
     stdio: ["ignore", "ignore", "inherit"],
   });
   const gone = new Promise((resolve) => child.once("exit", resolve));
-  try {
-    await until(async () => (await Connection.open(port)).close());
-    const writers = Array.from({ length: CONNECTIONS }, (_, index) => createBodies(index + 1));
-    const begun = performance.now();
-    const counts = await Promise.all(writers.map((bodies) => post(port, bodies, seconds)));
-    const requests = counts.reduce((sum, count) => sum + count, 0);
-    await until(
-      async () => {
-        if (sink.requests() < requests) throw new Error(`${sink.requests()} of ${requests} arrived`);
-      },
-      { timeout: 120_000 },
-    );
-    const points = requests * RECORDS * KEYS.length;
-    const rate = points / ((performance.now() - begun) / 1000);
-    return { otel: { rate, bytes: sink.bytes() / points, memory: memoryMiB(child.pid!).peak } };
-  } finally {
-    child.kill("SIGTERM");
-    await gone;
-    sink.close();
-    rmSync(work, { recursive: true, force: true });
-  }
+  return {
+    port,
+    pid: child.pid!,
+    async stop() {
+      child.kill("SIGTERM");
+      await gone;
+      rmSync(work, { recursive: true, force: true });
+    },
+  };
 }
 
 async function startSink() {

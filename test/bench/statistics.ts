@@ -7,6 +7,12 @@ export function quantile(values: number[], q: number): number {
 
 export const median = (values: number[]) => quantile(values, 0.5);
 
+/** Of each figure, over repetitions that have the same ones. */
+export const medians = (repetitions: Record<string, number>[]): Record<string, number> =>
+  Object.fromEntries(
+    Object.keys(repetitions[0]!).map((figure) => [figure, median(repetitions.map((one) => one[figure]!))]),
+  );
+
 /** Jiffies the hypervisor gave to somebody else, over all processors: on shared machines they explain most outliers. */
 export function stealJiffies(): number {
   const fields = /^cpu +(.*)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1]?.split(" ") ?? [];
