@@ -533,6 +533,20 @@ describe("a run's objects", () => {
     expect(storage.collector.blobs.has(sha256(bytes.subarray(1)))).toBe(true);
   });
 
+  test("go with it where it logged them, but not what another has put in their place", async () => {
+    await clientOf(RUN).write("a.bin", "old");
+    await clientOf(OTHER).write("a.bin", "new");
+    const place = { scope: "", bucket: BUCKET, key: "open.bin" };
+    storage.objects.put(place, find("a.bin")!);
+    storage.objects.tie(place, RUN);
+    storage.objects.put(place, find("a.bin", OTHER)!);
+    await deleteRun(storage.collector, RUN, true);
+    expect(find("open.bin", "")).toMatchObject({ sha256: sha256("new") });
+    storage.objects.tie(place, OTHER);
+    await deleteRun(storage.collector, OTHER, true);
+    expect(find("open.bin", "")).toBeUndefined();
+  });
+
   test("are deleted one by one by who may write them", async () => {
     await clientOf(RUN).write("a.bin", "x");
     await clientOf(RUN).delete("a.bin");
