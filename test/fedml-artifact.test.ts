@@ -4,6 +4,7 @@ import { TextReader, Uint8ArrayReader, Uint8ArrayWriter, ZipWriter } from "@zip.
 import { S3Client } from "bun";
 import type { MqttClient } from "mqtt";
 import { listAnnounced } from "../src/artifact/announce.ts";
+import { deleteVersion } from "../src/artifact/delete.ts";
 import { getArtifactByName, listFiles } from "../src/artifact/find.ts";
 import { listRunArtifacts, listVersions } from "../src/artifact/list.ts";
 import { deleteRun } from "../src/run/delete.ts";
@@ -52,6 +53,15 @@ const announce = (run: string, name: string, url: string, more: Record<string, u
     timestamp: 1_795_478_344_338,
     ...more,
   });
+
+/** As a kill leaves it that comes before the object is logged. */
+async function putUnseen(key: string, text: string): Promise<void> {
+  async function* bytes() {
+    yield Buffer.from(text);
+  }
+  const { sha256, size } = await storage.collector.blobs.intake.put(bytes());
+  storage.objects.put({ scope: RUN, bucket: BUCKET, key }, { sha256, size });
+}
 
 async function loggedBy(run: string) {
   const all = await listRunArtifacts(storage.collector, run);
@@ -164,12 +174,7 @@ describe("an artifact", () => {
 
   test("whose object came while nobody was there to log it is logged at the next start", async () => {
     await announce(RUN, "late", urlOf(RUN, "late_general.zip"));
-    const { sha256, size } = await storage.collector.blobs.intake.put(
-      (async function* () {
-        yield Buffer.from("here");
-      })(),
-    );
-    storage.objects.put({ scope: RUN, bucket: BUCKET, key: "late_general.zip" }, { sha256, size });
+    await putUnseen("late_general.zip", "here");
     storage = await storage.restart();
     expect(await loggedBy(RUN)).toMatchObject([{ name: "late", version: "v1" }]);
   });
@@ -265,6 +270,21 @@ describe("the log of a run", () => {
     expect(await listVersions(storage.collector, logged[0]!.id)).toHaveLength(1);
     expect(storage.collector.blobs.has(sha256(old))).toBe(false);
     expect(listAnnounced(storage.collector, RUN)).toEqual([]);
+  });
+
+  test("that came while nobody was there to log it is logged at the next start, and not again once it is deleted", async () => {
+    await put(RUN, KEY, "old");
+    await announce(RUN, "log", urlOf(RUN, KEY), { artifact_type: 5 });
+    await putUnseen(KEY, "newest");
+    storage = await storage.restart();
+    clients.clear();
+    const logged = await loggedBy(RUN);
+    expect(logged).toMatchObject([{ version: "v2", file: { sha256: sha256("newest") } }]);
+    await deleteVersion(storage.collector, logged[0]!.id, 2);
+    storage = await storage.restart();
+    expect(await loggedBy(RUN)).toEqual([]);
+    await put(RUN, KEY, "newer still");
+    expect(await loggedBy(RUN)).toMatchObject([{ version: "v3" }]);
   });
 
   test("is kept where somebody gave it an alias", async () => {

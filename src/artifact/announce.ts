@@ -65,12 +65,12 @@ export async function announcedObject(
     await logObject(collector, objects, run, JSON.parse(about) as About, place, object, state === "follows");
 }
 
-/** What came while the collector was ending, after its announcement: looked at once, at the start. */
+/** What came while the collector was ending, after its announcement: looked at once, at the start. What was deleted stays so. */
 export async function catchUp(collector: Collector, objects: Objects): Promise<void> {
   const rows = collector.connection
     .prepare(
       `SELECT DISTINCT scope, bucket, key FROM announced JOIN object USING (scope, bucket, key)
-        WHERE state = 'awaited'`,
+        WHERE state = 'awaited' OR (state = 'follows' AND object.time > announced.time)`,
     )
     .all() as ObjectPlace[];
   for (const place of rows) await announcedObject(collector, objects, place);
@@ -159,20 +159,22 @@ async function logObject(
   run: string,
   about: About,
   place: ObjectPlace,
-  { sha256, size }: StoredObject,
+  { sha256, size, time }: StoredObject,
   follow: boolean,
 ): Promise<void> {
   const path = place.key.slice(place.key.lastIndexOf("/") + 1);
   const logged = await logArtifact(collector, run, { ...about, files: [{ path, size, sha256 }] });
   objects.tie(place, run);
+  const row = "run = ? AND kind = ? AND type = ? AND name = ?";
+  const columns = [run, about.kind, about.type, about.name];
   const { connection } = collector;
   if (!follow) {
     // One that failed before it has come after all.
-    connection
-      .prepare("DELETE FROM announced WHERE run = ? AND kind = ? AND type = ? AND name = ?")
-      .run(run, about.kind, about.type, about.name);
+    connection.prepare(`DELETE FROM announced WHERE ${row}`).run(...columns);
     return;
   }
+  // Followed as far as here.
+  connection.prepare(`UPDATE announced SET time = max(time, ?) WHERE ${row}`).run(time, ...columns);
   await replace(collector, run, logged);
 }
 
