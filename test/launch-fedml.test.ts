@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clientEnvironment, pythonOf } from "./fedml-client/install.mjs";
 import { remove } from "./helpers/binary.ts";
 import { available, clients } from "./helpers/fedml-client.ts";
-import { startServer, type TestServer } from "./helpers/python.ts";
+import { runCli } from "./helpers/cli.ts";
+import { createSink, DEAD_URL, startServer, type TestServer } from "./helpers/python.ts";
 
 setDefaultTimeout(60_000);
 
@@ -45,7 +46,6 @@ test("a launched program's FedML client has the collector for its platform, for 
   expect(vars).toMatchObject({
     FEDML_ENV_VERSION: "local",
     FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_PORT: "80",
-    FEDML_CURRENT_EDGE_ID: "1",
     FEDML_USING_MLOPS: "true",
   });
   const run = vars["FEDML_CURRENT_RUN_ID"]!;
@@ -79,6 +79,69 @@ test("who has said already where it is to go is not overruled", async () => {
   const { vars } = await launch("env | grep ^FEDML_", { FEDML_ENV_VERSION: "release" });
   expect(vars["FEDML_ENV_VERSION"]).toBe("release");
   expect(vars["FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_HOST"]).toBeUndefined();
+});
+
+test("which edge a program is stays what its launcher, or its rank, says", async () => {
+  const { vars } = await launch("env | grep ^FEDML_", { FEDML_CURRENT_EDGE_ID: "7" });
+  expect(vars["FEDML_CURRENT_EDGE_ID"]).toBe("7");
+  const script = "import fedml; fedml.mlops.event('epoch', True); fedml.mlops.event('epoch', False)";
+  const { run } = await launch(["python3", "-c", script], { RANK: "3", BINNACLE_FEDML: "native" });
+  const { spans } = await server.get(`/api/v1/runs/${run}/spans`);
+  expect(spans).toMatchObject([{ name: "epoch", edge: "rank 3" }]);
+});
+
+test("of what a collector answers only FedML's variables reach a program or a shell, as mere text", async () => {
+  const evil = `x'; touch ${home}/ran; '$(touch ${home}/ran)`;
+  const told: Record<string, unknown> = { FEDML_ENV_VERSION: evil, FEDML_USING_MLOPS: 1 };
+  Object.assign(told, {
+    LD_PRELOAD: "/evil.so",
+    PATH: "/evil",
+    "A;touch ran": "x",
+    FEDML_CURRENT_EDGE_ID: "1",
+  });
+  const sink = createSink();
+  sink.answer = (method, path) =>
+    path.endsWith("/fedml")
+      ? Response.json({ env: told })
+      : method === "GET"
+        ? Response.json({ id: "1", name: "n" })
+        : undefined;
+  try {
+    const { vars } = await launch("env", { BINNACLE_URL: sink.url });
+    expect(vars).toMatchObject({ FEDML_ENV_VERSION: evil, PATH: process.env["PATH"]! });
+    for (const name of ["LD_PRELOAD", "A;touch ran", "FEDML_USING_MLOPS", "FEDML_CURRENT_EDGE_ID"])
+      expect([name, vars[name]]).toEqual([name, undefined]);
+    const { stdout } = await runCli(["fedml", "env", "-rid", "1"], { env: { BINNACLE_URL: sink.url } });
+    const shell = Bun.spawnSync(["sh", "-c", `eval "$1"; env`, "sh", stdout], { env: {}, cwd: home });
+    expect(shell.stdout.toString().split("\n")).toContain(`FEDML_ENV_VERSION=${evil}`);
+    expect(shell.stdout.toString()).not.toContain("evil.so");
+    expect(existsSync(join(home, "ran"))).toBe(false);
+  } finally {
+    sink.stop();
+  }
+});
+
+test("an inner launch whose collector gives no address has none, least of all the outer run's", async () => {
+  const { vars: outer } = await launch("env | grep ^FEDML_");
+  const inner = async (url: string) => {
+    const { vars, err } = await launch("env | grep ^FEDML_", { ...outer, BINNACLE_URL: url });
+    expect(Object.keys(vars).filter((name) => name !== "")).toEqual(["FEDML_CURRENT_RUN_ID"]);
+    return err;
+  };
+  expect(await inner(DEAD_URL)).toContain("no collector takes it yet");
+  const sink = createSink();
+  try {
+    const answer = (code: string, status: number) => {
+      const problem = { type: `urn:binnacle:${code}`, detail: `It is ${code}.` };
+      sink.answer = (_, path) => (path.endsWith("/fedml") ? Response.json(problem, { status }) : undefined);
+    };
+    answer("busy", 503);
+    expect(await inner(sink.url)).toContain("It is busy.");
+    answer("not-found", 404);
+    expect(await inner(sink.url)).not.toContain("It is not-found.");
+  } finally {
+    sink.stop();
+  }
 });
 
 test("a file of the client's that would send it elsewhere is told", async () => {

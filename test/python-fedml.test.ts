@@ -234,7 +234,7 @@ threads = [threading.Thread(target=dots) for _ in range(4)]
 print()`,
       id,
     );
-    const [line] = (await linesOf(id)).filter(({ stream }) => stream === "stdout");
+    const line = (await linesOf(id)).find(({ stream }) => stream === "stdout");
     expect(line!.text).toHaveLength(12_000);
   });
 

@@ -2,8 +2,19 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** Any will do: where a client says which device it is, it says so itself. */
-const EDGE = "1";
+const VERSION = "FEDML_ENV_VERSION";
+const HOST = "FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_HOST";
+/** All that `fedmlEnv` gives. Which edge a program is says its launcher, and the client can do without. */
+const NAMES = new Set([
+  VERSION,
+  HOST,
+  "FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_PORT",
+  "FEDML_CURRENT_RUN_ID",
+  "FEDML_CURRENT_VERSION",
+  "FEDML_USING_MLOPS",
+]);
+/** What follows the host in an address of ours. */
+const PATH = "/fedml/";
 
 /**
  * What lets FedML's unmodified client take the collector at `origin` for its platform. It puts the host as it is behind http://, so a
@@ -12,17 +23,33 @@ const EDGE = "1";
 export function fedmlEnv(run: string, secret: string, origin: string): Record<string, string> {
   const { host, protocol } = new URL(origin);
   return {
-    FEDML_ENV_VERSION: "local",
-    FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_HOST: `${host}/fedml/${secret}`,
+    [VERSION]: "local",
+    [HOST]: `${host}${PATH}${secret}`,
     FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_PORT: protocol === "https:" ? "443" : "80",
     FEDML_CURRENT_RUN_ID: run,
-    FEDML_CURRENT_EDGE_ID: EDGE,
     FEDML_CURRENT_VERSION: "local",
     FEDML_USING_MLOPS: "true",
   };
 }
 
+/** The same from a collector's answer. No other variable is taken from it: LD_PRELOAD, say, would run what somebody else likes. */
+export function toldEnv(answer: unknown): Record<string, string> {
+  const { env } = Object(answer) as { env?: unknown };
+  const told = Object.entries(Object(env) as object).filter(
+    (entry): entry is [string, string] =>
+      NAMES.has(entry[0]) && typeof entry[1] === "string" && !entry[1].includes("\0"),
+  );
+  return Object.fromEntries(told);
+}
+
 type Env = Record<string, string | undefined>;
+
+/** Without what an outer launch told: it leads to that one's run. */
+export function withoutOuter(env: Env): Env {
+  if (!env[HOST]?.includes(PATH)) return env;
+  const isTold = (name: string) => NAMES.has(name) && (name !== VERSION || env[name] === "local");
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isTold(name)));
+}
 
 /** The file that newer clients write, and read with precedence over their environment. */
 export const persistedFile = (env: Env): string =>
@@ -58,7 +85,7 @@ export function overrideWarning(wanted: Record<string, string>, env: Env): strin
 
 /** Whether the person has already said where FedML's client is to go; an address of ours is one that an outer launch gave. */
 export function isDecided(env: Env): boolean {
-  const version = env["FEDML_ENV_VERSION"] ?? "";
-  const host = env["FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_HOST"] ?? "";
-  return (version !== "" && version !== "local") || (host !== "" && !host.includes("/fedml/"));
+  const version = env[VERSION] ?? "";
+  const host = env[HOST] ?? "";
+  return (version !== "" && version !== "local") || (host !== "" && !host.includes(PATH));
 }

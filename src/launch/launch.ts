@@ -6,7 +6,7 @@ import { requestJson } from "../client/typescript/http.ts";
 import { createSender, type Sender } from "../client/typescript/sender.ts";
 import { createWriter, newRunId } from "../client/typescript/writer.ts";
 import { CollectorError, type ErrorCode } from "../error.ts";
-import { isDecided, overrideWarning } from "../fedml/env.ts";
+import { isDecided, overrideWarning, toldEnv, withoutOuter } from "../fedml/env.ts";
 import type { Config, FinishRun, RunDetail } from "../run/schema.ts";
 import { createTokens } from "../token.ts";
 import { capture, createShow, type Pulse } from "./capture.ts";
@@ -71,7 +71,7 @@ export async function launch(plan: LaunchPlan, options: LaunchOptions): Promise<
   if (!run) say("no collector takes it yet: the output is kept, and sent when one does.");
 
   const cgroup = await entering;
-  const fedml = run && !isDecided(plan.env) ? await fedmlOf(connection, id) : {};
+  const fedml = run && !isDecided(plan.env) ? await fedmlOf(connection, id, plan.env) : {};
   const program = startProgram({ ...plan, env: { ...childEnv(plan, id, connection, options), ...fedml } });
   void cgroup.leave();
   const control = takeControl(program);
@@ -177,7 +177,7 @@ function childEnv(
   { url, token, dataDir, spoolDir }: Connection,
   { data, unpackPython }: LaunchOptions,
 ): Env {
-  const { env } = plan;
+  const env = withoutOuter(plan.env);
   const pythonPath = [attempt(() => unpackPython(dataDir)), env["PYTHONPATH"]].filter(Boolean).join(":");
   return {
     ...env,
@@ -197,14 +197,15 @@ function childEnv(
 }
 
 /** What lets FedML's own client take the collector for its platform; nothing where the collector has no such edge. */
-async function fedmlOf(connection: Connection, id: string): Promise<Env> {
+async function fedmlOf(connection: Connection, id: string, around: Env): Promise<Env> {
   try {
-    const path = `/api/v1/runs/${encodeURIComponent(id)}/fedml`;
-    const { env } = await requestJson<{ env: Record<string, string> }>(connection, path);
-    const warning = overrideWarning(env, process.env);
+    const env = toldEnv(await requestJson(connection, `/api/v1/runs/${encodeURIComponent(id)}/fedml`));
+    const warning = overrideWarning(env, around);
     if (warning !== undefined) say(warning);
     return env;
-  } catch {
+  } catch (error) {
+    if (!(error instanceof CollectorError) || error.code !== "not-found")
+      say(`FedML's own client does not track here: ${(error as Error).message}`);
     return {};
   }
 }

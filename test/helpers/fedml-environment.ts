@@ -1,5 +1,6 @@
 import { createKeys } from "../../src/fedml/keys.ts";
 import { createTokens } from "../../src/token.ts";
+import { binaryPath } from "./binary.ts";
 import { runCli } from "./cli.ts";
 
 export interface FedmlServer {
@@ -15,7 +16,6 @@ export function fedmlEnvironment({ url, token }: FedmlServer, run: string): Reco
     FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_HOST: `${new URL(url).host}/fedml/${secret}`,
     FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_PORT: "80",
     FEDML_CURRENT_RUN_ID: run,
-    FEDML_CURRENT_EDGE_ID: "1",
     FEDML_CURRENT_VERSION: "local",
     FEDML_USING_MLOPS: "true",
   };
@@ -27,7 +27,8 @@ export async function fedmlEnvironmentOfCli(
   run: string,
 ): Promise<Record<string, string>> {
   const env = { BINNACLE_URL: url, BINNACLE_TOKEN: token };
-  const { code, stdout, stderr } = await runCli(["fedml", "env", "-rid", run], { env });
+  const program = [binaryPath()];
+  const { code, stdout, stderr } = await runCli(["fedml", "env", "-rid", run], { env, program });
   if (code !== 0) throw new Error(`binnacle fedml env: ${code} ${stderr}`);
   const shell = Bun.spawnSync(["env", "-i", "sh", "-c", `eval "$1" && exec /usr/bin/env`, "sh", stdout]);
   const lines = shell.stdout.toString().split("\n");
