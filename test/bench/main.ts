@@ -4,6 +4,7 @@
  */
 import { parseArgs } from "node:util";
 import { archive } from "./archive.ts";
+import { fedmlConfigs, fedmlLogs } from "./fedml-http.ts";
 import { fedmlMqtt, measureMosquitto } from "./fedml.ts";
 import { largeFile, measureFilePeers, smallFiles } from "./files.ts";
 import { collector, machineSampler, measureHardwarePeers, trainingStep } from "./hardware.ts";
@@ -59,6 +60,8 @@ const all = {
   relayLatency,
   relaySources,
   fedmlMqtt,
+  fedmlConfigs,
+  fedmlLogs,
 };
 /** Minutes each: taken once. */
 const once = new Set([
@@ -373,6 +376,15 @@ function print(): void {
     inverse: true,
   });
   row("fedmlMqtt", "  memory, peak", "MiB", { figure: "peak" });
+  row("fedmlConfigs", "FedML's configs/fetch, a connection each, p50", "ms", { figure: "p50", reach: "≤ 1" });
+  row("fedmlConfigs", "  p99", "ms", { figure: "p99" });
+  row("fedmlConfigs", "  on one connection, p50", "ms", { figure: "keptP50" });
+  row("fedmlConfigs", "  processor time a request", "µs", { figure: "cpu" });
+  row("fedmlLogs", "FedML's log posts of 1,000 lines", "lines/s", { figure: "lines", reach: "≥ 200,000" });
+  row("fedmlLogs", "  p50", "ms", { figure: "p50" });
+  row("fedmlLogs", "  p99", "ms", { figure: "p99" });
+  row("fedmlLogs", "  processor time a line", "µs", { figure: "cpu" });
+  row("fedmlLogs", "  memory, peak", "MiB", { figure: "peak" });
 
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   for (const [index, line] of table.entries()) {
