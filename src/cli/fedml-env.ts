@@ -1,7 +1,7 @@
 import { requestJson } from "../client/typescript/http.ts";
 import { newRunId } from "../client/typescript/writer.ts";
 import { CollectorError } from "../error.ts";
-import { overrideWarning } from "../fedml/env.ts";
+import { overrideWarning, toldEnv } from "../fedml/env.ts";
 import { sayIssue } from "../issue.ts";
 import { Label, RunId, type RunDetail } from "../run/schema.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
@@ -43,7 +43,7 @@ export const command = defineCommand({
     const wanted = check(values);
     const { id } = wanted;
     // Asked first: a collector that serves no such clients must not be left with a run that nobody writes to.
-    const { env } = await requestJson<{ env: Record<string, string> }>(connection, runPath(id, "/fedml"));
+    const env = toldEnv(await requestJson(connection, runPath(id, "/fedml")));
     const { name } = await findOrCreate(connection, wanted);
     const warning = overrideWarning(env, process.env);
     const url = `${connection.url}/runs/${id}`;
@@ -53,7 +53,9 @@ export const command = defineCommand({
       return ExitCode.ok;
     }
     process.stderr.write(`binnacle: run ${id} (${name}) · ${url}\n`);
-    const lines = Object.entries(env).map(([name, value]) => `export ${name}='${value}'\n`);
+    const lines = Object.entries(env).map(
+      ([name, value]) => `export ${name}='${value.replaceAll("'", `'\\''`)}'\n`,
+    );
     await printText(lines.join(""));
     return ExitCode.ok;
   },
