@@ -1,4 +1,7 @@
 import { expect, test } from "bun:test";
+import { putRejected } from "../src/relay/otlp/drops.ts";
+import { blankFrame } from "../src/relay/piece.ts";
+import { BUSY, EXPIRED, NO_ROOM, PRUNED, REJECTED, THINNED } from "../src/relay/reasons.ts";
 import { createTestCollector } from "./helpers/collector.ts";
 import { until } from "./helpers/relay.ts";
 
@@ -55,6 +58,49 @@ test("what was dropped of a destination that is added again is no longer said to
     const again = await at.json("/api/v1/relays");
     expect(again.relays[0].dropped).toEqual({ records: 0, bytes: 0 });
     expect(again.drops).toEqual([]);
+  } finally {
+    await at.close();
+  }
+});
+
+test("/metrics counts by reason what will never arrive", async () => {
+  const at = createTestCollector({ relays: true });
+  try {
+    const { connection } = at.collector;
+    await at.json("/api/v1/relays", { body: { name: "up", url: "http://127.0.0.1:1" } });
+    const counts = async () => {
+      const text = await (await at.request("/metrics")).text();
+      const line = /^binnacle_relay_dropped_records_total\{destination="up",reason="([^"]*)"\} (\d+)$/gm;
+      return Object.fromEntries([...text.matchAll(line)].map(([, reason, count]) => [reason, Number(count)]));
+    };
+    // A counter that begins with its first loss shows no rise.
+    const before = { [NO_ROOM]: 0, [BUSY]: 0, [THINNED]: 0, [EXPIRED]: 0, [PRUNED]: 0 };
+    expect(await counts()).toEqual(before);
+    const put = connection.prepare(
+      "INSERT INTO relay_drop (destination, stream, kind, records, bytes, reason, at) VALUES (?, 'a', 'run', ?, 0, ?, 0)",
+    );
+    put.run("up", 3, THINNED);
+    put.run("up", 4, THINNED);
+    // Of any destination.
+    put.run("", 5, NO_ROOM);
+    put.run("other", 90, EXPIRED);
+    const payload = new Uint8Array();
+    const frame = {
+      ...blankFrame,
+      kind: "metric.appended",
+      version: 1,
+      run: "a",
+      count: 1,
+      time: 0,
+      encoding: 0,
+      payload,
+    };
+    for (const [records, message] of [
+      [1, "too old"],
+      [2, "too new"],
+    ] as const)
+      putRejected(connection, { name: "up", frames: [frame], records, message, at: 0 });
+    expect(await counts()).toEqual({ ...before, [THINNED]: 7, [NO_ROOM]: 5, [REJECTED]: 3 });
   } finally {
     await at.close();
   }

@@ -3,6 +3,7 @@ import { splitKey, type ReadingName } from "../sample/reading.ts";
 import { isReading, type GpuReader } from "../device/schema.ts";
 import type { Cgroup, MachineReading } from "../machine/reading.ts";
 import type { KernelTables } from "../machine/tables.ts";
+import type { Relays } from "../relay/relay.ts";
 import { RelayState, type Relay } from "../relay/schema.ts";
 import type { RunCount } from "../run/count.ts";
 import { RunStatus } from "../run/schema.ts";
@@ -33,7 +34,7 @@ export function exportCollector(to: Exposition, runs: readonly RunCount[], quota
 export function exportRelays(
   to: Exposition,
   relays: readonly Relay[],
-  totalsOf: (name: string) => { entries: number; errors: number },
+  { totals: totalsOf, dropped: droppedOf }: Pick<Relays, "totals" | "dropped">,
   now: number,
 ): void {
   if (relays.length === 0) return;
@@ -48,7 +49,7 @@ export function exportRelays(
   const acked = counter("acked_entries_total", "Entries that have arrived since the start.");
   const errors = counter("errors_total", "Attempts that failed since the start.");
   const letters = gauge("dead_letters", "Entries that the destination refused for good, and that are kept.");
-  const dropped = counter("dropped_records_total", "Records that will never arrive.");
+  const dropped = counter("dropped_records_total", "Records that will never arrive, by reason.");
   const files = gauge("content_files", "Files that are still to be sent.");
   for (const relay of relays) {
     const { name, backlog, rate, content } = relay;
@@ -71,7 +72,7 @@ export function exportRelays(
     acked.add(totals.entries, labels);
     errors.add(totals.errors, labels);
     letters.add(relay.dead_letters, labels);
-    dropped.add(relay.dropped.records, labels);
+    for (const [reason, records] of droppedOf(name)) dropped.add(records, { destination: name, reason });
     files.add(content?.files, labels);
   }
 }

@@ -60,7 +60,7 @@ function createExport(
   return async () => {
     const to = createExposition();
     exportCollector(to, await runs(), collector.quota.status());
-    if (relays) exportRelays(to, relays.status().relays, relays.totals, now());
+    if (relays) exportRelays(to, relays.status().relays, relays, now());
     if (!sampled || !gpus || !present) return to.toString();
 
     const sources: Source[] = [];

@@ -1,6 +1,6 @@
 import type { Connection } from "../store/open.ts";
 import type { Destination } from "./destinations.ts";
-import { REMOVED } from "./reasons.ts";
+import { BUSY, EXPIRED, NO_ROOM, PRUNED, REJECTED, REMOVED, THINNED } from "./reasons.ts";
 import type { RelayDrop } from "./schema.ts";
 
 const MAX_SHOWN = 100;
@@ -18,6 +18,21 @@ export function countDropped(
     )
     .get(destination) as { records: number; bytes: number };
   return { records, bytes };
+}
+
+/** What may come of itself: counted from the first look on, so that its beginning shows as a rise. */
+const AWAITED = [NO_ROOM, BUSY, THINNED, EXPIRED, PRUNED];
+
+/** The same by reason. What a backend says of what it rejects is endless, and told together. */
+export function countByReason(connection: Connection, destination: string): Map<string, number> {
+  const rows = connection
+    .prepare(
+      `SELECT CASE WHEN substr(reason, 1, ?1) = ?2 THEN ?2 ELSE reason END AS why, sum(records) AS records FROM relay_drop
+       WHERE destination IN (?3, '') GROUP BY why ORDER BY why`,
+    )
+    .raw(true)
+    .all(REJECTED.length, REJECTED, destination) as [string, number][];
+  return new Map([...AWAITED.map((reason): [string, number] => [reason, 0]), ...rows]);
 }
 
 /** The newest first. */

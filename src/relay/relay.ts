@@ -6,7 +6,7 @@ import { VERSION } from "../version.ts";
 import type { DeliveryStatus } from "./deliver.ts";
 import { createDestinations, holderOf, skipOf, type Destination } from "./destinations.ts";
 import { createDiagnosis } from "./diagnose.ts";
-import { countDropped, forgetRemoved, listDrops, putDropOfDestination } from "./drops.ts";
+import { countByReason, countDropped, forgetRemoved, listDrops, putDropOfDestination } from "./drops.ts";
 import { startPlatformLane, type Lane } from "./lane.ts";
 import { createLetterBox } from "./letters.ts";
 import { startFedmlLane } from "./fedml/lane.ts";
@@ -31,6 +31,8 @@ export interface Relays {
   settle(name: string, input: SettleDeadLetters): Promise<number>;
   /** What the destinations' counters stand at. */
   totals(name: string): { entries: number; errors: number };
+  /** Records that will never arrive, by reason. */
+  dropped(name: string): ReadonlyMap<string, number>;
   close(): Promise<void>;
 }
 
@@ -243,6 +245,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
       return action === "requeue" ? lane.requeue(letters) : createLetterBox(collector, name).discard(letters);
     },
     totals: (name) => get(name).lane.totals(),
+    dropped: (name) => countByReason(connection, name),
     async close() {
       closing = true;
       await Promise.all([...laneByName.values()].map((lane) => lane.close()));

@@ -1,5 +1,6 @@
 import type { Connection } from "../../store/open.ts";
 import type { Frame } from "../contract.ts";
+import { REJECTED } from "../reasons.ts";
 
 const INSERT = `INSERT INTO relay_drop
   (destination, stream, kind, first_seq, last_seq, first_time, last_time, records, bytes, reason, at)
@@ -21,7 +22,7 @@ export function putRejected(connection: Connection, { name, frames, records, mes
   if (!first || !last) return;
   const of = (member: "run" | "kind") =>
     frames.every((frame) => frame[member] === first[member]) ? first[member] : "";
-  const reason = `rejected by the backend${message === "" ? "" : `: ${message}`}`;
+  const reason = `${REJECTED}${message === "" ? "" : `: ${message}`}`;
   const { changes } = connection
     .prepare(
       `UPDATE relay_drop SET last_seq = ?, last_time = ?, records = records + ?, at = ?
