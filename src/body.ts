@@ -97,8 +97,7 @@ const MAX_SPARES = 4;
 
 /**
  * As withBytes, in pieces that are written into the same memory, which threads share: each is to be done with before the next is
- * asked for. What a sender has under way meanwhile waits in the network. What `use` has left over is read and thrown away, since
- * who is answered in the middle of sending may not see the answer.
+ * asked for. What a sender has under way meanwhile waits in the network. What `use` has left over is drained.
  */
 export async function withPieces<T>(
   request: Request,
@@ -108,22 +107,24 @@ export async function withPieces<T>(
   lengthOf(request, options);
   const forget = claimMemory(PIECE_BYTES);
   const memory = spares.pop() ?? new Uint8Array(new SharedArrayBuffer(PIECE_BYTES));
-  const pieces = piecesOf(request, memory, options.max);
+  const reader = request.body?.getReader();
+  const pieces = piecesOf(reader, memory, options.max);
   try {
     return await use({ [Symbol.asyncIterator]: () => ({ next: () => pieces.next() }) });
   } finally {
-    await rest(pieces);
+    if (reader) await drain(reader);
     if (spares.length < MAX_SPARES) spares.push(memory);
     forget();
   }
 }
 
+type Reader = ReadableStreamDefaultReader<Uint8Array>;
+
 async function* piecesOf(
-  { body }: Request,
+  reader: Reader | undefined,
   memory: Uint8Array,
   max: number,
 ): AsyncGenerator<Uint8Array, void> {
-  const reader = body?.getReader();
   if (!reader) return;
   let size = 0;
   let filled = 0;
@@ -150,12 +151,22 @@ async function* piecesOf(
   if (filled > 0) yield memory.subarray(0, filled);
 }
 
-async function rest(pieces: AsyncGenerator<Uint8Array, void>): Promise<void> {
+/** Of a body that nobody wants. */
+const MAX_DRAIN_BYTES = 16 * 1024 * 1024;
+
+/** Reads what is left and throws it away: who is answered in the middle of sending may not see the answer. Of a long body it need not. */
+export async function drain(reader: Reader): Promise<void> {
   try {
-    while (!(await pieces.next()).done);
+    for (let size = 0; size < MAX_DRAIN_BYTES;) {
+      const { value, done } = await soon(reader.read());
+      if (done) return;
+      size += value.length;
+      release(value);
+    }
   } catch {
-    // Nobody wants it.
+    // It has gone.
   }
+  void reader.cancel().catch(() => {});
 }
 
 /** A sender that is silent for so long has gone. */

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { SignatureV4 } from "@smithy/signature-v4";
@@ -483,18 +484,24 @@ describe("an object in parts", () => {
 });
 
 describe("what does not come to its end", () => {
-  test("leaves nothing, and is counted", async () => {
-    const { url, init } = await sign({ body: "x".repeat(2_000_000) });
+  /** Announces more than it sends. */
+  async function sendPart(length: number, sent: number): Promise<Socket> {
+    const { url, init } = await sign({ digest: "UNSIGNED-PAYLOAD" });
     const { pathname, host } = new URL(url);
     const head = [
       `PUT ${pathname} HTTP/1.1`,
       ...Object.entries(init.headers).map(([name, value]) => `${name}: ${value}`),
-      "content-length: 2000000",
+      `content-length: ${length}`,
     ].join("\r\n");
     expect(init.headers["host"]).toBe(host);
     const socket = connect(storage.port, "127.0.0.1");
     socket.on("error", () => {});
-    socket.write(`${head}\r\n\r\n${"x".repeat(1_000_000)}`);
+    socket.write(`${head}\r\n\r\n${"x".repeat(sent)}`);
+    return socket;
+  }
+
+  test("leaves nothing, and is counted", async () => {
+    const socket = await sendPart(2_000_000, 1_000_000);
     while (incoming().length === 0) await Bun.sleep(5);
     socket.destroy();
     while (countOf("broken-off") === 0) await Bun.sleep(5);
@@ -502,20 +509,32 @@ describe("what does not come to its end", () => {
     expect(find("x.zip")).toBeUndefined();
   }, 30_000);
 
-  test("on a full disk is refused with the reason, and what was there stays", async () => {
+  async function fill(): Promise<void> {
     await clientOf(RUN).write("before.bin", "there");
-    const { collector } = storage;
-    const { usedBytes } = collector.quota.status();
+    const { usedBytes } = storage.collector.quota.status();
     await storage.close();
     storage = await createTestStorage({ quota: { maxBytes: usedBytes + 2_000_000, ballastBytes: 0 } });
     await storage.collector.quota.check();
     await clientOf(RUN).write("before.bin", "there");
+  }
+
+  test("on a full disk is refused with the reason, and what was there stays", async () => {
+    await fill();
     const body = randomBytes(20_000_000);
     expect(await codeOf(await send({ body }))).toBe("507 InsufficientStorage");
     expect(find("x.zip")).toBeUndefined();
     expect(incoming()).toEqual([]);
     expect(await clientOf(RUN).file("before.bin").text()).toBe("there");
   });
+
+  test("and is refused is answered before all of it came, where it is long", async () => {
+    await fill();
+    const socket = await sendPart(4_000_000_000, 40_000_000);
+    const [answer] = await once(socket, "data");
+    expect(String(answer)).toStartWith("HTTP/1.1 507 ");
+    socket.destroy();
+    // (A sender that went silent is answered, too, after 15 seconds.)
+  }, 12_000);
 });
 
 describe("a run's objects", () => {

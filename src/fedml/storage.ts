@@ -2,7 +2,7 @@ import { download } from "../blob/download.ts";
 import type { Part } from "../blob/intake.ts";
 import type { ObjectPlace, Objects, StoredObject } from "../blob/objects.ts";
 import { MAX_FILE_BYTES } from "../blob/schema.ts";
-import { withBytes, withPieces } from "../body.ts";
+import { drain, withBytes, withPieces } from "../body.ts";
 import type { Collector } from "../collector.ts";
 import { CollectorError } from "../error.ts";
 import type { FedmlCounts } from "./counts.ts";
@@ -33,28 +33,11 @@ export function storageHandler(context: StorageContext): FedmlHandler {
       const known = toStorageError(error);
       // What nobody foresaw is the app's to report.
       if (!known) throw error;
-      await drain(call.request.body);
+      const { body } = call.request;
+      if (body && !body.locked) await drain(body.getReader());
       return toXml(known, call.path.replace(/^\/s3/, ""));
     }
   };
-}
-
-/** A sender that is answered in the middle of a body may not see the answer; of a long one it need not. */
-const MAX_DRAIN_BYTES = 16 * 1024 * 1024;
-
-async function drain(body: ReadableStream<Uint8Array> | null): Promise<void> {
-  if (!body || body.locked) return;
-  const reader = body.getReader();
-  try {
-    for (let size = 0; size < MAX_DRAIN_BYTES;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      size += value.length;
-    }
-    await reader.cancel();
-  } catch {
-    // It has gone.
-  }
 }
 
 async function serve(context: StorageContext, { request, scope, path }: FedmlCall): Promise<Response> {
