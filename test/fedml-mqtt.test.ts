@@ -123,6 +123,29 @@ describe("a message by QoS 2", () => {
   });
 });
 
+test("a message that met a fault of the database is not answered, and taken when it comes again; its values are not said", async () => {
+  await start();
+  const { connection } = broker.collector;
+  const STATUS = "fl_run/fl_client/mlops/status";
+  const message = `{"edge_id": 3, "run_id": "0", "status": "TRAINING"}`;
+  await (await broker.connect(RUN)).publish(METRICS, record(0, { acc: 1 }));
+  connection.exec("ALTER TABLE writer RENAME TO away");
+  for (let at = 0; at < 3; at++) {
+    const raw = await broker.connect(RUN, { client: "paho" });
+    raw.send(publishPacket(STATUS, message, { id: 5, dup: at > 0 }));
+    await raw.closed;
+    expect(raw.received.map(({ kind }) => kind)).toEqual([]);
+  }
+  connection.exec("ALTER TABLE away RENAME TO writer");
+  const raw = await broker.connect(RUN, { client: "paho" });
+  await raw.publish(STATUS, message, { id: 5, dup: true });
+  expect((await broker.run(RUN)).writers.map(({ client }) => client)).toEqual(["fedml-edge-3"]);
+  expect(broker.counted("refused")).toBe(3);
+  expect(broker.said).toHaveLength(1);
+  expect(broker.said[0]).toContain("no such table: writer");
+  expect(broker.said[0]).not.toContain(RUN);
+});
+
 describe("a client that leaves at once", () => {
   const CLIENTS = 40;
 

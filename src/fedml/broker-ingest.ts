@@ -1,6 +1,6 @@
 import { CollectorError, type ErrorCode } from "../error.ts";
 import { mayHoldApiKeys, withoutApiKeys } from "./api-key-members.ts";
-import type { FedmlCount, FedmlCounts } from "./counts.ts";
+import { countOf, type FedmlCounts } from "./counts.ts";
 import { parseFedmlJson } from "./json.ts";
 import type { FedmlScope } from "./keys.ts";
 import { createTopicTable, type FedmlTopic } from "./topic.ts";
@@ -26,14 +26,9 @@ export interface IngestOptions {
 }
 
 /** It is not the message's fault: it is welcome later. */
-const LATER: ReadonlySet<ErrorCode> = new Set(["busy", "disk-full", "unreachable", "internal"]);
-
-const COUNT_BY_CODE: Partial<Record<ErrorCode, FedmlCount>> = {
-  invalid: "malformed",
-  gone: "gone",
-  conflict: "not-ours",
-  "too-large": "too-large",
-};
+const LATER: ReadonlySet<ErrorCode> = new Set(["busy", "disk-full", "damaged", "unreachable", "internal"]);
+/** A fault of ours is said, but not for each of a thousand messages. */
+const SAY_EVERY = 60_000;
 
 /** What a run's clients, servers and agents say to each other: they get it, and nothing of it is ours. */
 const BETWEEN_CLIENTS = /^fedml_\d|^fl(?:server|client)_agent\//;
@@ -44,7 +39,8 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 export function createIngest({ topics, counts, now, onDiagnostic }: IngestOptions): Ingest {
   const find = createTopicTable(topics);
   const underWay = new Set<Promise<void>>();
-  let told = 0;
+  let said = -Infinity;
+  let unsaid = 0;
 
   async function take(
     { topic, payload, dup = false }: Publish,
@@ -66,14 +62,20 @@ export function createIngest({ topics, counts, now, onDiagnostic }: IngestOption
 
   /** Throws again what the client is to send once more. */
   function settle(error: unknown, topic: string): void {
-    if (!(error instanceof CollectorError)) {
-      counts.add("refused");
-      // A fault of ours: said, but not for each of a thousand messages.
-      if (told++ < 20) onDiagnostic(`FedML, topic ${JSON.stringify(topic.slice(0, 200))}: ${String(error)}`);
-      return;
-    }
-    if (LATER.has(error.code)) throw error;
-    counts.add(COUNT_BY_CODE[error.code] ?? "refused");
+    if (!(error instanceof CollectorError)) say(error, topic);
+    if (isOfMessage(error)) return counts.add(countOf(error) ?? "refused");
+    throw error instanceof CollectorError
+      ? error
+      : new CollectorError("internal", "The message could not be taken.", { cause: error });
+  }
+
+  function say(error: unknown, topic: string): void {
+    const time = now();
+    if (time - said < SAY_EVERY) return void unsaid++;
+    const more = unsaid > 0 ? ` (and ${unsaid} more since what was said last)` : "";
+    onDiagnostic(`FedML, topic ${JSON.stringify(topic.slice(0, 200))}: ${causeOf(error)}${more}`);
+    said = time;
+    unsaid = 0;
   }
 
   const ingest = (packet: Publish, scope: FedmlScope, client: string) => {
@@ -87,6 +89,19 @@ export function createIngest({ topics, counts, now, onDiagnostic }: IngestOption
     while (underWay.size > 0) await Promise.allSettled(underWay);
   };
   return ingest;
+}
+
+/** Whether it would be no better when it comes again: a mistake in our code is made each time, and its client would never get on. */
+const isOfMessage = (error: unknown) =>
+  error instanceof CollectorError
+    ? !LATER.has(error.code)
+    : error instanceof TypeError || error instanceof RangeError;
+
+/** What was at the bottom of it: drizzle's own errors hold the statement and its values. */
+function causeOf(error: unknown): string {
+  let inner = error;
+  while (inner instanceof Error && inner.cause !== undefined) inner = inner.cause;
+  return String(inner).slice(0, 500);
 }
 
 function parse(payload: string | Buffer): unknown {

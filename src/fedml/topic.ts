@@ -26,8 +26,9 @@ export interface FedmlTopic {
   /** MQTT filter; + stands for one level. */
   filter: string;
   /**
-   * Resolves when all is durable: only then the client is answered. A CollectorError that blames the message is counted and the
-   * message answered, since sending it again would not help; any other ends the connection, and the client sends it again.
+   * Resolves when all is durable: only then the client is answered. A CollectorError that blames the message, or a mistake of ours
+   * (TypeError), is counted and the message answered, since sending it again would not help; any other error ends the connection,
+   * and the client sends it again.
    */
   receive(message: FedmlMessage): Promise<void>;
 }
