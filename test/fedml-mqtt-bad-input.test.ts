@@ -242,6 +242,15 @@ describe("connections", () => {
     await expectServed();
   });
 
+  test("that name a topic of a hundred levels are closed, and said to be refused", async () => {
+    await start();
+    const raw = await broker.connect(RUN);
+    raw.send(publishPacket("a/".repeat(100), "{}"));
+    await raw.closed;
+    expect(broker.counts.list().map(({ what, count }) => [what, count])).toEqual([["refused", 1]]);
+    await expectServed();
+  });
+
   test("that ask for hundreds of topics are given as many as may be", async () => {
     await start();
     const raw = await broker.connect(RUN);

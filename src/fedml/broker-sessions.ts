@@ -28,7 +28,7 @@ export interface SessionsOptions {
 export interface Sessions {
   /** The name that a client has among those of all runs; undefined where its password is none of ours. */
   begin(client: Client, user: string, password: string, id: string): string | undefined;
-  /** Counts it until it is closed; false where its run has enough of them. */
+  /** Counts it until it is closed; false where its run has enough of them, or it is closed already. */
   enter(client: Client): boolean;
   scopeOf(client: Client): FedmlScope | undefined;
   /** Whether a message of the client with this name is for subscribers with these keys. */
@@ -67,6 +67,8 @@ export function createSessions({
       return nameOf(scope) + SEPARATOR + shorten(id || `anonymous-${crypto.randomUUID()}`);
     },
     enter(client) {
+      // It would never be heard that it closes.
+      if (client.conn.destroyed) return false;
       const { scope } = sessions.get(client)!;
       const name = nameOf(scope);
       const clients = clientsByScope.get(name) ?? new Set();

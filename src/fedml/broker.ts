@@ -1,3 +1,4 @@
+import type { EventEmitter } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import {
   Aedes,
@@ -63,8 +64,9 @@ const COUNT_BY_END: Record<GateEnd, FedmlCount> = {
   slow: "refused",
   malformed: "malformed",
 };
-/** aedes' words for who says nothing. */
+/** aedes' words for who says nothing, and for what goes beyond its limits. */
 const SILENCE = /^keep alive timeout$|^connect did not arrive in time$/;
+const LIMIT = /^maxInflightInbound exceeded|^Client queue limit reached$|^topic has too many levels$/;
 const BAD_PASSWORD = 4;
 const UNAVAILABLE = 3;
 
@@ -137,7 +139,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
       return done(refusal("The user or the password is none of ours.", BAD_PASSWORD), null);
     }
     if (!sessions.enter(client)) {
-      counts.add("refused");
+      if (!client.conn.destroyed) counts.add("refused");
       return done(refusal("Too many connections of this run.", UNAVAILABLE), null);
     }
     done(null, true);
@@ -180,13 +182,14 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   });
   aedes.on("clientError", (_client, error) => noteEnd(error));
   aedes.on("connectionError", (_client, error) => noteEnd(error));
-  aedes.on("error" as "closed", () => {});
+  // Of its store, which is ours and has no errors: nobody would hear of one.
+  (aedes as EventEmitter).on("error", (error) => onDiagnostic(`FedML's broker: ${String(error)}`));
 
   /** Why aedes ended a connection, where that is not counted yet. */
   function noteEnd(error: Error): void {
     // Of a client that left while its message was stored, and of refusals.
     if (error.message === "connection closed" || "errorCode" in error) return;
-    if (error instanceof CollectorError) counts.add("refused");
+    if (error instanceof CollectorError || LIMIT.test(error.message)) counts.add("refused");
     else counts.add(SILENCE.test(error.message) ? "broken-off" : "malformed");
   }
 
