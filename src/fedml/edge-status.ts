@@ -25,8 +25,9 @@ export function edgeStatusTopics({ collector, writer }: FedmlContext): FedmlTopi
     const key = `${run} ${item.edge ?? ""}`;
     const last = lastByEdge.get(key);
     if (last?.word === item.name) return;
-    // Two words of one millisecond have an order.
-    const started = last?.started === item.started ? item.started + 0.01 : item.started;
+    // Words of one millisecond have an order.
+    const isSame = last && last.started >= item.started && last.started < item.started + 1;
+    const started = isSame ? last.started + 0.01 : item.started;
     lastByEdge.delete(key);
     lastByEdge.set(key, { word: item.name, started });
     if (lastByEdge.size > MAX_EDGES) lastByEdge.delete(lastByEdge.keys().next().value!);
