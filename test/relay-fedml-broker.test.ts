@@ -5,6 +5,7 @@ import { createServer, type AddressInfo, type Socket } from "node:net";
 import { Aedes, type AedesPublishPacket } from "aedes";
 import type { Relay } from "../src/relay/schema.ts";
 import { exportOf, importTo } from "./helpers/archive.ts";
+import { logFiles } from "./helpers/artifacts.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { until } from "./helpers/relay.ts";
 import { relayOf } from "./helpers/relay-fedml.ts";
@@ -22,6 +23,8 @@ interface Scratch {
   payloads: string[];
   topics: string[];
   fetches: number;
+  /** Paths of what was put into its storage. */
+  puts: string[];
   /** It hangs up on these. */
   hates: (payload: string) => boolean;
   /** Takes connections, and says nothing. */
@@ -45,6 +48,7 @@ async function scratch(): Promise<Scratch> {
     reusePort: false,
     fetch(request) {
       const { origin, pathname } = new URL(request.url);
+      if (request.method === "PUT") at.puts.push(pathname);
       if (pathname !== "/fedmlOpsServer/configs/fetch") return new Response();
       at.fetches++;
       return Response.json({
@@ -68,6 +72,7 @@ async function scratch(): Promise<Scratch> {
     payloads: [],
     topics: [],
     fetches: 0,
+    puts: [],
     hates: () => false,
     isSilent: false,
     password: "right",
@@ -233,6 +238,52 @@ test.each(Object.keys(BETWEEN))(
     expect(lossesOf(up)).toEqual(what.includes("imported") ? [3, 7] : [7]);
   },
 );
+
+const artifactsOf = ({ topics, payloads }: Scratch) =>
+  payloads
+    .filter((_, i) => topics[i] === "launch_device/mlops/artifacts")
+    .map((payload) => (JSON.parse(payload) as { artifact_name: string }).artifact_name);
+
+test("files whose announcement is not taken are uploaded once; one that alone is refused is kept, and holds up no other", async () => {
+  const up = await scratch();
+  const at = collector();
+  await add(at, up.url);
+  await create(at, "123");
+  await arrivedSoon(at);
+  up.hates = (payload) => payload.includes("artifact_name");
+  await logFiles(at.collector, "123", "bad", { files: { a: "1" } });
+  const waiting = () =>
+    until(
+      async () => {
+        await retry(at);
+        return relayOf(at);
+      },
+      ({ content }) => /ends the connection whenever/.test(content?.error ?? ""),
+      60_000,
+    );
+  await waiting();
+  await logFiles(at.collector, "123", "good", { files: { a: "2" } });
+  await until(
+    async () => {
+      await retry(at);
+      return up.puts;
+    },
+    (puts) => puts.length === 2,
+  );
+  expect(await waiting()).toMatchObject({ dead_letters: 0, content: { files: 2 } });
+  up.hates = (payload) => payload.includes('"artifact_name": "bad"');
+  const relay = await until(
+    async () => {
+      await retry(at);
+      return relayOf(at);
+    },
+    ({ content }) => content?.files === 0,
+    60_000,
+  );
+  expect(relay).toMatchObject({ dead_letters: 1, content: { error: null } });
+  expect(artifactsOf(up)).toEqual(["good"]);
+  expect(up.puts).toEqual([expect.stringContaining("bad"), expect.stringContaining("good")]);
+});
 
 test("whether anybody is there is found out before there is anything to send", async () => {
   const up = await scratch();

@@ -444,6 +444,26 @@ test("files that wait survive a restart, and a version that the storage refuses 
   expect(await relayOf(at)).toMatchObject({ dead_letters: 0 });
 });
 
+test("an upload in parts that is given up is taken back there", async () => {
+  const up = await platform();
+  const at = collector();
+  await add(at, up.url);
+  await create(at);
+  await arrived(at);
+  const methods: string[] = [];
+  up.intercept = (request) => {
+    if (!request.url.includes("/s3/")) return undefined;
+    methods.push(request.method);
+    return request.url.includes("partNumber=2") ? new Response(null, { status: 422 }) : undefined;
+  };
+  await logFiles(at.collector, RUN, "net", { files: { a: new Uint8Array(8 * 1024 * 1024), b: "more" } });
+  await arrived(at);
+  expect(await relayOf(at)).toMatchObject({ dead_letters: 1 });
+  expect(methods).toEqual(["POST", "PUT", "PUT", "DELETE"]);
+  const left = up.at().collector.connection.prepare("SELECT count(*) AS count FROM object_upload").get();
+  expect(left).toMatchObject({ count: 0 });
+});
+
 test.each([
   ["fedml+http://platform.example", "without TLS"],
   ["fedml+https://u:p@platform.example", "a user or a password"],

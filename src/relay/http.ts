@@ -36,7 +36,7 @@ const OWN: Dialect = {
 };
 
 export interface HttpRequest {
-  method: "GET" | "POST" | "PUT";
+  method: "GET" | "POST" | "PUT" | "DELETE";
   /** Below /relay/v1, or what the dialect has in its place. */
   path: string;
   headers?: Record<string, string>;

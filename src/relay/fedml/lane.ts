@@ -81,11 +81,10 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
       queue,
       blobs,
       storage: createStorages(configs.get, (to) => httpTo(to, ca, readStorageRefusal), now),
-      publish: (messages, signal) =>
-        announcer.publish(
-          publicationOf(() => messages.map((message) => ({ ...message, of: 0 }))),
-          signal,
-        ),
+      publish(messages) {
+        const publication = publicationOf(() => messages.map((message) => ({ ...message, of: 0 })));
+        return (signal) => announcer.publish(publication, signal);
+      },
       onFailed: configs.forget,
       bury: (letter) => letters.put(letter, outbox.state().epoch),
       clock,

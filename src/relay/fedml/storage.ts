@@ -11,6 +11,8 @@ export interface Storage {
     object: { bytes: () => AsyncIterable<Uint8Array>; size: number },
     signal: AbortSignal,
   ): Promise<string>;
+  /** Nobody asks for it again: takes back the parts that are there of it. */
+  giveUp(key: string, signal: AbortSignal): Promise<void>;
 }
 
 /** What comes to no more than this goes at once. */
@@ -76,6 +78,7 @@ export function createStorage({ config, http, now }: StorageOptions): Storage {
       number++;
       if (ongoing?.key !== key || ongoing.partSize !== partSize) {
         if (number > 1) throw new Error(`The upload of ${key} was mixed up with another one.`);
+        await abandon(signal);
         ongoing = { key, id: await begin(key, signal), partSize, etags: [] };
       }
       // It was there before the attempt broke off.
@@ -101,7 +104,9 @@ export function createStorage({ config, http, now }: StorageOptions): Storage {
     signal: AbortSignal,
   ): Promise<string> {
     const query = `?partNumber=${number}&uploadId=${encodeURIComponent(id)}`;
-    const { headers } = await request("PUT", key, query, { body, signal }).catch(begunAnew);
+    const { headers } = await request("PUT", key, query, { body, signal }).catch((error: unknown) =>
+      begunAnew(error, signal),
+    );
     const etag = headers.get("etag");
     if (!etag) throw new Refusal(502, "502", "The storage said no ETag of a part.");
     return etag;
@@ -116,24 +121,37 @@ export function createStorage({ config, http, now }: StorageOptions): Storage {
     );
     const query = `?uploadId=${encodeURIComponent(id)}`;
     const { bytes } = await request("POST", key, query, { body, signal, timeoutMs: COMPLETE_MS }).catch(
-      begunAnew,
+      (error: unknown) => begunAnew(error, signal),
     );
     // Said when the answer had begun already.
     const code = elementOf(bytes, "Code");
     if (code !== undefined) throw new Refusal(500, code, `The storage could not put it together: ${code}.`);
   }
 
-  /** The upload is not known there any more. */
-  function begunAnew(error: unknown): never {
-    if (error instanceof Refusal && [400, 404].includes(error.status)) ongoing = undefined;
+  /** The upload is not known there any more, or can't be gone on with. */
+  async function begunAnew(error: unknown, signal: AbortSignal): Promise<never> {
+    if (error instanceof Refusal && [400, 404].includes(error.status)) await abandon(signal);
     if (error instanceof Refusal && error.status === 404)
       throw new Refusal(503, error.type, error.message, { details: error.details });
     throw error;
   }
 
+  /** What is left there all the same costs whoever pays for it, and a rule of the bucket can end it. */
+  async function abandon(signal: AbortSignal): Promise<void> {
+    if (!ongoing) return;
+    const { key, id } = ongoing;
+    ongoing = undefined;
+    await request("DELETE", key, `?uploadId=${encodeURIComponent(id)}`, { signal }).catch(() => {});
+  }
+
   const addressOf = (key: string) => `${config.url}/${pathOf(key)}`;
 
-  return { put };
+  return {
+    put,
+    async giveUp(key, signal) {
+      if (ongoing?.key === key) await abandon(signal);
+    },
+  };
 }
 
 async function* partsOf(

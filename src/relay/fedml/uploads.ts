@@ -3,6 +3,7 @@ import { CollectorError } from "../../error.ts";
 import { createBackOff } from "../back-off.ts";
 import type { ContentStatus } from "../content.ts";
 import type { Frame } from "../contract.ts";
+import { RefusedOne } from "../foreign.ts";
 import { printable } from "../http.ts";
 import { Refusal, type Clock, type DeadLetter, type Random } from "../ports.ts";
 import { artifactMessages, keyOf, readVersion, zipOf, zipSize, type Version } from "./artifact.ts";
@@ -18,7 +19,8 @@ export interface UploadsOptions {
   queue: UploadQueue;
   blobs: Pick<Blobs, "has" | "isPending" | "read">;
   storage: (signal: AbortSignal) => Promise<Storage>;
-  publish: (messages: Message[], signal: AbortSignal) => Promise<void>;
+  /** Makes what publishes them, and goes on where it was when it is called again. */
+  publish: (messages: Message[]) => Announce;
   /** What went wrong may be in what the platform told of itself. */
   onFailed: () => void;
   bury: (letter: DeadLetter) => void;
@@ -26,11 +28,18 @@ export interface UploadsOptions {
   random: Random;
 }
 
+type Announce = (signal: AbortSignal) => Promise<void>;
+
 export interface Uploads {
   status(): ContentStatus;
   /** There is something in the queue, or it is to be tried at once. */
   wake(): void;
   ended: Promise<void>;
+}
+
+interface Queued {
+  place: number;
+  frame: Frame;
 }
 
 /** What one version alone is the reason for; the others can go. */
@@ -40,21 +49,33 @@ class Unsendable extends Error {}
 export function startUploads(options: UploadsOptions, signal: AbortSignal): Uploads {
   const { queue, blobs, storage, publish, onFailed, bury, clock, random } = options;
   const pauses = createBackOff(random);
+  /** By their places, of versions whose files are there: they are not uploaded again. */
+  const announceAt = new Map<number, Announce>();
   let failure: string | null = null;
   let wake = () => {};
   let isWoken = false;
 
   /** False: its bytes are still on their way here. */
-  async function send(frame: Frame): Promise<boolean> {
+  async function send({ place, frame }: Queued): Promise<boolean> {
+    let announce = announceAt.get(place);
+    if (!announce) {
+      const url = await upload(frame);
+      if (url === undefined) return false;
+      announceAt.set(place, (announce = publish(artifactMessages(readVersion(frame), url))));
+    }
+    await announce(signal);
+    return true;
+  }
+
+  /** Resolves with the address; undefined: likewise. */
+  async function upload(frame: Frame): Promise<string | undefined> {
     const version = readVersion(frame);
     const missing = version.files.find(({ sha256 }) => !blobs.has(sha256));
-    if (missing && blobs.isPending(missing.sha256)) return false;
+    if (missing && blobs.isPending(missing.sha256)) return undefined;
     if (missing) throw new Unsendable(`${missing.path} is damaged or gone here`);
     const size = zipSize(version);
     if (size > MAX_OBJECT) throw new Unsendable("it is larger than the storage takes");
-    const url = await put(version, size);
-    await publish(artifactMessages(version, url), signal);
-    return true;
+    return put(version, size);
   }
 
   async function put(version: Version, size: number): Promise<string> {
@@ -70,27 +91,45 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
   /** Resolves with whether some wait for their bytes. */
   async function sendAll(): Promise<boolean> {
     let isWaiting = false;
+    const doubted: { of: Queued; error: RefusedOne }[] = [];
     for (let next = queue.next(); next && !signal.aborted; next = queue.next(next.place)) {
-      const { place, frame } = next;
       try {
-        if (!(await send(frame))) {
+        if (!(await send(next))) {
           isWaiting = true;
           continue;
         }
+        // Another one is taken: it is about them.
+        for (const { of, error } of doubted.splice(0)) await giveUp(of, error);
       } catch (error) {
         if (signal.aborted || !isForGood(error)) throw error;
-        const { message } = error as Error;
-        bury({
-          frame,
-          type: error instanceof Refusal ? error.type : "unreadable",
-          detail: printable(message, 500),
-        });
+        if (isGuess(error)) {
+          doubted.push({ of: next, error });
+          continue;
+        }
+        await giveUp(next, error as Error);
       }
-      queue.remove(place);
+      remove(next);
       pauses.succeeded();
       failure = null;
     }
+    if (doubted[0]) throw doubted[0].error;
     return isWaiting;
+  }
+
+  async function giveUp(of: Queued, error: Error): Promise<void> {
+    const { frame } = of;
+    const type = error instanceof Refusal ? error.type : "unreadable";
+    bury({ frame, type, detail: printable(error.message, 500) });
+    remove(of);
+    if (!(error instanceof Unsendable))
+      await storage(signal)
+        .then((at) => at.giveUp(keyOf(readVersion(frame)), signal))
+        .catch(() => {});
+  }
+
+  function remove({ place }: Queued): void {
+    queue.remove(place);
+    announceAt.delete(place);
   }
 
   async function sleep(ms: number): Promise<void> {
@@ -129,6 +168,10 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
     ended: run(),
   };
 }
+
+/** Nobody said so: a broker whose disk is full hangs up on anything. */
+const isGuess = (error: unknown): error is RefusedOne =>
+  error instanceof RefusedOne && error.guess !== undefined && !error.guess.hasTaken;
 
 /** Keys and buckets are told anew, and a person can mend them; what is wrong with a request stays so. */
 const isForGood = (error: unknown): boolean =>
