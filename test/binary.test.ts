@@ -92,6 +92,37 @@ describe("the binary", () => {
     expect(await readBack(second, "100000000000002")).toEqual(values);
   });
 
+  test("called through a link named fedml takes that command's words, and needs neither -v nor -k", async () => {
+    const [dataDir, cwd] = [folder(), folder()];
+    const id = "100000000000009";
+    const collector = await start({ dataDir });
+    const post = async (path: string, body: object) =>
+      expect((await collector.request(path, body)).status).toBeLessThan(300);
+    await post("/api/v1/runs", { id, name: "linked" });
+    const items = [{ text: "one" }, { text: "two" }];
+    await post(`/api/v1/runs/${id}/logs`, { client: "a".repeat(32), seq: 1, items });
+    symlinkSync(binaryPath(), join(cwd, "fedml"));
+    const fedml = (command: string, words: string) => {
+      const env = { PATH: `${cwd}:/usr/bin:/bin`, HOME: cwd, BINNACLE_DATA: dataDir };
+      const { stdout, stderr, exitCode } = Bun.spawnSync([command, ...words.split(" ")], { cwd, env });
+      expect([words, exitCode, stderr.toString()]).toEqual([words, 0, ""]);
+      return stdout.toString();
+    };
+    // Found on the path, named by a way, and as a script of FedML's documentation has it.
+    for (const [command, more] of [
+      ["fedml", ""],
+      ["./fedml", ""],
+      ["fedml", " -v release -k none"],
+    ] as const) {
+      const list = fedml(command, `run list${more}`);
+      expect(list).toStartWith("Found the following matched runs.\n");
+      expect(list).toMatch(new RegExp(`\\| +linked +\\| +${id} +\\| +RUNNING +\\|`));
+      expect(fedml(command, `run logs -rid ${id}${more}`)).toContain("All logs is as follows.\none\ntwo\n");
+    }
+    expect(fedml(binaryPath(), "run list")).not.toContain("Found the following");
+    expect(await collector.stop()).toBe(0);
+  });
+
   test.skipIf(!isLinux)("seals in its worker: the extra entry point is found inside", async () => {
     const collector = await start({ dataDir: folder() });
     const threads = () =>

@@ -1,13 +1,14 @@
 import { afterAll, describe, expect, test } from "bun:test";
+import { binaryPath } from "./helpers/binary.ts";
 import { runCli } from "./helpers/cli.ts";
 import { eventually, fedmlEnvironment } from "./helpers/fedml-environment.ts";
 import { available, clients, removeHomes, runScript, type FedmlClient } from "./helpers/fedml-client.ts";
-import { startServer } from "./helpers/python.ts";
+import { startCompiled } from "./helpers/python.ts";
 
 const LIMIT = 120_000;
 const LINES = 2500;
 
-const server = available ? await startServer() : undefined;
+const server = available ? await startCompiled() : undefined;
 afterAll(async () => {
   removeHomes();
   await server?.remove();
@@ -152,6 +153,7 @@ describe.skipIf(!available).each(clients)("FedML's client $version", (client) =>
 
 async function launch(id: string, command: string[]): Promise<number> {
   const env = { BINNACLE_URL: server!.url, BINNACLE_TOKEN: server!.token, BINNACLE_DATA: server!.dataDir };
-  const { code } = await runCli(["launch", "-n", "sleeper", "--run-id", id, "--", ...command], { env });
+  const words = ["launch", "-n", "sleeper", "--run-id", id, "--", ...command];
+  const { code } = await runCli(words, { env, program: [binaryPath()] });
   return code;
 }

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { eventually, fedmlEnvironment, fedmlEnvironmentOfCli } from "./helpers/fedml-environment.ts";
 import { available, clients, removeHomes, runScript, zipOf } from "./helpers/fedml-client.ts";
-import { startServer } from "./helpers/python.ts";
+import { startCompiled } from "./helpers/python.ts";
 
 /** Between clients and records lie a network thread and a broker. */
 const LIMIT = 120_000;
@@ -11,7 +11,7 @@ const CLIENTS = 40;
 /** Bytes of a model: it goes in a dozen parts. */
 const LARGE = 100_000_000;
 
-const server = available ? await startServer() : undefined;
+const server = available ? await startCompiled() : undefined;
 afterAll(async () => {
   removeHomes();
   await server?.remove();

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { eventually, fedmlEnvironment } from "./helpers/fedml-environment.ts";
 import { replay, type Recorded, type Replay } from "./helpers/fedml-exchange.ts";
-import { startServer } from "./helpers/python.ts";
+import { startCompiled } from "./helpers/python.ts";
 
 /** What the unmodified client sends, recorded: the wire is tested where PyPI can't be reached, too. */
 const folder = join(import.meta.dirname, "fedml-exchanges");
@@ -11,7 +11,7 @@ const recorded = readdirSync(folder)
   .sort()
   .map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")) as Recorded);
 
-const server = await startServer();
+const server = await startCompiled();
 afterAll(() => server.remove());
 
 describe.each(recorded)("What $client sent", ({ client, recordings }) => {

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { remove, startBinary, type RunningBinary } from "./binary.ts";
+import { binaryPath, remove, startBinary, type RunningBinary } from "./binary.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -144,13 +144,18 @@ export const spooledRecords = (folder: string): Item[] =>
     .filter(({ path }) => path.endsWith("/records"))
     .flatMap(({ body }) => body.items as Item[]);
 
+const fromSource = [process.execPath, join(root, "src/cli/main.ts")];
+
+/** The binary in the place of the source: what people have. */
+export const startCompiled = (): Promise<TestServer> => startServer(undefined, undefined, [binaryPath()]);
+
 /** The real server, from source, on a data folder of its own. */
-export async function startServer(dataDir = mkdtempSync(join(tmpdir(), "binnacle-python-")), port = "0") {
-  const server = await startBinary({
-    dataDir,
-    program: [process.execPath, join(root, "src/cli/main.ts")],
-    args: ["--port", port],
-  });
+export async function startServer(
+  dataDir: string = mkdtempSync(join(tmpdir(), "binnacle-python-")),
+  port = "0",
+  program: string[] = fromSource,
+) {
+  const server = await startBinary({ dataDir, program, args: ["--port", port] });
   const get = async (path: string) => {
     const response = await server.request(path);
     if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
