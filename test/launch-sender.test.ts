@@ -31,6 +31,8 @@ interface TestCollector {
   mood: Mood;
   /** Whether it knows the run. */
   hasRun: boolean;
+  /** The status of what it does not take as it is. */
+  refuses: (path: string, body: Body) => number | undefined;
   /** Requests in the order of their coming. */
   requests: { path: string; body: Body }[];
   /** Every line it took, numbered batches once. */
@@ -51,6 +53,8 @@ function startCollector(port = 0): TestCollector {
       const { mood } = collector;
       if (mood === "hanging") await new Promise<void>((resolve) => released.push(resolve));
       if (typeof mood === "object") return problem(mood.status);
+      const refusal = collector.refuses(pathname, body);
+      if (refusal !== undefined) return problem(refusal);
       collector.requests.push({ path: pathname, body });
       if (pathname === "/api/v1/runs") {
         collector.hasRun = true;
@@ -71,6 +75,7 @@ function startCollector(port = 0): TestCollector {
     url: `http://127.0.0.1:${server.port}`,
     mood: "well",
     hasRun: false,
+    refuses: () => undefined,
     requests: [],
     texts: [],
     seq: 0,
@@ -287,6 +292,65 @@ test("a run that was deleted: what comes later is counted, and nothing waits for
   expect(stats.refused).toBe(2);
   expect(stats.error?.message).toContain("410");
   expect(existsSync(spool)).toBe(false);
+  expect(existsSync(`${spool}.refused`)).toBe(false);
+});
+
+describe("a batch that is refused for good", () => {
+  const isOdd = ({ items }: Body) => items?.some(({ text }) => text === "odd");
+
+  async function sendThree(collector: TestCollector, options: Partial<SenderOptions> = {}) {
+    const { sender, spool } = open(collector, options);
+    for (const text of ["a", "odd", "b"]) {
+      sender.logs([line(text)]);
+      await sender.flush(10_000);
+    }
+    const { delivered, stats } = await sender.finish({ status: "FINISHED" });
+    expect(delivered).toBe(true);
+    return { stats, aside: `${spool}.refused` };
+  }
+
+  test("lies aside, which is said, and its number is filled at once", async () => {
+    const collector = startCollector();
+    collector.refuses = (_, body) => (isOdd(body) ? 422 : undefined);
+    const told: unknown[] = [];
+    const { stats, aside } = await sendThree(collector, { onRefused: (...args) => told.push(args) });
+    expect(stats).toMatchObject({ refused: 1, refusedFile: aside });
+    expect(told).toEqual([[stats.error, aside]]);
+    expect(readSpool(aside).map(({ body }) => [body.seq, body.items[0]!.text])).toEqual([[2, "odd"]]);
+    expect(statSync(aside).mode & 0o777).toBe(0o600);
+    expect(collector.texts).toEqual(["a", "b"]);
+    const numbered = collector.requests.filter(({ body }) => body.items);
+    // Nothing came before its turn: the batch after it had no gap to fill.
+    expect(numbered.map(({ body }) => [body.seq, body.items.length])).toEqual([
+      [1, 1],
+      [2, 0],
+      [3, 1],
+    ]);
+  });
+
+  test("lies there and counts once, though its number could not be filled at first", async () => {
+    const collector = startCollector();
+    let fails = 2;
+    collector.refuses = (_, body) =>
+      isOdd(body) ? 422 : body.seq === 2 && body.items.length === 0 && fails-- > 0 ? 503 : undefined;
+    const { stats, aside } = await sendThree(collector);
+    expect(fails).toBeLessThan(0);
+    expect(stats.refused).toBe(1);
+    expect(readSpool(aside)).toHaveLength(1);
+    expect(collector.texts).toEqual(["a", "b"]);
+  });
+
+  test("as the run was lost and is not taken again, holds nothing up", async () => {
+    const collector = startCollector();
+    const { sender, spool } = open(collector);
+    await sender.created;
+    collector.hasRun = false;
+    collector.refuses = (path) => (path === "/api/v1/runs" ? 422 : undefined);
+    sender.logs([line("a")]);
+    expect(await sender.flush(5000)).toBe(true);
+    expect(sender.stats()).toMatchObject({ online: true, refused: 1 });
+    expect(readSpool(`${spool}.refused`).map(({ body }) => body.items[0]!.text)).toEqual(["a"]);
+  });
 });
 
 test("a creation that is refused for good rejects", async () => {

@@ -6,6 +6,8 @@ export interface SendStats {
   dropped: { records: number; lines: number };
   /** Batches the collector will never take, and why the first was refused. */
   refused: number;
+  /** Where they lie; undefined where none does. */
+  refusedFile: string | undefined;
   error: Error | undefined;
 }
 

@@ -130,7 +130,7 @@ class ClientRun implements Run {
     const joined = options.runId ?? (env["BINNACLE_RUN_ID"] || undefined);
     this.id = joined === undefined ? newRunId() : check(RunId, joined, "runId");
     this.#quiet = quiet;
-    this.#isLaunched = env["BINNACLE_TOKEN"]?.startsWith("bnc_run_") ?? false;
+    this.#isLaunched = env["BINNACLE_LAUNCH"] === this.id;
     this.#connection = cached(() => clientConnection(options, env));
     const values = encodeConfig(config);
     this.#recorded = recordConfig({ ...config }, (change) => this.#sender.change({ config: change }));
@@ -155,6 +155,10 @@ class ClientRun implements Run {
       create,
       timeoutMs: FINISH_MS,
       onChange: (online, error) => this.#tellOnline(online, error),
+      onRefused: (error, file) =>
+        this.#tell(
+          `the collector refused part of the run${file ? ` (it is in ${file})` : ""}: ${error.message}`,
+        ),
     });
     this.created = this.#sender.created as Promise<RunDetail>;
     this.#files = new RunFiles({

@@ -6,10 +6,11 @@ import { BatchQueue, lineOf, MAX_BATCH_BYTES } from "./batch-queue.ts";
 import type { Connection } from "./connection.ts";
 import type { Delivery, SendStats } from "./delivery.ts";
 import { requestJson } from "./http.ts";
+import { LaidAside } from "./laid-aside.ts";
 import { Nap } from "./nap.ts";
 import { OPEN_EVERY_MS, OpenLines, type OpenState } from "./open-lines.ts";
 import { createSpoolQueue, type SpoolQueue } from "./spool-queue.ts";
-import { deliver, isPermanent, type Post, type SpoolLine } from "./spool.ts";
+import { deliver, fillNumber, isPermanent, type Post, type SpoolLine } from "./spool.ts";
 import { Waiters } from "./waiters.ts";
 
 export interface SenderOptions {
@@ -28,6 +29,8 @@ export interface SenderOptions {
   timeoutMs?: number;
   /** The collector stopped answering (with why), or answers again. */
   onChange?: (online: boolean, error: Error | undefined) => void;
+  /** The first batch that the collector will never take, why, and where it lies. */
+  onRefused?: (error: Error, file: string | undefined) => void;
 }
 
 /**
@@ -94,7 +97,7 @@ class QueueingSender implements Sender {
   #ended = false;
   #delivered = false;
   #retryMs = FIRST_RETRY_MS;
-  #refused = 0;
+  readonly #aside: LaidAside;
   #error: Error | undefined;
   #dropped = { records: 0, lines: 0 };
 
@@ -124,6 +127,7 @@ class QueueingSender implements Sender {
       first: { v: 1, path: "/api/v1/runs", body: { ...create } },
       maxBytes: options.maxSpoolBytes ?? 1024 ** 3,
     });
+    this.#aside = new LaidAside(this.#spool.path);
     void this.#pump();
   }
 
@@ -227,7 +231,8 @@ class QueueingSender implements Sender {
       online: this.#online,
       spooled: this.#spool.pending,
       dropped: { ...this.#dropped },
-      refused: this.#refused,
+      refused: this.#aside.count,
+      refusedFile: this.#aside.file,
       error: this.#error,
     };
   }
@@ -292,20 +297,22 @@ class QueueingSender implements Sender {
       await this.#nap.sleep(this.#gatherMs, () => this.#queue.bytes >= MAX_BATCH_BYTES / 4);
   }
 
-  /** Delivers one request, or counts it where it will never be taken. */
+  /** Delivers one request, or lays it aside where it will never be taken. */
   async #send(line: SpoolLine): Promise<void> {
     const post: Post = (path, body, method) => this.#post(path, body, method);
     try {
-      await deliver(line, post);
-    } catch (error) {
-      if (error instanceof CollectorError && error.code === "not-found" && line.path !== "/api/v1/runs") {
+      await deliver(line, post).catch(async (error: unknown) => {
+        if (!isNotFound(error) || line.path === "/api/v1/runs") throw error;
         // The collector has lost the run (another data folder, an older backup): it gets it again.
         await this.#post("/api/v1/runs", { ...this.#options.create });
-        return deliver(line, post);
-      }
+        await deliver(line, post);
+      });
+    } catch (error) {
       if (!isPermanent(error)) throw error;
-      this.#refused++;
+      const isFirst = await this.#aside.add(line, error);
       this.#error ??= error as Error;
+      if (isFirst) this.#options.onRefused?.(error as Error, this.#aside.file);
+      await fillNumber(line, post);
     }
   }
 
@@ -388,3 +395,5 @@ class QueueingSender implements Sender {
     this.#nap.nudge();
   }
 }
+
+const isNotFound = (error: unknown) => error instanceof CollectorError && error.code === "not-found";

@@ -275,7 +275,7 @@ export async function deliver(line: SpoolLine, post: Post): Promise<void> {
 }
 
 /** A refused batch leaves a hole in its client's numbering, for which everything behind it would be refused too. */
-async function fillNumber({ path, body }: SpoolLine, post: Post): Promise<void> {
+export async function fillNumber({ path, body }: SpoolLine, post: Post): Promise<void> {
   if (typeof body["seq"] !== "number") return;
   try {
     await post(path, { client: body["client"], seq: body["seq"], items: [] }, "POST");
