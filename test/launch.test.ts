@@ -188,7 +188,7 @@ describe("what it says and keeps", () => {
       lines.slice(0, -1).map(({ text }) => text.split(/=(.*)/s).slice(0, 2)),
     ) as Record<string, string>;
     expect(env["BINNACLE_URL"]).toBe(server.url);
-    expect(env["BINNACLE_RUN_ID"]).toBe(id);
+    expect([env["BINNACLE_RUN_ID"], env["BINNACLE_LAUNCH"]]).toEqual([id, id]);
     expect(env["BINNACLE_SPOOL"]).toBe(join(server.dataDir, "spool"));
     expect(env["BINNACLE_TOKEN"]).toStartWith(`bnc_run_${id}_`);
     expect(env["PYTHONPATH"]).toMatch(/^\/.+:\/mine$/);

@@ -186,6 +186,28 @@ for i in range(3):
     expect(readFileSync(join(spool, refused[0]!), "utf8")).toContain('"metrics":{"i":1}');
   });
 
+  test("one batch lies aside and counts once, though its number could not be filled at first", async () => {
+    let fails = 2;
+    let odd: number | undefined;
+    sink.answer = (_, __, body) => {
+      const { seq, items } = (body ?? {}) as { seq?: number; items?: Item[] };
+      if (items?.some(({ metrics }) => metrics["i"] === 1)) {
+        odd = seq;
+        return problem("invalid", 400, { detail: "Too odd." });
+      }
+      const isFilling = odd !== undefined && seq === odd && items?.length === 0;
+      return isFilling && fails-- > 0 ? problem("busy", 503, { detail: "Not now." }) : undefined;
+    };
+    const env = { BINNACLE_URL: sink.url, BINNACLE_SPOOL: spool };
+    const { code, err } = await runPython(slowly, { env });
+    expect(code).toBe(0);
+    expect(fails).toBeLessThan(0);
+    expect(err.match(/refused part of the run/g)).toHaveLength(1);
+    expect(itemsAt().map(({ metrics }) => metrics["i"])).toEqual([0, 2]);
+    const [refused] = readdirSync(spool);
+    expect(readFileSync(join(spool, refused!), "utf8").trimEnd().split("\n")).toHaveLength(1);
+  });
+
   describe("what an earlier process left behind", () => {
     const file = () => join(spool, "r1-c1.ndjson");
     const batch = (seq: number) =>
@@ -290,7 +312,7 @@ for i in range(3):
     });
 
     test("under launch is not the user's to care for: launch sends what is left", async () => {
-      const { err } = await run({ BINNACLE_TOKEN: "bnc_run_1_a" });
+      const { err } = await run({ BINNACLE_RUN_ID: "1", BINNACLE_LAUNCH: "1" });
       expect(err).toContain("it is sent by `binnacle launch`, or by `binnacle sync`.");
     });
   });

@@ -183,6 +183,8 @@ function childEnv(
     ...env,
     BINNACLE_URL: url,
     BINNACLE_RUN_ID: id,
+    // To clients: what is printed is kept, and a stop passed on.
+    BINNACLE_LAUNCH: id,
     FEDML_CURRENT_RUN_ID: id,
     BINNACLE_SPOOL: spoolDir,
     ...(data !== undefined && { BINNACLE_DATA: dataDir }),

@@ -62,6 +62,11 @@ def _local_token():
     return "bnc_write_" + hmac.new(token.encode("ascii"), b"write", "sha256").hexdigest()
 
 
+def is_launched(run_id):
+    """`binnacle launch` has begun this run: it keeps what is printed, ends its program on a stop, and sends what is left."""
+    return os.environ.get("BINNACLE_LAUNCH") == run_id
+
+
 def rank():
     """Rank of this process in a distributed run; 0 otherwise."""
     for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"):

@@ -295,7 +295,7 @@ class Run:
             if not self._is_new and not self._is_forked:
                 self._pump.wait_for_step()
             self._sender = Sender(outbox, self._pump, self.client, creation, self._on_answer)
-            self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _is_under_launch(), self.finish, self._hear_stop)
+            self._heartbeat = Heartbeat("%s/heartbeat?client=%s" % (path, self.client), not _place.is_launched(self.id), self.finish, self._hear_stop)
             self._outbox = outbox
             _exit.install()
             for name in ("pump", "sender", "heartbeat"):
@@ -363,7 +363,7 @@ class Run:
 
     def _adopt_orders(self):
         """Uploads that earlier processes left in the folder; a run's own token is good for this run alone."""
-        if _is_under_launch():
+        if (self._sender.token or "").startswith("bnc_run_"):
             return
         try:
             names = os.listdir(_place.spool_dir())
@@ -423,7 +423,7 @@ class Run:
         if not self._heartbeat.has_begun:
             self._heartbeat.begin()
             self._adopt_orders()
-            if not _is_under_launch() and not self._is_forked:
+            if not _place.is_launched(self.id) and not self._is_forked:
                 tell("run %s (%s) %s" % (self.name, self.id, self.url))
 
     def _finish_request(self, status, exit_code, reason):
@@ -470,7 +470,7 @@ class Run:
                 % (
                     ", ".join(kept[:5]),
                     " and %d more" % (len(kept) - 5) if len(kept) > 5 else "",
-                    "`binnacle launch` sends it, or `binnacle sync`" if _is_under_launch() else "`binnacle sync` sends it",
+                    "`binnacle launch` sends it, or `binnacle sync`" if _place.is_launched(self.id) else "`binnacle sync` sends it",
                 )
             )
         if lost:
@@ -499,7 +499,7 @@ class Run:
                     (sender.last_problem or "the collector is slow").rstrip("."),
                     outbox.spool.path,
                     "it is sent by `binnacle launch`, or by `binnacle sync`"
-                    if _is_under_launch()
+                    if _place.is_launched(self.id)
                     else "`binnacle sync` sends it",
                 )
             )
@@ -530,10 +530,6 @@ def _run_id_around():
     from ._exit import is_worker
 
     return os.environ.get(_INHERITED) or None if is_worker() else None
-
-
-def _is_under_launch():
-    return os.environ.get("BINNACLE_TOKEN", "").startswith("bnc_run_")
 
 
 def _command():

@@ -4,6 +4,8 @@ import os
 import sys
 import threading
 
+from binnacle._place import is_launched
+
 _began = None
 
 
@@ -72,7 +74,7 @@ def _shown(line):
 
 def begin(run):
     global _began
-    if _began is not None or os.environ.get("BINNACLE_TOKEN", "").startswith("bnc_run_"):
+    if _began is not None or is_launched(run.id):
         return
     out, err = Tee(sys.stdout, "stdout", run), Tee(sys.stderr, "stderr", run)
     _move_loggers({id(sys.stdout): out, id(sys.stderr): err})
