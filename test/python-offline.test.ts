@@ -203,6 +203,7 @@ for i in range(3):
     expect(code).toBe(0);
     expect(fails).toBeLessThan(0);
     expect(err.match(/refused part of the run/g)).toHaveLength(1);
+    expect(err).toContain("binnacle: 1 records or lines were refused");
     expect(itemsAt().map(({ metrics }) => metrics["i"])).toEqual([0, 2]);
     const [refused] = readdirSync(spool);
     expect(readFileSync(join(spool, refused!), "utf8").trimEnd().split("\n")).toHaveLength(1);

@@ -53,6 +53,7 @@ class Sender:
         # The request that ends the run, once the process ends.
         self.finish = None
         self.refused = 0
+        self._laid_aside = None
         self.last_problem = None
         self.is_deleted = False
         self.is_closed = False
@@ -232,10 +233,15 @@ class Sender:
 
     def _keep_refused(self, request, refusal):
         """Puts aside what the collector will never take, and fills its number."""
-        if self.refused == 0:
-            tell("the collector refused part of the run (it is in %s.refused): %s" % (self._outbox.spool.path, refusal))
-        self.refused += request.count or len(loads(request.body).get("items", (None,)))
-        keep_refused(self._outbox.spool.path, _spool.line_of(request.path, request.body, request.method))
+        batch = (request.path, request.seq)
+        # A batch comes again where its number could not be filled.
+        if request.seq is None or batch != self._laid_aside:
+            self._laid_aside = batch
+            path = self._outbox.spool.path
+            if self.refused == 0:
+                tell("the collector refused part of the run (it is in %s.refused): %s" % (path, refusal))
+            self.refused += request.count or len(loads(request.body).get("items", (None,)))
+            keep_refused(path, _spool.line_of(request.path, request.body, request.method))
         if request.seq is not None:
             self._fill(request.path, self._client, request.seq)
 
