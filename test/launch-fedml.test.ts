@@ -2,11 +2,12 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createTokens } from "../src/token.ts";
 import { clientEnvironment, pythonOf } from "./fedml-client/install.mjs";
 import { binaryPath, remove } from "./helpers/binary.ts";
 import { available, clients } from "./helpers/fedml-client.ts";
 import { runCli } from "./helpers/cli.ts";
-import { createSink, DEAD_URL, startCompiled, type TestServer } from "./helpers/python.ts";
+import { createSink, DEAD_URL, python, startCompiled, type TestServer } from "./helpers/python.ts";
 
 setDefaultTimeout(60_000);
 
@@ -86,6 +87,20 @@ test("which edge a program is stays what its launcher, or its rank, says", async
   const { run } = await launch(["python3", "-c", script], { RANK: "3", BINNACLE_FEDML: "native" });
   const { spans } = await server.get(`/api/v1/runs/${run}/spans`);
   expect(spans).toMatchObject([{ name: "epoch", edge: "rank 3" }]);
+});
+
+test("what a script prints is kept once: by launch, whatever its token is, else by log_print_init", async () => {
+  const { write, ofRun } = createTokens(server.token);
+  const script = "import fedml\nfedml.mlops.log_print_init()\nprint('one')\nprint('two')";
+  const textsOf = async (run: string) =>
+    (await server.get(`/api/v1/runs/${run}/logs`)).lines
+      .map(({ text }: { text: string }) => text)
+      .filter((text: string) => !text.startsWith("binnacle:"));
+  const env = { BINNACLE_FEDML: "native", BINNACLE_URL: server.url };
+  const { run } = await launch(["python3", "-c", script], { ...env, BINNACLE_TOKEN: write });
+  expect(await textsOf(run)).toEqual(["one", "two"]);
+  await python(script, { env: { ...env, BINNACLE_RUN_ID: "alone", BINNACLE_TOKEN: ofRun("alone") } });
+  expect(await textsOf("alone")).toEqual(["one", "two"]);
 });
 
 test("of what a collector answers only FedML's variables reach a program or a shell, as mere text", async () => {
