@@ -444,6 +444,33 @@ test("files that wait survive a restart, and a version that the storage refuses 
   expect(await relayOf(at)).toMatchObject({ dead_letters: 0 });
 });
 
+test("a post of lines that is refused among many costs none of the others a second time", async () => {
+  const up = await platform();
+  const at = collector();
+  await add(at, up.url);
+  await create(at);
+  await arrived(at);
+  await up.stop();
+  for (let i = 1; i <= 30; i++) await print(at, [{ text: i === 20 ? "poison" : `line ${i}` }]);
+  await up.start();
+  const isPoison = async (request: Request) => (await request.clone().text()).includes("poison");
+  up.intercept = async (request) =>
+    request.url.includes("logs/update") && (await isPoison(request))
+      ? new Response("no", { status: 400 })
+      : undefined;
+  up.requests.length = 0;
+  await until(
+    async () => {
+      await retry(at);
+      return relayOf(at);
+    },
+    ({ state, backlog }) => state === "idle" && backlog.entries === 0,
+  );
+  expect(await relayOf(at)).toMatchObject({ dead_letters: 1 });
+  expect(up.requests.filter((path) => path.includes("logs/update"))).toHaveLength(30);
+  expect((await up.at().json(`/api/v1/runs/${RUN}/logs`)).lines).toHaveLength(29);
+});
+
 test("an upload in parts that is given up is taken back there", async () => {
   const up = await platform();
   const at = collector();

@@ -25,8 +25,12 @@ export class RefusedOne extends Refusal {
   /** Nobody said so: it is believed once another one was taken. */
   readonly guess: { hasTaken: boolean } | undefined;
 
-  constructor(at: number, type: string, message: string, guess?: { hasTaken: boolean }) {
-    super(400, type, message);
+  constructor(
+    at: number,
+    { status, type, message, details, retryAfterMs }: Refusal,
+    guess?: { hasTaken: boolean },
+  ) {
+    super(status, type, message, { details, ...(retryAfterMs !== undefined && { retryAfterMs }) });
     this.at = at;
     this.guess = guess;
   }

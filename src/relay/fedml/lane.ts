@@ -1,11 +1,11 @@
 import type { Frame, Part } from "../contract.ts";
-import { deliverAbroad } from "../foreign.ts";
+import { deliverAbroad, RefusedOne } from "../foreign.ts";
 import { historyOf, historyParts } from "../history.ts";
 import { createHttp, printable, type Dialect, type Http } from "../http.ts";
 import { createClock, type Lane, type LaneOptions } from "../lane.ts";
 import { createLetterBox } from "../letters.ts";
 import { createOutbox } from "../outbox.ts";
-import type { DeadLetter } from "../ports.ts";
+import { Refusal, type DeadLetter } from "../ports.ts";
 import { createReport } from "../report.ts";
 import { requeueAbroad } from "../requeue-abroad.ts";
 import { readFedmlAddress } from "./address.ts";
@@ -29,7 +29,8 @@ import { createUploadQueue } from "./queue.ts";
 import { createStorage, readStorageRefusal, type Storage } from "./storage.ts";
 import { startUploads } from "./uploads.ts";
 
-type Body = { publication: Publication } | { post: Post };
+/** `of`: the place of the entry that lines are of. */
+type Body = { publication: Publication } | { post: Post; of: number };
 
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
@@ -142,7 +143,7 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     } catch (error) {
       // It may have moved, or have other keys.
       configs.forget();
-      throw error;
+      throw "post" in body && error instanceof Refusal ? new RefusedOne(body.of, error) : error;
     }
     return TAKEN;
   }
@@ -203,8 +204,8 @@ const TAKEN = { rejected: 0, message: "" };
 
 function encode(signal: Signal, prepared: readonly Prepared[]): Body[] {
   if (signal === "logs")
-    return prepared.flatMap(({ frame, lines }) =>
-      [...postsOf(frame.run, lines, frame.time)].map((post) => ({ post })),
+    return prepared.flatMap(({ frame, lines }, of) =>
+      [...postsOf(frame.run, lines, frame.time)].map((post) => ({ post, of })),
     );
   function* messages() {
     for (const [of, { messages }] of prepared.entries())

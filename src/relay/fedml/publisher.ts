@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { MqttClient } from "mqtt";
 import { CollectorError } from "../../error.ts";
 import { RefusedOne } from "../foreign.ts";
+import { Refusal } from "../ports.ts";
 import type { Configs, FedmlConfig } from "./configs.ts";
 import type { Message } from "./message.ts";
 
@@ -138,9 +139,8 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
     if (publication.strikes < MAX_STRIKES) return;
     const { of } = nth(publication, publication.done);
     const hasTaken = publication.done > 0;
-    throw new RefusedOne(of, "refused", "The broker ends the connection whenever it gets this message.", {
-      hasTaken,
-    });
+    const why = "The broker ends the connection whenever it gets this message.";
+    throw new RefusedOne(of, new Refusal(400, "refused", why), { hasTaken });
   }
 
   const ping = (to: Connection, signal: AbortSignal): Promise<void> =>
@@ -188,7 +188,9 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
           const at = next++;
           const { topic, payload, of } = value;
           if (payload.length * 3 > MAX_MESSAGE && Buffer.byteLength(payload) > MAX_MESSAGE)
-            return done(new RefusedOne(of, "too-large", "It is more than an MQTT message can be."));
+            return done(
+              new RefusedOne(of, new Refusal(400, "too-large", "It is more than an MQTT message can be.")),
+            );
           texts += payload.length;
           client.publish(topic, payload, { qos: 2 }, (error) => {
             if (isDone) return;
