@@ -209,6 +209,34 @@ test("buckets hold every point of their range once, whatever the steps do and wh
   );
 }, 120_000);
 
+test("others have their turn while a long series without order is gathered, and what comes meanwhile is not in it", async () => {
+  const n = 40_000;
+  const points = makePoints("shuffled", n, 7);
+  // Small chunks, so that there is as much to read as of a long series.
+  const store = openStore({ series: { chunkPoints, useWorker: false } });
+  try {
+    await fill(store, points, [{ at: n - 50, what: "seal" }]);
+    const asked = store.collector.series.buckets("r", "y", { x: "step", points: 100 });
+    let turns = 0;
+    let isDone = false;
+    const count = () => {
+      turns++;
+      if (!isDone) setImmediate(count);
+    };
+    setImmediate(count);
+    const late = makePoints("shuffled", 300, 8).map(({ x }) => ({ step: x, time: 5, metrics: { y: 1e6 } }));
+    await store.append("r", late);
+    await store.collector.series.seal();
+    expect(turns).toBeGreaterThan(0);
+    const buckets = (await asked)!;
+    isDone = true;
+    expect(turns).toBeGreaterThan(5);
+    checkBuckets(buckets, points, -Infinity, Infinity, 100);
+  } finally {
+    await store.close();
+  }
+});
+
 test("over a custom x the buckets are those of the points that have it", async () => {
   const points = makePoints("shuffled", 3000, 7);
   const store = openStore({ series: { chunkPoints, useWorker: false } });

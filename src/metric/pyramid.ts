@@ -1,8 +1,9 @@
 import { BLOCK_CHUNKS, type ChunkTable, type Range } from "../store/chunk-table.ts";
 import { FAN_OUT, NODE_POINTS, rollNodes, type Nodes } from "../store/rollup.ts";
 import { BucketBuilder, bucketsOf, type BucketSet } from "./buckets.ts";
-import { readChunkOn } from "./read.ts";
+import { readChunkOn, readTail, SLICE_MS } from "./read.ts";
 import type { Series } from "./series.ts";
+import { CollectorError } from "../error.ts";
 
 export type RangeAxis = "step" | "time";
 
@@ -41,32 +42,55 @@ interface ChunkStretch {
  * bucket's edge may lie one node off; what is wider than two buckets (a pause, a jump back) or lies across `from` or `to` is opened,
  * down to its points. So every point in the range is counted once, and no other.
  */
-export function queryPyramid(
+export async function queryPyramid(
   table: ChunkTable,
   series: Series,
   chunkPoints: number,
   { axis, points, from, to }: Query,
-): BucketSet {
+): Promise<BucketSet> {
   const { stats } = series;
   const low = Math.max(from, axis === "step" ? stats.minStep : stats.minTime);
   const high = Math.min(to, axis === "step" ? stats.maxStep : stats.maxTime);
   const reader = new Reader(table, series, chunkPoints, axis);
   const stretches = reader.stretches().filter(({ min, max }) => min <= to && max >= from);
-  const estimate = stretches.reduce((sum, stretch) => sum + stretch.points * overlap(stretch, low, high), 0);
+  // Full chunks never change. What is in none is looked at now: once others had their turn it may be in some.
+  const tail = readTail(table, series, chunkPoints);
+  const tailX = tail[axis];
+  const estimate = stretches.reduce(
+    (sum, stretch) => sum + stretch.points * overlap(stretch, low, high),
+    tailX.length,
+  );
   const level = levelFor(estimate, points);
   if (level < 0) {
-    const { x, value } = reader.pointsIn(stretches, from, to);
-    return bucketsOf(x, value, points, from, to);
+    const parts = [];
+    for await (const part of inSlices(reader.pointsIn(stretches, from, to), series)) parts.push(part);
+    parts.push({ x: tailX, value: tail.value });
+    return bucketsOf(
+      concat(parts.map(({ x }) => x)),
+      concat(parts.map(({ value }) => value)),
+      points,
+      from,
+      to,
+    );
   }
   const buckets = new BucketBuilder(points, low, high);
-  new Descent(reader, buckets, from, to, (2 * (high - low)) / points).run(stretches, level);
-  for (const page of series.pages) {
-    const columns = page.columns();
-    const x = columns[axis];
-    for (let i = 0; i < x.length; i++)
-      if (x[i]! >= from && x[i]! <= to) buckets.add(buckets.bucketOf(x[i]!), x[i]!, columns.value[i]!);
-  }
+  const descent = new Descent(reader, buckets, from, to, (2 * (high - low)) / points);
+  const slices = inSlices(descent.run(stretches, level), series);
+  while (!(await slices.next()).done);
+  for (let i = 0; i < tailX.length; i++) descent.add(tailX[i]!, tail.value[i]!);
   return buckets.build();
+}
+
+/** What costs time a little at a time, with others having their turn in between. */
+async function* inSlices<T>(work: Iterable<T>, series: Series): AsyncGenerator<T, void> {
+  let until = performance.now() + SLICE_MS;
+  for (const part of work) {
+    yield part;
+    if (performance.now() <= until) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    until = performance.now() + SLICE_MS;
+    if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
+  }
 }
 
 /** 0, 1, 2 in the pyramid, or -1 where the points themselves are few enough. */
@@ -108,10 +132,10 @@ class Reader {
       : { min: range.timeMin, max: range.timeMax };
   }
 
-  /** Blocks, then the chunks after the last of them. */
+  /** Blocks, then the full chunks after the last of them. */
   stretches(): Stretch[] {
     const { table, series, chunkPoints } = this;
-    if (series.sealed === 0) return [];
+    if (series.sealed < chunkPoints) return [];
     const blocks = Math.floor(series.sealed / chunkPoints / BLOCK_CHUNKS);
     const heads = blocks > 0 ? table.blockHeads(series.id) : [];
     const list: Stretch[] = heads.map((head) => ({
@@ -120,7 +144,7 @@ class Reader {
       points: BLOCK_CHUNKS * chunkPoints,
       ...this.rangeOn(head),
     }));
-    return [...list, ...this.chunksFrom(blocks * BLOCK_CHUNKS, Math.ceil(series.sealed / chunkPoints))];
+    return [...list, ...this.chunksFrom(blocks * BLOCK_CHUNKS, Math.floor(series.sealed / chunkPoints))];
   }
 
   chunksOf(block: number): ChunkStretch[] {
@@ -158,19 +182,16 @@ class Reader {
     return this.table.blockUpper(this.series.id, block, this.axis);
   }
 
-  /** Points of the stretches and of memory; those outside the range may be among them. */
-  pointsIn(stretches: Stretch[], from: number, to: number): { x: Float64Array; value: Float64Array } {
-    const parts: { x: Float64Array; value: Float64Array }[] = [];
-    for (const stretch of stretches) {
+  /** Points of the stretches, a chunk at a time; those outside the range may be among them. */
+  *pointsIn(
+    stretches: Stretch[],
+    from: number,
+    to: number,
+  ): Generator<{ x: Float64Array; value: Float64Array }, void> {
+    for (const stretch of stretches)
       for (const chunk of stretch.kind === "chunk" ? [stretch] : this.chunksOf(stretch.block))
         if (chunk.min <= to && chunk.max >= from && this.reaches(chunk, from, to))
-          parts.push(this.points(chunk.position));
-    }
-    for (const page of this.series.pages) {
-      const columns = page.columns();
-      parts.push({ x: columns[this.axis], value: columns.value });
-    }
-    return { x: concat(parts.map(({ x }) => x)), value: concat(parts.map(({ value }) => value)) };
+          yield this.points(chunk.position);
   }
 
   /** False where a chunk's range spans the wanted one but no node of it comes near: steps that start anew every epoch. */
@@ -211,55 +232,57 @@ class Descent {
     this.widest = widest;
   }
 
-  run(stretches: Stretch[], level: number): void {
+  /** Stops wherever points were read: that is what takes long. */
+  *run(stretches: Stretch[], level: number): Generator<void, void> {
     const { reader } = this;
     for (const stretch of stretches) {
       if (stretch.kind === "chunk") {
-        const nodes = reader.nodes(stretch.position);
-        if (level === 0) this.base(stretch.position, 0, nodes.n.length);
+        const { position } = stretch;
+        const nodes = reader.nodes(position);
+        if (level === 0) yield* this.base(position, 0, nodes.n.length);
         else
-          this.each(rollNodes(nodes), 0, Infinity, (i) =>
-            this.base(stretch.position, i * FAN_OUT, (i + 1) * FAN_OUT),
-          );
+          for (const i of this.each(rollNodes(nodes), 0, Infinity))
+            yield* this.base(position, i * FAN_OUT, (i + 1) * FAN_OUT);
       } else if (level === 2) {
-        this.each(reader.blockUpper(stretch.block), 0, Infinity, (i) =>
-          this.middle(stretch.block, i * FAN_OUT, (i + 1) * FAN_OUT),
-        );
-      } else if (level === 1) this.middle(stretch.block, 0, Infinity);
+        for (const i of this.each(reader.blockUpper(stretch.block), 0, Infinity))
+          yield* this.middle(stretch.block, i * FAN_OUT, (i + 1) * FAN_OUT);
+      } else if (level === 1) yield* this.middle(stretch.block, 0, Infinity);
       else
         for (const { position, min, max } of reader.chunksOf(stretch.block))
-          if (min <= this.to && max >= this.from) this.base(position, 0, Infinity);
+          if (min <= this.to && max >= this.from) yield* this.base(position, 0, Infinity);
     }
   }
 
+  add(x: number, value: number): void {
+    if (x >= this.from && x <= this.to) this.buckets.add(this.buckets.bucketOf(x), x, value);
+  }
+
   /** Nodes of a block's second level. */
-  private middle(block: number, first: number, end: number): void {
+  private *middle(block: number, first: number, end: number): Generator<void, void> {
     const { nodesPerChunk } = this.reader;
-    this.each(this.reader.blockNodes(block), first, end, (i) => {
+    for (const i of this.each(this.reader.blockNodes(block), first, end)) {
       // Nodes below it lie in one chunk, or in several where chunks are small.
       for (let node = i * FAN_OUT; node < (i + 1) * FAN_OUT;) {
         const start = node % nodesPerChunk;
         const stop = Math.min(nodesPerChunk, start + (i + 1) * FAN_OUT - node);
-        this.base(block * BLOCK_CHUNKS + Math.floor(node / nodesPerChunk), start, stop);
+        yield* this.base(block * BLOCK_CHUNKS + Math.floor(node / nodesPerChunk), start, stop);
         node += stop - start;
       }
-    });
+    }
   }
 
   /** Nodes of a chunk's lowest level. */
-  private base(position: number, first: number, end: number): void {
-    this.each(this.reader.nodes(position), first, end, (i) => {
+  private *base(position: number, first: number, end: number): Generator<void, void> {
+    for (const i of this.each(this.reader.nodes(position), first, end)) {
       const { x, value } = this.reader.points(position);
       const stop = Math.min(x.length, (i + 1) * NODE_POINTS);
-      for (let point = i * NODE_POINTS; point < stop; point++) {
-        const at = x[point]!;
-        if (at >= this.from && at <= this.to) this.buckets.add(this.buckets.bucketOf(at), at, value[point]!);
-      }
-    });
+      for (let point = i * NODE_POINTS; point < stop; point++) this.add(x[point]!, value[point]!);
+      yield;
+    }
   }
 
-  /** Puts whole nodes into buckets; `open` gets those that don't fit. */
-  private each(nodes: Nodes, first: number, end: number, open: (index: number) => void): void {
+  /** Puts whole nodes into buckets; those that don't fit are to be opened. */
+  private *each(nodes: Nodes, first: number, end: number): Generator<number, void> {
     const [lows, highs] = rangesOn(nodes, this.reader.axis);
     const stop = Math.min(end, lows.length);
     for (let i = first; i < stop; i++) {
@@ -268,7 +291,7 @@ class Descent {
       if (high < this.from || low > this.to) continue;
       if (low >= this.from && high <= this.to && high - low <= this.widest)
         this.buckets.addNode(this.buckets.bucketOf(low), low, high, nodes, i);
-      else open(i);
+      else yield i;
     }
   }
 }

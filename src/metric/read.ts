@@ -57,12 +57,15 @@ export async function* readParts(
     if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
   }
   if (series.dead) return;
-  // A page's own arrays change under whoever holds them for longer than this turn.
-  yield copyColumns(readTail(table, series, chunkPoints));
+  yield readTail(table, series, chunkPoints);
 }
 
-/** What is in no full chunk; to be copied before the turn ends. */
-function readTail(table: ChunkTable, series: Series, chunkPoints: number): PointColumns {
+/** A copy of what is in no full chunk: a page's own arrays change under whoever holds them for longer than this turn. */
+export const readTail = (table: ChunkTable, series: Series, chunkPoints: number): PointColumns =>
+  copyColumns(tailOf(table, series, chunkPoints));
+
+/** To be done with before the turn ends. */
+function tailOf(table: ChunkTable, series: Series, chunkPoints: number): PointColumns {
   const tail =
     series.sealed % chunkPoints > 0 ? [readChunk(table, series, chunkCount(series, chunkPoints) - 1)] : [];
   return concatColumns([...tail, ...series.pages.map((page) => page.columns())]);
@@ -82,7 +85,7 @@ export function readFrom(
   if (series.dead) throw new CollectorError("gone", `Run ${series.run} was deleted.`);
   const full = Math.floor(series.sealed / chunkPoints);
   const position = Math.min(Math.floor(at / chunkPoints), full);
-  const columns = position < full ? readChunk(table, series, position) : readTail(table, series, chunkPoints);
+  const columns = position < full ? readChunk(table, series, position) : tailOf(table, series, chunkPoints);
   const from = at - position * chunkPoints;
   const part = (column: Float64Array) => column.slice(from, from + length);
   return {
