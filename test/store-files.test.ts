@@ -176,6 +176,21 @@ describe("collecting", () => {
     expect(blobs().usedBytes()).toBe(0);
   });
 
+  test("counts what is under way at a cost that hardly grows with how often that is asked", async () => {
+    mkdirSync(join(folder(), "incoming"), { recursive: true });
+    for (let i = 0; i < 2000; i++)
+      writeFileSync(join(folder(), "incoming", `${String(i).padStart(32, "0")}.part`), "x");
+    const cost = (times: number) => {
+      const began = performance.now();
+      for (let i = 0; i < times; i++) expect(blobs().usedBytes()).toBeGreaterThanOrEqual(2000);
+      return performance.now() - began;
+    };
+    const once = cost(1);
+    expect(cost(200)).toBeLessThan(20 * once);
+    await blobs().collect();
+    expect(blobs().usedBytes()).toBe(0);
+  });
+
   test("happens by itself, a while after the start and then again", async () => {
     const seen: number[] = [];
     const end = watchBlobs({ ...blobs(), collect: async () => seen.push(now) }, () => {}, {

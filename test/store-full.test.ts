@@ -1,12 +1,13 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Health } from "../src/api/health.ts";
 import { CollectorError } from "../src/error.ts";
 import { appendLogs } from "../src/log/append.ts";
 import { appendRecords } from "../src/metric/append.ts";
+import { createQuota, type Quota } from "../src/store/quota.ts";
 import { startBinary } from "./helpers/binary.ts";
 import { runCli } from "./helpers/cli.ts";
 import { createTestCollector } from "./helpers/collector.ts";
@@ -225,6 +226,40 @@ test("a limit of bytes stops acceptance and says so", async () => {
   await store.collector.quota.check();
   expect(changes).toEqual([expect.stringContaining("limit")]);
   await expectAll(store, [writer]);
+  await store.close();
+});
+
+test("room that files have claimed stays claimed while samples are thinned", async () => {
+  const store = openStore();
+  const { journal, connection } = store.collector;
+  const { bavail, bsize } = statfsSync(store.dataDir);
+  const seen: number[] = [];
+  const quota: Quota = createQuota(connection, journal, store.dataDir, {
+    // Too little for fine samples, enough for files.
+    minFreeBytes: (bavail * bsize) / 5,
+    async thin(isEnough) {
+      const look = () => (isEnough(), quota.status().freeBytes);
+      seen.push(look());
+      quota.claim(10 * MiB);
+      seen.push(look());
+    },
+  });
+  await quota.check();
+  quota.close();
+  expect(seen[0]! - seen[1]!).toBe(10 * MiB);
+  await store.close();
+});
+
+test("without a limit of bytes nobody looks at the files before each", async () => {
+  const store = openStore();
+  const { journal, connection } = store.collector;
+  let looks = 0;
+  const fileBytes = () => ++looks;
+  const quota = createQuota(connection, journal, store.dataDir, { fileBytes });
+  await quota.check();
+  quota.claim(1);
+  quota.close();
+  expect(looks).toBe(0);
   await store.close();
 });
 

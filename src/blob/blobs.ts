@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { constants, createReadStream, openSync, existsSync, lstatSync, readdirSync, statSync } from "node:fs";
+import { constants, createReadStream, openSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { CollectorError } from "../error.ts";
@@ -11,6 +11,7 @@ import { blobPath } from "./path.ts";
 import { SMALL_BYTES, type OpenUpload, type Upload } from "./schema.ts";
 import { createCollect } from "./collect.ts";
 import { createIntake, type Intake } from "./intake.ts";
+import { createIncomingUsage } from "./incoming.ts";
 import { createDamage } from "./damage.ts";
 import { createUploads } from "./uploads.ts";
 import { createVerify, type VerifyOptions } from "./verify.ts";
@@ -89,6 +90,7 @@ export function createBlobs(
   const folder = join(dataDir, "blobs");
   const worker = createBlobWorker(onWorkerLost);
   const damage = createDamage(connection);
+  const incoming = createIncomingUsage(folder);
 
   const begin = connection.prepare("BEGIN IMMEDIATE");
   const commit = connection.prepare("COMMIT");
@@ -192,6 +194,7 @@ export function createBlobs(
       if (chunks.length > 1) chunks.forEach((chunk, position) => insertChunk.run(chunk, sha256, position));
     });
     damage.clear(sha256);
+    incoming.left(size);
     if (isNew) fileBytes += size;
   }
 
@@ -261,23 +264,18 @@ export function createBlobs(
   async function collect(): Promise<number> {
     uploads.forgetSilent();
     const count = await unused.collect();
-    fileBytes = (sumFiles.get() as [number])[0];
+    countAnew();
     return count;
   }
 
   async function release(sha256: string): Promise<void> {
     await unused.release(sha256);
-    fileBytes = (sumFiles.get() as [number])[0];
+    countAnew();
   }
 
-  function incomingBytes(): number {
-    const dir = join(folder, "incoming");
-    if (!existsSync(dir)) return 0;
-    let bytes = 0;
-    // As sparse files they are shorter than their size.
-    for (const name of readdirSync(dir))
-      bytes += 512 * (statSync(join(dir, name), { throwIfNoEntry: false })?.blocks ?? 0);
-    return bytes;
+  function countAnew(): void {
+    fileBytes = (sumFiles.get() as [number])[0];
+    incoming.forget();
   }
 
   const verify = createVerify({
@@ -304,7 +302,7 @@ export function createBlobs(
     release,
     verify,
     markDamaged: (sha256) => damage.mark(sha256),
-    usedBytes: () => fileBytes + incomingBytes(),
+    usedBytes: () => fileBytes + incoming.bytes(),
     heldBytes: () => (sumHeld.get() as [number])[0],
     close: () => worker.close(),
   };

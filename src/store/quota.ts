@@ -93,9 +93,13 @@ export function createQuota(
   const ballast = join(dataDir, "ballast");
   const pagesUsed = createUsage(connection);
   const used = () => pagesUsed() + fileBytes();
+  /** Without a limit nobody need look at the files. */
+  const usesMoreThan = (bytes: number) => bytes !== Infinity && used() > bytes;
   let refusing: string | null = null;
   let stops = 0;
   let freeBytes = Infinity;
+  /** Since the start. */
+  let claimed = 0;
   let isThinning = false;
   let closed = false;
   let metFull = false;
@@ -149,23 +153,22 @@ export function createQuota(
     }
     journal.refuse(isPast(NO_SAMPLES) ? tooTight() : undefined, "samples");
     if (freeBytes < minFreeBytes) return refuse(`only ${mebibytes(freeBytes)} of the disk are free`);
-    if (used() > maxBytes) return refuse(`the limit of ${mebibytes(maxBytes)} is reached`);
+    if (usesMoreThan(maxBytes)) return refuse(`the limit of ${mebibytes(maxBytes)} is reached`);
     accept();
     if (ballastMissing > 0 && freeBytes > 4 * ballastBytes) await placeBallast();
   }
 
   const isPast = ({ freeFactor, share }: Threshold) =>
-    freeBytes < freeFactor * minFreeBytes || used() > share * maxBytes;
+    freeBytes < freeFactor * minFreeBytes || usesMoreThan(share * maxBytes);
 
-  /** By what is used: the file itself shrinks behind it. */
+  /** By the pages that are used: the file itself shrinks behind them. Files that come meanwhile have claimed their room. */
   async function makeRoom(): Promise<void> {
     if (!thin || isThinning || closed || !isPast(THIN)) return;
     isThinning = true;
-    const before = used();
-    const freeBefore = freeBytes;
+    const before = freeBytes + pagesUsed() + claimed;
     try {
       await thin(() => {
-        freeBytes = freeBefore + before - used();
+        freeBytes = before - pagesUsed() - claimed;
         return !isPast(THIN_UNTIL);
       });
     } finally {
@@ -219,7 +222,7 @@ export function createQuota(
       refusing ??
       (freeBytes - bytes < NO_FILES.freeFactor * minFreeBytes
         ? `only ${mebibytes(freeBytes)} of the disk are free, and some is left for records and logs`
-        : used() + bytes > NO_FILES.share * maxBytes
+        : usesMoreThan(NO_FILES.share * maxBytes - bytes)
           ? `the limit of ${mebibytes(maxBytes)} is reached`
           : undefined);
     if (why !== undefined)
@@ -227,6 +230,7 @@ export function createQuota(
         hint: "Free some space, or delete runs, models or artifacts; the client sends what is missing again.",
       });
     freeBytes -= bytes;
+    claimed += bytes;
   }
 
   return {
