@@ -190,9 +190,11 @@ test("others have their turn while many curves are put together", async () => {
     if (!done) setImmediate(count);
   };
   setImmediate(count);
-  const started = performance.now();
+  // Of processor time: what others on this machine take holds nobody's turn.
+  const started = process.cpuUsage();
   await overlay({ run: ["a"], key: keys, points: 500 });
-  const took = performance.now() - started;
+  const { user, system } = process.cpuUsage(started);
+  const took = (user + system) / 1000;
   done = true;
   expect(turns).toBeGreaterThan(took / 40);
 });
