@@ -267,3 +267,30 @@ describe("spans of a run", () => {
     expect((await t.request("/api/v1/runs/999/spans")).status).toBe(404);
   });
 });
+
+test("neither the other end of a span nor the next status of an edge is looked for among all spans of the run", async () => {
+  const at = createTestCollector();
+  try {
+    const { connection } = at.collector;
+    const prepare = connection.prepare.bind(connection);
+    const texts = new Set<string>();
+    connection.prepare = (sql: string) => {
+      texts.add(sql);
+      return prepare(sql);
+    };
+    await at.json("/api/v1/runs", { body: { id: RUN } });
+    const items = [{ name: "train", value: "1", edge: "7", started: 1 }];
+    await at.json(`/api/v1/runs/${RUN}/spans`, { body: { client: "s", seq: 1, items } });
+    await at.json(`/api/v1/runs/${RUN}/spans`);
+    const plan = [...texts]
+      .filter((sql) => /FROM span/.test(sql))
+      .flatMap((sql) => prepare(`EXPLAIN QUERY PLAN ${sql}`).all() as { detail: string }[])
+      .map(({ detail }) => detail);
+    const within = (index: string) => expect.stringContaining(`INDEX ${index}`);
+    expect(plan).toContainEqual(within("span_name (run=? AND edge=? AND kind=? AND name=? AND value=?)"));
+    expect(plan).toContainEqual(within("span_status (run=? AND edge=? AND started>?)"));
+    expect(plan.filter((detail) => detail.startsWith("SCAN"))).toEqual([]);
+  } finally {
+    await at.close();
+  }
+});

@@ -3,13 +3,13 @@ import type { Connection } from "../store/open.ts";
 import { prepared } from "../store/prepared.ts";
 import type { QuerySpans, Span, SpanPage, SpanRow } from "./schema.ts";
 
-/** A status lasts until the next one of its edge. */
+/** A status lasts until the next one of its edge, which the planner would look for among all spans of the run. */
 const ROWS = `SELECT id, kind, name, value, edge, started, round, total, coalesce(started, ended) AS at,
-    CASE WHEN kind = 'status' AND ended IS NULL THEN (SELECT min(next.started) FROM span AS next
+    CASE WHEN kind = 'status' AND ended IS NULL THEN (SELECT min(next.started) FROM span AS next INDEXED BY span_status
       WHERE next.run = span.run AND next.edge = span.edge AND next.kind = 'status' AND next.started > span.started)
     ELSE ended END AS ended
   FROM span WHERE run = ?1 AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR edge = ?3)
-    AND (coalesce(started, ended), id) > (?4, ?5) ORDER BY coalesce(started, ended), id LIMIT ?6`;
+    AND coalesce(started, ended) >= ?4 AND (coalesce(started, ended), id) > (?4, ?5) ORDER BY coalesce(started, ended), id LIMIT ?6`;
 
 const COUNT =
   "SELECT count(*) AS count FROM span WHERE run = ?1 AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR edge = ?3)";
