@@ -1,6 +1,13 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { readRecord } from "../src/fedml/metrics.ts";
+import { createIngest } from "../src/fedml/broker-ingest.ts";
+import { createCounts } from "../src/fedml/counts.ts";
+import { endpointTopics } from "../src/fedml/endpoint.ts";
 import { parseFedmlJson } from "../src/fedml/json.ts";
+import { createKeys } from "../src/fedml/keys.ts";
+import { llmTopics } from "../src/fedml/llm.ts";
+import { metricTopics, readRecord } from "../src/fedml/metrics.ts";
+import { createWriter } from "../src/fedml/writer.ts";
+import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { startTestBroker, type TestBroker } from "./helpers/fedml-broker.ts";
 
 const NEW = "fedml_slave/fedml_master/metrics/0";
@@ -75,8 +82,11 @@ describe("a record", () => {
 
   test("does not take a name for a prototype", () => {
     const { record, dropped } = readRecord(
-      parseFedmlJson('{"__proto__": {"x": 1}, "constructor": 2, "acc": 1}') as any,
+      parseFedmlJson(
+        '{"__proto__": {"x": 1}, "constructor": 2, "acc": 1, "x_axis_keys": ["toString", "constructor"]}',
+      ) as any,
     );
+    expect(record.x).toEqual(["constructor"]);
     expect(dropped).toBe(1);
     expect(Object.entries(record.metrics)).toEqual([
       ["constructor", 2],
@@ -220,5 +230,61 @@ describe("what is logged", () => {
     for (let client = 0; client < 8; client++)
       expect((await broker.points(RUN, `c${client}`)).map(([step]) => step)).toEqual(steps);
     expect(broker.counted("malformed")).toBe(80);
+  });
+});
+
+describe("what says that it comes again, after a restart", () => {
+  const messages: [topic: string, fields: string][] = [
+    ["model_serving/mlops/llm_input_output_record", '"input": "Hello?", "output": "Hi.", "ok": true'],
+    ["model_ops/model_device/return_deployment_status/9", '"model_status": "DEPLOYED"'],
+    [NEW, '"loss": NaN'],
+    [OLD, '"note": "warm-up"'],
+  ];
+  const keys = ["llm/input", "llm/output", "llm/ok", "endpoint/status", "loss", "note"];
+  let t: TestCollector;
+  afterEach(() => t.close());
+
+  /** Says it all as somebody who remembers nothing does. */
+  async function say(at: number, dup: boolean): Promise<number> {
+    const { collector, trust } = t;
+    const counts = createCounts();
+    const context = {
+      collector,
+      counts,
+      writer: createWriter(collector),
+      keys: createKeys(() => trust.tokens),
+    };
+    const ingest = createIngest({
+      topics: [...metricTopics(context), ...llmTopics(context), ...endpointTopics(context)],
+      counts,
+      now: collector.now,
+      onDiagnostic: (text) => t.unforeseen.push(new Error(text)),
+    });
+    for (const [topic, fields] of messages)
+      await ingest(
+        { topic, payload: `{${fields}, "timestamp": ${1795478344339 + at}}`, dup },
+        { run: RUN },
+        "FedML_x",
+      );
+    return counts.list().find(({ what }) => what === "replayed")?.count ?? 0;
+  }
+  const lengths = () =>
+    Promise.all(
+      keys.map(async (key) => (await t.json(`/api/v1/runs/${RUN}/points?key=${key}`)).points.length),
+    );
+
+  test("is recognised by its text, too, and by what JSON has no number for", async () => {
+    t = createTestCollector();
+    await say(0, false);
+    await say(1, false);
+    await t.collector.tidy(10_000);
+    const { connection } = t.collector;
+    expect(connection.prepare("SELECT count(*) AS n FROM series_text").get()).toMatchObject({ n: 10 });
+    t = await t.restart();
+    expect(await say(1, true)).toBe(messages.length);
+    // What never came is new, and in memory alone.
+    expect(await say(2, true)).toBe(0);
+    expect(await say(2, true)).toBe(messages.length);
+    expect(await lengths()).toEqual(keys.map(() => 3));
   });
 });

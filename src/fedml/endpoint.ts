@@ -1,6 +1,7 @@
 import type { MetricRecord } from "../metric/schema.ts";
 import { readPayload, readText, readTime } from "./payload.ts";
 import { placeRun } from "./place.ts";
+import { isStored } from "./stored.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 
 /** How an endpoint is, as text beside its metrics. */
@@ -14,7 +15,7 @@ export function endpointTopics({ collector, writer, counts }: FedmlContext): Fed
     "model_ops/model_device/return_deployment_status/+",
   ].map((filter): FedmlTopic => ({
     filter,
-    async receive({ scope, payload, match }) {
+    async receive({ scope, payload, match, again }) {
       const fields = readPayload(payload);
       const status = readText(fields.model_status ?? fields.status, MAX_STATUS);
       if (status === undefined) return counts.add("malformed");
@@ -22,6 +23,7 @@ export function endpointTopics({ collector, writer, counts }: FedmlContext): Fed
       const record: MetricRecord = { metrics: { [STATUS_METRIC]: status } };
       const time = readTime(fields.timestamp);
       if (time !== undefined) record.time = time;
+      if (again && (await isStored(collector, run, record))) return counts.add("replayed");
       await writer.records(run, [record]);
     },
   }));

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { MAX_KEY_LENGTH, MAX_STEP, type MetricRecord, type MetricValue } from "../metric/schema.ts";
+import { keyProblem, MAX_AXES } from "../metric/parse.ts";
+import { MAX_STEP, type MetricRecord, type MetricValue } from "../metric/schema.ts";
 import { isStored } from "./stored.ts";
 import { readPayload, readTime, toJson, type Payload } from "./payload.ts";
 import { placeRun } from "./place.ts";
@@ -15,11 +16,8 @@ const FIXED = new Set([
   "timestamp",
   "step",
 ]);
-const MAX_AXES = 16;
 /** Records whose repetition is recognised: an agent publishes each a second time, moments later. */
 const MAX_RECENT = 10_000;
-// oxlint-disable-next-line no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
 /**
  * What `fedml.log` and its kin publish. Newer clients to the first topic, from where FedML's agents copy it to the second; older
@@ -82,7 +80,7 @@ export function readRecord(fields: Payload): { record: MetricRecord; dropped: nu
   if (typeof step === "number" && Math.abs(step) <= MAX_STEP) record.step = step;
   const time = readTime(fields.timestamp);
   if (time !== undefined) record.time = time;
-  const x = readAxes(fields).filter((key) => key in metrics);
+  const x = readAxes(fields).filter((key) => Object.hasOwn(metrics, key));
   if (x.length > 0) record.x = x.slice(0, MAX_AXES);
   return { record, dropped };
 }
@@ -95,12 +93,7 @@ function readAxes({ x_axis_keys: keys, round_idx }: Payload): string[] {
 }
 
 /** As a metric may be called; `__proto__` would be lost on its way. */
-export const isMetricName = (key: string): boolean =>
-  key.length > 0 &&
-  key.length <= MAX_KEY_LENGTH &&
-  key !== "__proto__" &&
-  !CONTROL.test(key) &&
-  key.isWellFormed();
+export const isMetricName = (key: string): boolean => key !== "__proto__" && keyProblem(key) === undefined;
 
 function idOf(run: string, { time, step, metrics }: MetricRecord): string {
   const content = JSON.stringify(metrics);

@@ -23,7 +23,7 @@ const CLIENT = /^[A-Za-z0-9][A-Za-z0-9._:-]*$/;
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 const MAX_CLIENT_LENGTH = 128;
 const MAX_RANK = 1_000_000;
-const MAX_AXES = 16;
+export const MAX_AXES = 16;
 /** Nested values are kept as text; deeper ones overflow the stack of whoever reads them. */
 const MAX_DEPTH = 100;
 
@@ -151,7 +151,7 @@ export function tooManySeries(): CollectorError {
 }
 
 /** What is wrong with a metric's name; undefined where nothing is. */
-function keyProblem(key: string): string | undefined {
+export function keyProblem(key: string): string | undefined {
   if (key.length === 0) return "must not be empty";
   if (key.length > MAX_KEY_LENGTH) return `is longer than ${MAX_KEY_LENGTH} characters`;
   if (CONTROL.test(key)) return "must not contain control characters";

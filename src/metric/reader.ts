@@ -53,10 +53,15 @@ export interface SeriesReader {
     query?: PointsQuery,
   ): { rank: number; parts: AsyncIterable<Point[]> } | undefined;
   buckets(run: string, key: string, query: BucketsQuery): Promise<Buckets | undefined>;
+  /** Whether a value that is no number, as JSON, is among those of this very time: as far as the last records show. */
+  hasText(run: string, key: string, time: number, json: string): boolean;
   curve(run: string, key: string, query: CurveQuery): Promise<Curve | undefined>;
   /** Another one whenever what a curve of this metric shows may be another. */
   version(run: string, key: string, x: string): string | undefined;
 }
+
+/** Records among which a text is looked for: nothing finds one by its time. */
+const LAST_RECORDS = 100_000;
 
 interface Joined {
   x: Float64Array;
@@ -185,6 +190,15 @@ export function createReader(
       if (!series) return undefined;
       const set = await bucketSet(series, query);
       return { run, metric: key, x: query.x ?? "step", rank: series.rank, ...toColumns(set) };
+    },
+
+    hasText(run, key, time, json) {
+      const series = find(run, key, undefined);
+      if (!series) return false;
+      if (series.texts.some((text) => text.time === time && text.json === json)) return true;
+      return (
+        !series.dead && table.hasText(series.id, series.stats.lastTextOrdinal - LAST_RECORDS, time, json)
+      );
     },
 
     async curve(run, key, { rank, x = "step", points }) {

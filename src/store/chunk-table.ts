@@ -137,6 +137,9 @@ export function createChunkTable(connection: Connection) {
   const selectTextsFrom = raw(
     "SELECT ordinal, step, time, json FROM series_text WHERE series = ? AND ordinal >= ? ORDER BY ordinal LIMIT ?",
   );
+  const selectText = raw(
+    "SELECT 1 FROM series_text WHERE series = ? AND ordinal >= ? AND time = ? AND json = ? LIMIT 1",
+  );
   const deleteTexts = connection.prepare(
     "DELETE FROM series_text WHERE series = ? AND ordinal IN (SELECT ordinal FROM series_text WHERE series = ? LIMIT 1000)",
   );
@@ -252,6 +255,10 @@ export function createChunkTable(connection: Connection) {
       const rows = selectTextsFrom.all(series, from, limit) as [number, number, number, string][];
       return rows.map(([ordinal, step, time, json]) => ({ ordinal, step, time, json }));
     },
+
+    /** Whether there is one of this time and content, with an ordinal from `from` on. */
+    hasText: (series: number, from: number, time: number, json: string): boolean =>
+      selectText.get(series, from, time, json) !== undefined,
 
     /** Deletes a part of a series, a few milliseconds' worth; false when nothing is left. */
     deletePart(series: number): boolean {
