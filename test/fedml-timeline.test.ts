@@ -188,6 +188,29 @@ describe("what comes over MQTT", () => {
     ]);
   });
 
+  test("rounds that come at once follow each other, and one that no timer runs for is the same when it says it comes again", async () => {
+    const topic = "fl_server/mlops/training_roundx";
+    const payload = (index: number) => JSON.stringify({ round_index: index, total_rounds: 3 });
+    const round = (index: number, dup = false) =>
+      ingest({ topic, payload: payload(index), dup }, { run: RUN }, "FedML_x");
+    await round(0);
+    now = T + 2000;
+    const first = round(1);
+    now = T + 3000;
+    await Promise.all([first, round(2)]);
+    now = T + 4000;
+    await round(2, true);
+    // Of a training that begins anew.
+    await round(0);
+    const rounds = (await spans()).map(([, index, , started, ended]) => [index, started, ended]);
+    expect(rounds.sort((a, b) => (a[2] as number) - (b[2] as number))).toEqual([
+      ["0", null, 0],
+      ["1", 0, 2000],
+      ["2", 2000, 3000],
+      ["0", null, 4000],
+    ]);
+  });
+
   test("an edge's statuses are what it was and when, said once though three topics say them", async () => {
     const say = async (status: string, edge: number, more: object = {}) => {
       for (const topic of [
@@ -212,6 +235,36 @@ describe("what comes over MQTT", () => {
       ["FAILED", null, "8", 5000, 5000],
     ]);
     expect((await t.json(`/api/v1/runs/${RUN}`)).status).toBe("FAILED");
+  });
+
+  test("a federated server's phases stand in a lane of their own, though its edge has the same number", async () => {
+    const say = async (status: string, edge: unknown, topics: string[]) => {
+      for (const topic of topics)
+        await publish(topic, { run_id: "0", edge_id: edge, status, role: "normal", server_id: edge });
+      now += 1000;
+    };
+    const agent = ["fl_server/flserver_agent_1/status"];
+    const platform = ["fl_run/fl_server/mlops/status", "fl_server/mlops/status"];
+    await publish("fl_client/mlops/status", { run_id: "0", edge_id: 1, status: "TRAINING" });
+    await say("STARTING", 1, [...agent, ...platform]);
+    await say("RUNNING", 1, [...platform, ...agent]);
+    // Of a plain script: nobody knows its number.
+    await say("RUNNING", 0, agent);
+    await say("RUNNING", null, agent);
+    await say("IDLE", 1, agent);
+    // How the run is, said by whoever sends it on: nobody's phase.
+    await say("STOPPING", 0, platform);
+    await publish("fl_client/mlops/status", { run_id: "0", edge_id: 1, status: "FINISHED" });
+    await say("FINISHED", 1, agent);
+    expect(await spans()).toEqual([
+      ["TRAINING", null, "1", 0, 6000],
+      ["STARTING", null, "server 1", 0, 1000],
+      ["RUNNING", null, "server 1", 1000, 6000],
+      ["RUNNING", null, "server", 2000, null],
+      ["FINISHED", null, "1", 6000, 6000],
+      ["FINISHED", null, "server 1", 6000, 6000],
+    ]);
+    expect((await t.json(`/api/v1/runs/${RUN}`)).status).toBe("FINISHED");
   });
 
   test("statuses of one millisecond keep their order", async () => {

@@ -4,7 +4,7 @@ import { findRound } from "../span/find.ts";
 import type { SpanItem } from "../span/schema.ts";
 import { readPayload, type Payload } from "./payload.ts";
 import { placeRun } from "./place.ts";
-import type { FedmlContext, FedmlTopic } from "./topic.ts";
+import type { FedmlContext, FedmlMessage, FedmlTopic } from "./topic.ts";
 
 /** Beyond it nobody has started the timer: the client counts from 1970 then. */
 const MAX_RUNNING_S = 10 * 365 * 86_400;
@@ -22,19 +22,32 @@ export interface Round {
  * `fedml.mlops.log_round_info`, called by a federated server when a round is over, and once before the first with index -1, which
  * starts its timer. It says no time but that of the timer: a round ends when we hear of it, and began when the one before it ended.
  */
-export const roundTopics = ({ collector, writer }: FedmlContext): FedmlTopic[] => [
-  {
-    filter: "fl_server/mlops/training_roundx",
-    async receive({ scope, payload, received }) {
-      const fields = readPayload(payload);
-      const round = readRound(fields);
-      if (round === undefined) return;
-      const run = await placeRun(collector, scope, fields.run_id);
-      const before = findRound(collector, run, round.index - 1, received);
+export function roundTopics({ collector, writer, counts }: FedmlContext): FedmlTopic[] {
+  /** By run, the round that is on its way to the disk. */
+  const underWay = new Map<string, { index: number; ended: number }>();
+
+  async function receive({ scope, payload, received, again }: FedmlMessage): Promise<void> {
+    const fields = readPayload(payload);
+    const round = readRound(fields);
+    if (round === undefined) return;
+    const { index, running } = round;
+    const run = await placeRun(collector, scope, fields.run_id);
+    // Nothing but its index tells that it is the same.
+    if (again && running === null && findRound(collector, run, index, received) !== undefined)
+      return counts.add("replayed");
+    const last = underWay.get(run);
+    const before = last?.index === index - 1 ? last.ended : findRound(collector, run, index - 1, received);
+    const own = { index, ended: received };
+    underWay.set(run, own);
+    try {
       await writer.spans(run, [spanOfRound(round, received, before)]);
-    },
-  },
-];
+    } finally {
+      if (underWay.get(run) === own) underWay.delete(run);
+    }
+  }
+
+  return [{ filter: "fl_server/mlops/training_roundx", receive }];
+}
 
 /** undefined: the timer starts, and no round is over. */
 export function readRound({
