@@ -2,9 +2,10 @@ import { announce, type Announcement } from "../artifact/announce.ts";
 import { ArtifactName } from "../artifact/schema.ts";
 import type { Objects } from "../blob/objects.ts";
 import { readLabel } from "./events.ts";
+import type { FedmlScope } from "./keys.ts";
 import { placeOfUrl } from "./object-key.ts";
 import { readPayload, readText, toJson, type Payload } from "./payload.ts";
-import { placeRun, type FedmlScope } from "./place.ts";
+import { placeRun } from "./place.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 
 export interface ObjectContext extends FedmlContext {

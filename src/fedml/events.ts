@@ -1,4 +1,5 @@
 import { CollectorError } from "../error.ts";
+import { MAX_TIME } from "../metric/schema.ts";
 import type { SpanItem } from "../span/schema.ts";
 import { readPayload, type Payload } from "./payload.ts";
 import { placeRun } from "./place.ts";
@@ -8,7 +9,6 @@ const MAX_NAME = 250;
 const MAX_VALUE = 1000;
 /** Some clients say seconds, others milliseconds: in seconds this is the year 5138, in milliseconds a day of 1973. */
 const FIRST_MS = 1e11;
-const MAX_TIME = 253_402_300_799_999;
 
 /**
  * `fedml.mlops.event`: the beginning, or the end, of something that an edge does. The end is published twice, either may be lost or

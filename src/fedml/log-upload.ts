@@ -3,11 +3,12 @@ import { queryLogs } from "../log/query.ts";
 import type { LogItem } from "../log/schema.ts";
 import { inTurn } from "../run/change.ts";
 import { createEdges } from "./edges.ts";
+import type { FedmlScope } from "./keys.ts";
 import { createCaptured } from "./log-captured.ts";
 import { parseFedmlLine } from "./log-line.ts";
 import { createRepeats, knownOf } from "./log-repeat.ts";
 import { readPayload, type Payload } from "./payload.ts";
-import { placeRun, type FedmlScope } from "./place.ts";
+import { placeRun } from "./place.ts";
 import { answerText, readCall, type FedmlHandler } from "./request.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 

@@ -7,8 +7,9 @@ import { reopenRun } from "../run/reopen.ts";
 import { isLive, type Run, type RunStatus } from "../run/schema.ts";
 import { listLiveWriters } from "../run/writers.ts";
 import { EDGE_CLIENT, edgeClient, reopenWithEdges } from "./edge-writer.ts";
+import type { FedmlScope } from "./keys.ts";
 import { readPayload, readText, type Payload } from "./payload.ts";
-import { placeRun, runOf, type FedmlScope } from "./place.ts";
+import { placeRun, runOf } from "./place.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 
 /** FedML's words for how a run, or an edge in it, is. null: it says nothing about the run. */

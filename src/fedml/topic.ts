@@ -1,7 +1,6 @@
 import type { Collector } from "../collector.ts";
 import type { FedmlCounts } from "./counts.ts";
-import type { FedmlKeys } from "./keys.ts";
-import type { FedmlScope } from "./place.ts";
+import type { FedmlKeys, FedmlScope } from "./keys.ts";
 import type { FedmlWriter } from "./writer.ts";
 
 /** One message of a FedML client, as the broker hands it on. */
