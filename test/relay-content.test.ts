@@ -262,7 +262,7 @@ describe("files of versions", () => {
     const { done, until, lane } = begin();
     await done();
     let asked = 0;
-    const counts: number[] = [];
+    const counts: (number | null)[] = [];
     answer = ({ path }) => {
       if (path !== "/pack") return undefined;
       counts.push(lane.status()!.files);
@@ -272,6 +272,19 @@ describe("files of versions", () => {
     await until(({ files, error }) => asked === 5 && files === 0 && error === null);
     expect(counts).toEqual([1, 1, 1, 1, 1]);
   });
+
+  test("that nobody could count tell why: a refusal that passes is waited for in minutes, and entries get through meanwhile", async () => {
+    await logFiles(here.collector, null, "net", { files: { "a.txt": "one" } });
+    answer = ({ path }) => (path === "/missing" ? new Response(null, { status: 401 }) : undefined);
+    const { lane, until, done } = begin();
+    await until(({ error }) => error !== null);
+    expect(lane.status()).toEqual({ files: null, bytes: null, error: expect.stringContaining("401") });
+    answer = () => undefined;
+    lane.again();
+    await done();
+    expect(lane.status()).toEqual({ files: 0, bytes: 0, error: null });
+    expect(contentsOf(there).length).toBe(1);
+  }, 5000);
 
   test("wait while the platform says that there is no room, for as long as it says", async () => {
     await logFiles(here.collector, null, "net", { files: { "a.txt": "one" } });

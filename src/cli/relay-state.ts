@@ -48,16 +48,15 @@ const words: Record<Relay["state"], string> = {
 
 /** Versions arrive before their files do. */
 export const stateOf = ({ state, content }: Relay): string =>
-  state === "idle" && content && content.files > 0 ? "sending files" : words[state];
+  state === "idle" && (content?.files ?? 0) > 0 ? "sending files" : words[state];
 
 /** What has not arrived. */
 export function behindOf({ backlog, content }: Relay): string {
   const entries = backlog.entries === 1 ? "1 entry" : `${backlog.entries} entries`;
   const size = backlog.bytes === null || backlog.entries === 0 ? "" : ` (${bytes(backlog.bytes)})`;
-  const files =
-    content && content.files > 0
-      ? `, ${content.files} ${content.files === 1 ? "file" : "files"} (${bytes(content.bytes)})`
-      : "";
+  const files = content?.files
+    ? `, ${content.files} ${content.files === 1 ? "file" : "files"} (${bytes(content.bytes ?? 0)})`
+    : "";
   return `${backlog.entries === 0 && files !== "" ? "0 entries" : entries}${size}${files}`;
 }
 

@@ -73,7 +73,7 @@ export function exportRelays(
     errors.add(totals.errors, labels);
     letters.add(relay.dead_letters, labels);
     for (const [reason, records] of droppedOf(name)) dropped.add(records, { destination: name, reason });
-    files.add(content?.files, labels);
+    files.add(content?.files ?? undefined, labels);
   }
 }
 

@@ -16,15 +16,18 @@ const LOOK_MS = 6 * 3600_000;
 const MAX_NAMED = 3;
 
 export interface ContentStatus {
-  /** Files that are not there yet, and their bytes: those that are still on their way here among them, those that can't be sent not. */
-  files: number;
-  bytes: number;
+  /**
+   * Files that are not there yet, and their bytes: those that are still on their way here among them, those that can't be sent not.
+   * null: the platform could not be asked yet.
+   */
+  files: number | null;
+  bytes: number | null;
   /** What is wrong; null while nothing is. */
   error: string | null;
 }
 
 export interface ContentLane {
-  /** undefined: nobody has counted yet. */
+  /** undefined: nobody has tried to count yet. */
   status(): ContentStatus | undefined;
   /** All is to be looked through, and at once: the platform may lack what it had, or a person has mended something. */
   again(): void;
@@ -261,7 +264,8 @@ export function startContent(
 
   return {
     status() {
-      if (!left) return undefined;
+      // What keeps it from being asked has to be seen: nothing else tells of it where entries get through.
+      if (!left) return failure === null ? undefined : { files: null, bytes: null, error: failure };
       const waiting = [...pending.values()].reduce((sum, size) => sum + size, 0);
       return { files: left.files + pending.size, bytes: left.bytes + waiting, error: errorText() };
     },

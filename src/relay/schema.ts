@@ -55,7 +55,9 @@ export const Relay = z
     /** How far the history has come, while it is sent; `total` is null until it was counted. */
     history: z.object({ done: z.number(), total: z.number().nullable() }).nullable(),
     /** Files that the destination has not got yet; null where that is not known. */
-    content: z.object({ files: z.number(), bytes: z.number(), error: z.string().nullable() }).nullable(),
+    content: z
+      .object({ files: z.number().nullable(), bytes: z.number().nullable(), error: z.string().nullable() })
+      .nullable(),
     /** How many there are. */
     dead_letters: z.number(),
     /** What will never arrive, of all its drops. */

@@ -71,9 +71,9 @@ export function rateWords({ rate }: Relay): string | null {
 
 /** Files that the destination has not got; null where nobody knows. */
 export function contentWords({ content }: Relay): string | null {
-  if (content === null) return null;
+  if (content === null || content.files === null) return null;
   if (content.files === 0) return "none";
-  return `${plural(content.files, "file")}, ${formatReading("B", content.bytes)}`;
+  return `${plural(content.files, "file")}, ${formatReading("B", content.bytes ?? 0)}`;
 }
 
 export interface HistoryWords {
