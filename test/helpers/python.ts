@@ -16,11 +16,12 @@ export interface PythonVersion {
 export function findPythons(few = false): PythonVersion[] {
   const found: PythonVersion[] = [{ version: "python3", path: "python3" }];
   const folder = join(homedir(), ".pyenv/versions");
-  if (!existsSync(folder)) return found;
   const minorOf = (name: string) => Number(/^3\.(\d+)\.\d+$/.exec(name)?.[1] ?? 0);
-  const supported = readdirSync(folder)
+  const supported = (existsSync(folder) ? readdirSync(folder) : [])
     .filter((name) => minorOf(name) >= 8)
     .sort((a, b) => minorOf(a) - minorOf(b));
+  if (supported.length === 0)
+    loudly("the Python client runs on the path's python3 alone: no other versions (pyenv install 3.8 3.13)");
   for (const version of few ? new Set([supported.at(0), supported.at(-1)]) : supported)
     if (version !== undefined) found.push({ version, path: join(folder, version, "bin/python3") });
   return found;
