@@ -38,9 +38,10 @@ export const Config = z
     gpu: z.enum(["auto", "off"], "wants auto or off").default("auto"),
     cores: z.boolean(),
     keepSamples: z.coerce.number("wants a number of days").positive().optional(),
-    /** Platforms that get everything. */
+    /** Where everything goes, too: an address, or NAME=ADDRESS. */
     relay: z.array(z.string().min(1, "must not be empty")),
-    relayToken: z.string().optional(),
+    /** By the variable that has it. */
+    relayTokens: z.record(z.string(), z.string()),
     role: z.enum(["collector", "platform"], "wants collector or platform").default("collector"),
     /** Stand in for TensorOpera's platform; open: to everybody on this machine. */
     fedml: z.enum(["on", "off", "open"], "wants on, off or open").default("on"),
@@ -97,7 +98,7 @@ export function readConfig(
     cores: flags.cores ?? false,
     keepSamples: flags["keep-samples"],
     relay: flags.relay ?? [],
-    relayToken: env["BINNACLE_RELAY_TOKEN"] || undefined,
+    relayTokens: relayTokensOf(env),
     role: flags.role,
     fedml: flags.fedml,
   });
@@ -112,6 +113,13 @@ export function readConfig(
   checkOpen(config);
   return config;
 }
+
+const relayTokensOf = (env: Record<string, string | undefined>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(env).flatMap(([name, value = ""]) =>
+      /^BINNACLE_RELAY_TOKEN(_|$)/.test(name) && value.trim() !== "" ? [[name, value.trim()]] : [],
+    ),
+  );
 
 const flagOf = (name: string) =>
   name === "dataDir"

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { requestJson } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
+import { FEDML_PREFIX } from "../relay/fedml/address.ts";
 import type { Relay } from "../relay/schema.ts";
 import { oneLine } from "./cells.ts";
 import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
@@ -8,6 +9,7 @@ import { connect } from "./connect.ts";
 import { UsageError } from "./error.ts";
 import { printJson, printText } from "./output.ts";
 import { notesOf, settledRelay, stateOf } from "./relay-state.ts";
+import { tokenOfEnvironment } from "./relay-token.ts";
 
 export const command = defineCommand({
   name: "relay add",
@@ -16,7 +18,8 @@ export const command = defineCommand({
   summary: "Send everything to a platform, too, or what they take to OpenTelemetry or FedML.",
   description:
     "What is kept here already goes first. Again with the same address it takes a new token. The token is that which\n" +
-    "`binnacle source add NAME` prints on the platform: from --token-file, else from $BINNACLE_RELAY_TOKEN.\n" +
+    "`binnacle source add NAME` prints on the platform: from --token-file, else from\n" +
+    "$BINNACLE_RELAY_TOKEN_NAME (NAME in capitals, '_' for other characters), else from $BINNACLE_RELAY_TOKEN.\n" +
     "An address such as otlp+https://host:4318 is that of an OpenTelemetry backend: it gets metrics, output and readings\n" +
     "of the hardware at least once, by default what comes from now on. fedml+https://open.fedml.ai is that of a platform\n" +
     "of FedML's protocol: the same, with models and artifacts. It takes no token; MQTT there is without TLS, and what is\n" +
@@ -59,7 +62,7 @@ export const command = defineCommand({
         name,
         url,
         from: values.from,
-        token: tokenOf(values["token-file"]),
+        token: tokenOf(name, url, values["token-file"]),
         ca: ca === undefined ? undefined : readText(ca, "--ca-file"),
         insecure_http: values["insecure-http"],
       },
@@ -88,8 +91,12 @@ function throwFailed({ name, state, error }: Relay): void {
   });
 }
 
-function tokenOf(file: string | undefined): string | undefined {
-  if (file === undefined) return process.env["BINNACLE_RELAY_TOKEN"]?.trim() || undefined;
+function tokenOf(name: string, url: string, file: string | undefined): string | undefined {
+  const isFedml = url.toLowerCase().startsWith(FEDML_PREFIX);
+  if (isFedml && file !== undefined)
+    throw new UsageError("A platform of FedML's protocol takes no token.", "relay add");
+  if (isFedml) return undefined;
+  if (file === undefined) return tokenOfEnvironment(name);
   const token = readText(file === "-" ? 0 : file, "--token-file").trim();
   if (token === "")
     throw new CollectorError("invalid", "There is no token in what --token-file names.", {

@@ -16,7 +16,6 @@ import { selfCommand } from "../launch/collector.ts";
 import { superviseGpus } from "../machine/gpu/supervisor.ts";
 import { createMachine } from "../machine/machine.ts";
 import { createSampler, type Sampler } from "../machine/sampler.ts";
-import { checkDestination } from "../relay/spoken.ts";
 import { createRelays, type Relays } from "../relay/relay.ts";
 import { isProcessAlive, readBootId } from "../run/machine.ts";
 import { watchRetention } from "../run/retain.ts";
@@ -26,6 +25,7 @@ import { loadToken, writePrivateFile } from "../token.ts";
 import { VERSION } from "../version.ts";
 import { defineCommand } from "./command.ts";
 import { listen, nameOfBind, urlOf } from "./listen.ts";
+import { readRelays } from "./relay-token.ts";
 import { welcome, type Started } from "./welcome.ts";
 
 /** Open streams are told to end; a request under way gets so long. */
@@ -40,6 +40,7 @@ export const command = defineCommand({
   summary: "Start the collector and its dashboard.",
   description:
     "Listens on loopback unless told otherwise; elsewhere it wants TLS, or --insecure-http on a network you trust.\n" +
+    "The token for --relay stands in $BINNACLE_RELAY_TOKEN; of several, each in $BINNACLE_RELAY_TOKEN_NAME.\n" +
     "Ends at SIGINT, SIGTERM or `binnacle stop`.",
   flags: {
     host: { type: "string", value: "ADDRESS", help: "where to listen (default 127.0.0.1)" },
@@ -74,8 +75,8 @@ export const command = defineCommand({
     relay: {
       type: "string",
       multiple: true,
-      value: "URL",
-      help: "a platform that gets everything, with the token in $BINNACLE_RELAY_TOKEN; may be repeated",
+      value: "[NAME=]URL",
+      help: "send everything there, too; may be repeated",
     },
     role: { type: "string", value: "ROLE", help: "platform: others may relay here (default collector)" },
     fedml: {
@@ -96,6 +97,10 @@ export const command = defineCommand({
     [
       "start --relay https://platform.example.org:7070",
       "send everything there, too, with the token in $BINNACLE_RELAY_TOKEN",
+    ],
+    [
+      "start --relay lab=https://lab.example.org --relay eu-2=https://eu.example.org",
+      "to two, with the tokens in $BINNACLE_RELAY_TOKEN_LAB and $BINNACLE_RELAY_TOKEN_EU_2",
     ],
   ],
   async run({ values }) {
@@ -122,7 +127,7 @@ export interface Running extends Started {
 export async function start(config: Config): Promise<Running> {
   process.umask(0o077);
   warnOfRoot();
-  for (const url of config.relay) checkDestination(url, { insecureHttp: config.insecureHttp });
+  const destinations = readRelays(config);
   const dataDir = prepareDataDir(config);
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const ending = new AbortController();
@@ -178,12 +183,7 @@ export async function start(config: Config): Promise<Running> {
     onError: (error) => diagnose(stackOf(error)),
   });
   const endCollection = watchBlobs(collector.blobs, (error) => diagnose(stackOf(error)));
-  for (const url of config.relay)
-    await relays.addAddress({
-      url,
-      token: config.relayToken,
-      insecure_http: config.insecureHttp,
-    });
+  for (const destination of destinations) await relays.addAddress(destination);
   hardware?.sampler.start();
   const synced = takeSpool(app, trust, join(dataDir, "spool"), ending.signal);
 

@@ -19,8 +19,8 @@ export interface Relays {
   status(): RelayList;
   /** A destination that is there under this address gets the new token. */
   add(relay: AddRelay): Promise<{ created: boolean; relay: Relay }>;
-  /** The same for one that is known by its address alone. */
-  addAddress(relay: Omit<AddRelay, "name">): Promise<Relay>;
+  /** The same for one that is known by its address; `name`: of one that is new. */
+  addAddress(relay: Omit<AddRelay, "name"> & { name?: string }): Promise<Relay>;
   /**
    * Refuses while something has not arrived, unless it may be given up. Returns which entries only history could still have brought:
    * the journal no longer has them, and nobody has counted what they said.
@@ -126,8 +126,10 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     };
   }
 
-  async function add({ name, url: given, from: wanted, token, ca, insecure_http }: AddRelay) {
+  async function add({ name, url: given, from: wanted, token: said, ca, insecure_http }: AddRelay) {
     const { kind, url } = checkDestination(given, { insecureHttp: insecure_http });
+    // FedML's protocol has none.
+    const token = kind === "fedml" ? undefined : said;
     const known = destinations.get(name);
     const kept = destinations.secretsOf(name);
     // Of one that is gone, as by a restore, they are not for another address.
@@ -144,6 +146,8 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
       throw new CollectorError("conflict", `There are ${MAX_DESTINATIONS} destinations already.`, {
         hint: "Remove one that is not needed any more.",
       });
+    const isRenewed = known && token !== undefined && kept.token !== undefined && kept.token !== token;
+    if (isRenewed) requireNotAnothers(known, token);
     // The token first: a row without one would be refused, and say so.
     if (!isDeepStrictEqual(secrets, kept)) destinations.setSecrets(name, secrets);
     else if (known) return { created: false, relay: toRelay(known) };
@@ -158,16 +162,33 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
           `relay ${name}: FedML's MQTT is without TLS, and what goes into its storage can be read by all.`,
         );
     }
+    if (isRenewed) onDiagnostic(`relay ${name}: it has another token from now on.`);
     await laneByName.get(name)?.close();
     if (!closing) startLane(destinations.get(name)!);
     return { created: !known, relay: toRelay(destinations.get(name)!) };
   }
 
-  async function addAddress(relay: Omit<AddRelay, "name">): Promise<Relay> {
+  /** A token is for one platform: a variable that was left set must not carry it to another one. */
+  function requireNotAnothers({ name, kind, url }: Destination, token: string): void {
+    const owner = destinations
+      .list()
+      .find(
+        (other) =>
+          other.url !== url &&
+          (kind === "platform" || other.kind === "platform") &&
+          destinations.secretsOf(other.name).token === token,
+      );
+    if (owner)
+      throw new CollectorError("conflict", `The token that is given for ${name} is that of ${owner.name}.`, {
+        hint: `Give its own, or none: ${name} keeps the one that it has.`,
+      });
+  }
+
+  async function addAddress(relay: Omit<AddRelay, "name"> & { name?: string }): Promise<Relay> {
     const { url } = checkDestination(relay.url, { insecureHttp: relay.insecure_http });
     const all = destinations.list();
     const known = all.find((destination) => destination.url === url);
-    const name = known?.name ?? nameOf(url, new Set(all.map(({ name }) => name)));
+    const name = known?.name ?? relay.name ?? nameOf(url, new Set(all.map(({ name }) => name)));
     return (await add({ ...relay, name })).relay;
   }
 
@@ -211,7 +232,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
           `${plural(entries, "entry", "entries")}${bytes === undefined ? "" : ` (${bytes} bytes)`}`,
         history && "among them what is kept of before",
         letters > 0 && plural(letters, "dead letter", "dead letters"),
-        content && content.files > 0 && `${plural(content.files, "file", "files")} (${content.bytes} bytes)`,
+        content?.files && `${plural(content.files, "file", "files")} (${content.bytes} bytes)`,
       ];
       return parts.filter((part) => part).join(", ");
     }
