@@ -97,7 +97,12 @@ describe.skipIf(!available).each(clients)("FedML's client $version", (client) =>
         [1, 3],
         [2, 3],
       ]);
-      expect((await spansOf(id, "status")).map(({ name }) => name)).toContain("FINISHED");
+      const statuses = await spansOf(id, "status");
+      expect(statuses.filter(({ edge }) => edge === "1").map(({ name }) => name)).toEqual(["FINISHED"]);
+      expect(statuses.filter(({ edge }) => edge === "server 1").map(({ name }) => name)).toEqual([
+        "RUNNING",
+        "FINISHED",
+      ]);
       expect(await server!.points(id, "latency")).toEqual([[0, 12.5]]);
     },
     LIMIT,

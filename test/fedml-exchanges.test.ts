@@ -69,6 +69,9 @@ describe.each(recorded)("What $client sent", ({ client, recordings }) => {
       ["train", "2"],
       ["comm_c2s", "3"],
     ]);
+    const page = await server.get(`/api/v1/runs/${idOf("federated")}/spans?kind=status`);
+    const phases = page.spans.filter(({ edge }: { edge: string | null }) => edge === "server 1");
+    expect(phases.map(({ name }: { name: string }) => name)).toEqual(["RUNNING", "FINISHED"]);
     expect((await server.run(idOf("federated"))).status).toBe("FINISHED");
   });
 

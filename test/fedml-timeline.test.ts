@@ -253,7 +253,7 @@ describe("what comes over MQTT", () => {
     await say("RUNNING", null, agent);
     await say("IDLE", 1, agent);
     // How the run is, said by whoever sends it on: nobody's phase.
-    await say("STOPPING", 0, platform);
+    await say("STARTING", 0, platform);
     await publish("fl_client/mlops/status", { run_id: "0", edge_id: 1, status: "FINISHED" });
     await say("FINISHED", 1, agent);
     expect(await spans()).toEqual([

@@ -10,16 +10,23 @@ const MAX_EDGE = 250;
 /** Edges whose last word is remembered. */
 const MAX_EDGES = 10_000;
 
+/** The lane of a federated server, whose number may be that of an edge, too. */
+const SERVER = "server";
+
 /**
- * How each edge of a run is, for its timeline: in FedML's own words, which are more than a run's statuses. Clients say the same thing
- * on several topics, and again; that is one span. (What it means for the run: status.ts.)
+ * How each edge of a run is, and its server, for its timeline: in FedML's own words, which are more than a run's statuses. Clients say
+ * the same thing on several topics, and again; that is one span. (What it means for the run: status.ts.)
  */
 export function edgeStatusTopics({ collector, writer }: FedmlContext): FedmlTopic[] {
   const lastByEdge = new Map<string, { word: string; started: number }>();
 
-  async function receive({ scope, payload, received, match }: FedmlMessage, word?: string): Promise<void> {
+  async function receive(
+    { scope, payload, received, match }: FedmlMessage,
+    about: (fields: Payload) => Payload | undefined = (fields) => fields,
+  ): Promise<void> {
     const fields = readPayload(payload);
-    const item = readEdgeStatus(word === undefined ? fields : { status: word, ...fields }, received);
+    const said = about(fields);
+    const item = said && readEdgeStatus(said, received);
     if (item === undefined) return;
     const run = await placeRun(collector, scope, fields.run_id ?? match[0]);
     const key = `${run} ${item.edge ?? ""}`;
@@ -50,10 +57,26 @@ export function edgeStatusTopics({ collector, writer }: FedmlContext): FedmlTopi
     ),
     {
       filter: "flserver_agent/+/client_exit_train_with_exception",
-      receive: (message) => receive(message, "FAILED"),
+      receive: (message) => receive(message, (fields) => ({ status: "FAILED", ...fields })),
     },
+    {
+      filter: "fl_server/+/status",
+      receive: (message) => receive({ ...message, match: [] }, asServer),
+    },
+    ...["fl_run/fl_server/mlops/status", "fl_server/mlops/status"].map((filter): FedmlTopic => ({
+      filter,
+      // Whoever sends a run's own status on says it here, too, and is no server.
+      receive: (message) => receive(message, (fields) => (hasNumber(fields) ? asServer(fields) : undefined)),
+    })),
   ];
 }
+
+const hasNumber = ({ edge_id: edge }: Payload) => !["", "0", undefined].includes(readLabel(edge, MAX_EDGE));
+
+const asServer = (fields: Payload): Payload => ({
+  ...fields,
+  edge_id: hasNumber(fields) ? `${SERVER} ${readLabel(fields.edge_id, MAX_EDGE - 10)}` : SERVER,
+});
 
 /** undefined: of a device that waits for work or has gone away, or no word that is known. */
 export function readEdgeStatus(
