@@ -8,7 +8,7 @@ const MAX_CONNECT = 64 * 1024;
 /** A packet larger than this counts against what all connections together may have half received. */
 const LARGE = 64 * 1024;
 const MAX_LARGE_TOGETHER = 64 * 1024 * 1024;
-/** A packet that was begun must be whole within this. */
+/** A packet that was begun must be whole within this, while it is the client that it waits for. */
 const WHOLE_WITHIN = 60_000;
 /** What waits for a client that does not read: from the first on nothing more is read from it, beyond the second it is cut off. */
 const FULL = 256 * 1024;
@@ -33,6 +33,7 @@ export class Gate extends Duplex {
   readonly #socket: Socket;
   readonly #share: GateShare;
   readonly #onRefused: (why: GateEnd) => void;
+  readonly #wholeWithin: number;
   #held: Buffer[] = [];
   #heldBytes = 0;
   #isOpen = false;
@@ -47,11 +48,17 @@ export class Gate extends Duplex {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wantsMore = true;
 
-  constructor(socket: Socket, share: GateShare, onRefused: (why: GateEnd) => void) {
+  constructor(
+    socket: Socket,
+    share: GateShare,
+    onRefused: (why: GateEnd) => void,
+    wholeWithin: number = WHOLE_WITHIN,
+  ) {
     super({ allowHalfOpen: true, decodeStrings: false, readableHighWaterMark: MAX_AHEAD });
     this.#socket = socket;
     this.#share = share;
     this.#onRefused = onRefused;
+    this.#wholeWithin = wholeWithin;
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("end", () => this.#finish());
     socket.on("error", () => this.#finish());
@@ -120,12 +127,21 @@ export class Gate extends Duplex {
     if (this.#ended || this.destroyed) return;
     // Read on while CONNECT is judged: who publishes and leaves at once, our answer unread, resets the connection, and with it goes
     // what was not read.
-    const mayRead =
-      this.#wantsMore &&
-      this.#socket.writableLength <= FULL &&
-      (this.#isOpen || this.#heldBytes < MAX_CONNECT);
-    if (mayRead) this.#socket.resume();
+    const isWelcome = this.#wantsMore && (this.#isOpen || this.#heldBytes < MAX_CONNECT);
+    if (isWelcome && this.#socket.writableLength <= FULL) this.#socket.resume();
     else this.#socket.pause();
+    this.#time(isWelcome);
+  }
+
+  /** While we hold it up, as where the disk stalls, a client is not late. */
+  #time(isWelcome: boolean): void {
+    if (this.#type < 0 || !isWelcome) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    } else if (!this.#timer) {
+      this.#timer = setTimeout(() => this.#refuse("broken-off"), this.#wholeWithin);
+      this.#timer.unref();
+    }
   }
 
   #take(chunk: Buffer): void {
@@ -182,10 +198,6 @@ export class Gate extends Duplex {
         this.#isFirst = false;
         cut = at;
       }
-    }
-    if (this.#type >= 0 && !this.#timer) {
-      this.#timer = setTimeout(() => this.#refuse("broken-off"), WHOLE_WITHIN);
-      this.#timer.unref();
     }
     return cut;
   }
