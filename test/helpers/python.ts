@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { binaryPath, remove, startBinary, type RunningBinary } from "./binary.ts";
+import { binaryPath, loudly, remove, startBinary, type RunningBinary } from "./binary.ts";
 
 const root = join(import.meta.dirname, "../..");
 
