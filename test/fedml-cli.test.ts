@@ -1,8 +1,11 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { createRun } from "../src/run/create.ts";
 import { finishRun } from "../src/run/finish.ts";
+import { createLogView } from "../src/fedml/log-view.ts";
 import { clockIn } from "../src/fedml/zone.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
+
+setDefaultTimeout(60_000);
 
 const RUN = "123456789012345";
 let it: TestCollector;
@@ -198,6 +201,64 @@ test("more lines than a page of the store holds come in full", async () => {
   });
   expect(total_num).toBe(120);
   expect(logs.map((line: string) => Number(/ (\d+) x/.exec(line)![1]))).toEqual(items.map((_, n) => n));
+});
+
+test("a page has all its lines, of whatever length: where they are too much the longest are cut", async () => {
+  const items = Array.from({ length: 40 }, (_, n) => ({
+    text: n % 2 === 0 ? `short ${n}` : "x".repeat(980_000 + n),
+  }));
+  await it.json(`/api/v1/runs/${RUN}/logs`, { body: { client: "c", seq: 1, items } });
+  const { logs, total_num } = await data("/api/v1/log/getLogsFromCli", {
+    apiKey: admin,
+    pageNum: 1,
+    pageSize: 10_000,
+    runId: RUN,
+  });
+  expect(total_num).toBe(40);
+  expect(logs).toHaveLength(40);
+  expect(logs.join("").length).toBeLessThan(17_000_000);
+  for (const [n, line] of logs.entries())
+    expect(line.slice(-60)).toMatch(
+      n % 2 === 0 ? new RegExp(`\\] short ${n}$`) : /x{30} … \(\d+ characters more\)$/,
+    );
+  const view = createLogView();
+  for (let n = 0; n < 2; n++) view.add("a".repeat(n) + "😀".repeat(8_000_000));
+  expect(view.lines[0]).toEndWith("😀 … (11805696 characters more)");
+  expect(view.lines[1]).toEndWith("😀\ufffd … (11805697 characters more)");
+});
+
+test("what was counted once of a device's lines is not read again for its next page", async () => {
+  const secret = it.fedml!.keys.secretOf({ run: RUN });
+  const upload = (edge_id: string, logs: string[]) =>
+    it.json(`/fedml/${secret}/fedmlLogsServer/logs/update`, {
+      body: { run_id: RUN, edge_id, logs },
+      token: null,
+      headers: { host: "127.0.0.1:7070" },
+    });
+  const lines = Array.from({ length: 3000 }, (_, n) => `${n} ${"x".repeat(1000)}\n`);
+  for (let n = 0; n < 3000; n += 500) {
+    await upload("a b", lines.slice(n, n + 500));
+    await upload("other", ["other\n"]);
+  }
+  it.collector.logs.seal();
+  let read = 0;
+  const { after } = it.collector.logs;
+  it.collector.logs.after = (...given) => (read++, after(...given));
+  const page = async (pageNum: number) => {
+    read = 0;
+    const body = { apiKey: admin, edgeId: "a b", pageNum, pageSize: 100, runId: RUN };
+    const { logs, total_num } = await data("/api/v1/log/getLogsFromCli", body);
+    return { numbers: logs.map((line: string) => Number(/(\d+) x/.exec(line)![1])), total_num, read };
+  };
+  const first = await page(1);
+  const last = await page(30);
+  const numbers = Array.from({ length: 3000 }, (_, n) => n);
+  expect([first.total_num, first.numbers]).toEqual([3000, numbers.slice(0, 100)]);
+  expect([last.total_num, last.numbers]).toEqual([3000, numbers.slice(2900)]);
+  expect(first.read).toBeGreaterThan(10);
+  expect(last.read).toBeLessThan(first.read / 2);
+  await upload("a b", ["3000 x\n"]);
+  expect(await page(31)).toMatchObject({ total_num: 3001, numbers: [3000] });
 });
 
 test("a device gets a number that stays, and nothing of what it says is kept", async () => {
