@@ -23,6 +23,8 @@ interface Scratch {
   payloads: string[];
   topics: string[];
   fetches: number;
+  /** Connections at once, at most. */
+  most: number;
   /** Paths of what was put into its storage. */
   puts: string[];
   /** It hangs up on these. */
@@ -36,7 +38,7 @@ async function scratch(): Promise<Scratch> {
   const sockets = new Set<Socket>();
   const broker = await Aedes.createBroker();
   const server = createServer((socket) => {
-    sockets.add(socket);
+    at.most = Math.max(at.most, sockets.add(socket).size);
     socket.on("error", () => {}).on("close", () => sockets.delete(socket));
     if (!at.isSilent) broker.handle(socket);
   });
@@ -72,6 +74,7 @@ async function scratch(): Promise<Scratch> {
     payloads: [],
     topics: [],
     fetches: 0,
+    most: 0,
     puts: [],
     hates: () => false,
     isSilent: false,
@@ -195,6 +198,25 @@ test("a message on which the broker hangs up waits until another one shows that 
   await record(at, "123", [7]);
   expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 1, error: null });
   expect(lossesOf(up)).toEqual([7]);
+});
+
+test("letters that are sent again go on behind one that is still refused, beside what is new, over one connection", async () => {
+  const up = await scratch();
+  const at = collector();
+  await add(at, up.url);
+  await create(at, "123");
+  await arrivedSoon(at);
+  up.hates = (payload) => /"loss": 66/.test(payload);
+  for (const loss of [666, 665, 1]) await record(at, "123", [loss]);
+  expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 2 });
+  up.hates = (payload) => payload.includes('"loss": 666');
+  up.most = 0;
+  const again = at.json("/api/v1/relays/fedml/dead-letters", { body: { action: "requeue" } });
+  for (let i = 0; i < 20; i++) await record(at, "123", [2]);
+  expect(await again).toMatchObject({ settled: 1 });
+  expect(await arrivedSoon(at)).toMatchObject({ dead_letters: 1, error: null });
+  expect(new Set(lossesOf(up))).toEqual(new Set([1, 665, 2]));
+  expect(up.most).toBe(1);
 });
 
 /** What stands between the message that is hung up on and the next one that is taken. */

@@ -172,9 +172,24 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     const { prepared, unreadable } = prepareAll([frame]);
     if (unreadable[0]) return unreadable[0].detail;
     for (const { signal, prepared: of } of sharesOf(prepared))
-      for (const body of encode(signal, of)) await send(signal, body, ending.signal);
+      for (const body of encode(signal, of)) await insist(signal, body);
     onTaken([frame], queue.put);
     return undefined;
+  }
+
+  /** What the broker hangs up on is sent until it is known whether that is about it. */
+  async function insist(of: Signal, body: Body): Promise<void> {
+    const publication = "publication" in body ? body.publication : undefined;
+    for (;;) {
+      const { done, strikes } = publication ?? { done: 0, strikes: 0 };
+      try {
+        await send(of, body, ending.signal);
+        return;
+      } catch (error) {
+        const isHungUp = publication && (publication.done !== done || publication.strikes !== strikes);
+        if (!isHungUp || error instanceof RefusedOne) throw error;
+      }
+    }
   }
 
   return {

@@ -58,6 +58,14 @@ interface Connection {
 
 export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOptions): Publisher {
   let connection: Connection | undefined;
+  let turn: Promise<unknown> = Promise.resolve();
+
+  /** One after another: how the connection ends is about one publication alone. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = turn.then(work);
+    turn = mine.catch(() => {});
+    return mine;
+  }
 
   async function connect(broker: FedmlConfig["broker"], signal: AbortSignal) {
     // Three hundred kilobytes that most collectors never need.
@@ -98,15 +106,15 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
     }
   }
 
-  function drop(): void {
-    connection?.client.end(true);
-    connection = undefined;
+  function drop(of: Connection | undefined): void {
+    of?.client.end(true);
+    if (connection === of) connection = undefined;
   }
 
   async function connected(signal: AbortSignal): Promise<Connection> {
     try {
       const { broker } = await configs.get(signal);
-      if (connection && !isSame(connection.of, broker)) drop();
+      if (connection && !isSame(connection.of, broker)) drop(connection);
       return (connection ??= await connect(broker, signal));
     } catch (error) {
       // It may have moved, or have another password.
@@ -126,7 +134,7 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
       isSent = true;
       await sendAll(to, publication, isProbe ? 1 : WINDOW, signal);
     } catch (error) {
-      drop();
+      drop(to);
       configs.forget();
       signal.throwIfAborted();
       if (isSent) strike(publication, before);
@@ -214,10 +222,10 @@ export function createPublisher({ configs, timeoutMs = SILENT_MS }: PublisherOpt
 
   return {
     async open(signal) {
-      await connected(signal);
+      await inTurn(() => connected(signal));
     },
-    publish,
-    close: drop,
+    publish: (publication, signal) => inTurn(() => publish(publication, signal)),
+    close: () => drop(connection),
   };
 }
 
