@@ -11,8 +11,9 @@ import { appendSamples } from "../sample/append.ts";
 import type { Sample } from "../sample/schema.ts";
 import { readLabel } from "./events.ts";
 import { readDevice, readPerformance, type Told } from "./hardware-values.ts";
+import type { FedmlScope } from "./keys.ts";
 import { readPayload, readTime, type Payload } from "./payload.ts";
-import { placeRun, runOf, type FedmlScope } from "./place.ts";
+import { placeRun, runOf } from "./place.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 
 const MAX_EDGE = 100;

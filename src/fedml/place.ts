@@ -4,8 +4,6 @@ import { createRun } from "../run/create.ts";
 import { RunId } from "../run/schema.ts";
 import type { FedmlScope } from "./keys.ts";
 
-export type { FedmlScope } from "./keys.ts";
-
 export const PROJECT = "fedml";
 /** Where data without a run goes: plain scripts say run "0", or nothing. */
 export const NO_RUN = "fedml-0";
