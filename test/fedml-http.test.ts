@@ -98,6 +98,24 @@ test("without a secret there is nothing, unless it was opened", async () => {
   await open.close();
 });
 
+test("where MQTT can't listen a client is told why, not to try again for ever", async () => {
+  const other = createTestCollector({ fedml: "on" });
+  const path = `/fedml/${other.fedml!.keys.secretOf({ run: RUN })}/fedmlOpsServer/configs/fetch`;
+  const ask = async () => {
+    const response = await other.request(path, {
+      body: {},
+      token: null,
+      headers: { host: "127.0.0.1:7070" },
+    });
+    return [response.status, await response.text()];
+  };
+  expect(await ask()).toEqual([503, expect.stringContaining("just starting")]);
+  // An address kept for documentation: no machine's.
+  await other.fedml!.listen({ host: "203.0.113.1", port: 0 });
+  expect(await ask()).toEqual([503, expect.stringContaining("MQTT can't listen")]);
+  await other.close();
+});
+
 test("a rotated token ends the open keys, too: the same address hands out others at once", async () => {
   const open = createTestCollector({ fedml: "open" });
   await open.fedml!.listen({ host: "127.0.0.1", port: 0 });

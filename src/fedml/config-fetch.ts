@@ -1,4 +1,3 @@
-import { CollectorError } from "../error.ts";
 import type { FedmlKeys } from "./keys.ts";
 import { answerText, readCall, type FedmlCall, type FedmlHandler } from "./request.ts";
 
@@ -11,7 +10,7 @@ const KEEPALIVE = 180;
  * Where a client finds everything else, with the keys to it. Clients ask once for each `fedml.log`, and wait for the answer: what
  * is the same for all calls of a scope is written once.
  */
-export function configFetch(keys: FedmlKeys, brokerPort: () => number | undefined): FedmlHandler {
+export function configFetch(keys: FedmlKeys, brokerPort: () => number): FedmlHandler {
   const partsByCall = new Map<string, Record<string, string>>();
 
   function partsOf({ scope, base }: FedmlCall): Record<string, string> {
@@ -20,8 +19,6 @@ export function configFetch(keys: FedmlKeys, brokerPort: () => number | undefine
     let parts = partsByCall.get(id);
     if (!parts) {
       const port = brokerPort();
-      if (port === undefined)
-        throw new CollectorError("busy", "The collector is just starting.", { hint: "Try again." });
       const mqtt = keys.mqttOf(scope);
       const s3 = keys.s3Of(scope);
       parts = {

@@ -30,6 +30,7 @@ import { roundTopics } from "./rounds.ts";
 import { statusTopics } from "./status.ts";
 import { storageHandler } from "./storage.ts";
 import type { FedmlTopic } from "./topic.ts";
+import { watchUnannounced } from "./unannounced.ts";
 import { createWriter } from "./writer.ts";
 
 /** What stands in for TensorOpera's platform, to FedML's unmodified client: HTTP, MQTT and a storage. */
@@ -80,10 +81,12 @@ export function createFedmlEdge({
   const writer = createWriter(collector);
   const context = { collector, writer, counts, keys, objects: createObjects(collector) };
   let broker: Broker | undefined;
+  let unwatch = () => {};
+  let fault: string | undefined;
   const logs = logUpload(context);
   const handle = dispatch({
     post: {
-      [PATHS.configs]: configFetch(keys, () => broker?.port),
+      [PATHS.configs]: configFetch(keys, brokerPort),
       [PATHS.logs]: logs.handler,
       [PATHS.binding]: bindEdge,
       [PATHS.createProject]: createProject,
@@ -98,6 +101,13 @@ export function createFedmlEdge({
       onObject: (place) => announcedObject(collector, context.objects, place),
     }),
   });
+
+  function brokerPort(): number {
+    if (broker) return broker.port;
+    if (fault === undefined)
+      throw new CollectorError("busy", "The collector is just starting.", { hint: "Try again." });
+    throw new CollectorError("busy", fault, { hint: "Start the collector again when that is mended." });
+  }
 
   async function answer(request: Request, place: Place, around: Around): Promise<Response> {
     try {
@@ -147,6 +157,9 @@ export function createFedmlEdge({
     async listen({ host, port, secure = false }) {
       await catchUp(collector, context.objects);
       await closeUsesElsewhere(collector);
+      unwatch = watchUnannounced(collector, context.objects, (error) =>
+        onDiagnostic(`FedML's uploads can't be looked through: ${(error as Error).message}.`),
+      );
       const isLocal = isLoopbackHost(host);
       if (secure && !isLocal)
         onDiagnostic(
@@ -165,10 +178,12 @@ export function createFedmlEdge({
         });
       } catch (error) {
         // All else works on.
-        onDiagnostic(`FedML's clients are not served: MQTT can't listen, ${(error as Error).message}.`);
+        fault = `FedML's clients are not served: MQTT can't listen, ${(error as Error).message}.`;
+        onDiagnostic(fault);
       }
     },
     async close() {
+      unwatch();
       await broker?.close();
     },
   };
