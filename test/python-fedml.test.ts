@@ -200,6 +200,27 @@ print(" after")`,
     ]);
   });
 
+  test("what of an LLM record waits for another call is recorded at the end, by whom it is", async () => {
+    const id = newRun();
+    await ok(
+      `
+import os
+fedml.log_llm_record({"prompt": "a"}, commit=False); fedml.log_llm_record({"round": 1}, commit=False)
+child = os.fork()
+if child == 0:
+    fedml.log({"forked": 1})
+    import binnacle
+    binnacle.finish()
+    os._exit(0)
+os.waitpid(child, 0)
+`,
+      id,
+    );
+    expect((await server.points(id, "llm/prompt")).map(([, value]) => value)).toEqual(["a"]);
+    expect((await server.points(id, "llm/round_idx")).map(([, value]) => value)).toEqual([1]);
+    expect((await server.points(id, "forked")).map(([, value]) => value)).toEqual([1]);
+  });
+
   test("a progress bar holds up no print however long it is, and is what it came to", async () => {
     const id = newRun();
     await ok(

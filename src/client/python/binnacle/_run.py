@@ -68,6 +68,8 @@ class Run:
         self.dropped = 0
         # How the run ends where its script has said that it has failed; (status, reason).
         self._declared = None
+        # What log_llm_record(commit=False) has gathered, as JSON by name.
+        self.gathered = {}
         # Called, in a thread of ours, when the collector asks to stop.
         self.on_stop = None
         _runs.add(self)
@@ -111,6 +113,12 @@ class Run:
     def put_record(self, text):
         """Queues a record as JSON text, of whose step the collector takes care."""
         self._put(Record(text), len(text))
+
+    def put_gathered(self):
+        """Queues as one record what was gathered for it; the end of the run does so, too."""
+        gathered, self.gathered = self.gathered, {}
+        if gathered:
+            self.put_record('{"time":%.3f,"metrics":{%s}}' % (time() * 1000.0, ",".join(gathered.values())))
 
     def _put(self, entry, length):
         if not self._is_running:
@@ -234,6 +242,7 @@ class Run:
             if not self._began_here():
                 return
             self.start()
+        self.put_gathered()
         # In this order: a signal handler may come in between with a finish() of its own.
         self._finish_by = monotonic() + FLUSH_WITHIN
         finish = self._finish_request(status, exit_code, reason)
@@ -335,6 +344,7 @@ class Run:
             self._uploads.leave_parent()
             self._uploads = None
         self.dropped = 0
+        self.gathered = {}
 
     @property
     def is_live(self):

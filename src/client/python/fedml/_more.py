@@ -7,16 +7,14 @@ from binnacle._values import key_prefix, value_text
 
 from ._calls import _run, init, run_for
 
-# By run: what log_llm_record(commit=False) has gathered.
-_llm_records = {}
 _PLATFORM_HOST, _PLATFORM_PORT = "FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_HOST", "FEDML_ENV_LOCAL_ON_PREMISE_PLATFORM_PORT"
 
 
 def log_llm_record(metrics, version="release", commit=True):
     """Records what goes into a language model and what comes out, under llm/… beside the metrics. "/" in keys becomes "_", keys
-    that begin with "round" are llm/round_idx. With commit=False they wait for the next call."""
+    that begin with "round" are llm/round_idx. With commit=False they wait for the next call, or the end of the run."""
     run = _run()
-    gathered = dict(_llm_records.get(run.id, {}))
+    gathered = dict(run.gathered)
     try:
         items = metrics.items()
     except AttributeError:
@@ -25,11 +23,9 @@ def log_llm_record(metrics, version="release", commit=True):
         name = str(key).replace("/", "_")
         name = "llm/" + ("round_idx" if name.startswith("round") else name)
         gathered[name] = key_prefix(name) + value_text(value, name)
-    if not commit:
-        _llm_records[run.id] = gathered
-        return
-    _llm_records.pop(run.id, None)
-    run.put_record('{"time":%.3f,"metrics":{%s}}' % (time() * 1000.0, ",".join(gathered.values())))
+    run.gathered = gathered
+    if commit:
+        run.put_gathered()
 
 
 def log_endpoint_status(endpoint_id, status):
