@@ -1,4 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { commands } from "../src/cli/main.ts";
 import { helpText } from "../src/cli/command.ts";
 import { runCli } from "./helpers/cli.ts";
@@ -16,6 +17,21 @@ for (const name of Object.keys(commands))
     expect(command.name).toBe(name);
     expect(helpText(command)).toMatchSnapshot();
   });
+
+/** They run until they are ended, or print a script for a shell. */
+const WITHOUT_JSON = ["start", "launch", "completion"];
+
+test("every command has --json and a word on what it prints, but those that say why not", async () => {
+  const loaded = await Promise.all(Object.values(commands).map(({ load }) => load()));
+  const without = loaded.filter(({ command }) => command.flags["json"] === undefined);
+  expect(without.map(({ command }) => command.name).toSorted()).toEqual(WITHOUT_JSON.toSorted());
+  const docs = await Bun.file(join(import.meta.dirname, "../docs/cli-json.md")).text();
+  expect(docs).toContain("`start`, `launch` and `completion` have no `--json`");
+  const isSaid = (name: string) =>
+    WITHOUT_JSON.includes(name) ||
+    new RegExp(`${name.replace(/^artifact /, "model ")}\\b.*--json`).test(docs);
+  expect(Object.keys(commands).filter((name) => !isSaid(name))).toEqual([]);
+});
 
 test("--help, -h and help say the same of a command", async () => {
   const texts = await Promise.all(

@@ -181,4 +181,7 @@ test("a destination that nobody answers at is shown with why, and is removed onl
   expect((await at.cli("relay", "remove", "main", "--discard")).stdout).toBe("main is removed.\n");
   const after = await at.cli("relay", "status", "--json");
   expect(JSON.parse(after.stdout).drops).toMatchObject([{ destination: "main", stream: "a", records: 1 }]);
+  await at.cli("relay", "add", "spare", "http://127.0.0.1:1");
+  const removed = await at.json("relay", "remove", "spare", "--discard", "--json");
+  expect(removed).toEqual({ removed: "spare", history: null });
 });

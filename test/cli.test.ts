@@ -319,7 +319,18 @@ describe("a run is steered", () => {
       stdout: `Run ${own} is stopped.\n`,
     });
     expect((await server.json("run", "status", own, "--json")).status).toBe("KILLED");
-    expect(await server.cli("run", "delete", "-rid", own)).toMatchObject({ code: 0 });
+    const { id: other } = await server.api("/api/v1/runs", { name: "other" });
+    const stopped = await server.json("run", "stop", "-rid", other, "--json");
+    expect(stopped).toMatchObject({ id: other, status: "KILLED" });
+    const listed = await server.json("run", "list", "--search", other, "--json");
+    expect(stopped).toEqual(listed[0]);
+    const deleted = await server.cli("run", "delete", own, other, "999", "--json");
+    expect(deleted.code).toBe(3);
+    expect(JSON.parse(deleted.stdout)).toEqual([
+      { id: own, name: "renamed" },
+      { id: other, name: "other" },
+    ]);
+    expect(await server.cli("run", "delete", own, "--json")).toMatchObject({ code: 3, stdout: "" });
     expect(await server.cli("run", "status", own)).toMatchObject({ code: 3 });
   });
 });
@@ -646,5 +657,6 @@ test("stop ends the collector, whose folder is free then", async () => {
   expect(() => process.kill(own.pid, 0)).toThrow();
   expect(await own.cli("stop", "--url", own.url)).toMatchObject({ code: 4 });
   const next = await startServer({ dataDir: own.dataDir });
+  expect(await next.json("stop", "--json")).toEqual({ url: next.url, pid: next.pid });
   await next.close();
 });

@@ -1,9 +1,9 @@
 import { requestJson } from "../client/typescript/http.ts";
-import { connectionFlags, defineCommand, runFlag } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag, runFlag } from "./command.ts";
 import { connect, findRun, runPath } from "./connect.ts";
 import { CollectorError } from "../error.ts";
 import { isLive, type Run } from "../run/schema.ts";
-import { print } from "./output.ts";
+import { print, printJson } from "./output.ts";
 
 export const command = defineCommand({
   name: "run stop",
@@ -14,6 +14,7 @@ export const command = defineCommand({
     ...runFlag,
     force: { type: "boolean", help: "kill them at once" },
     reason: { type: "string", value: "TEXT", help: "why, kept with the run" },
+    ...jsonFlag,
     ...connectionFlags,
   },
   examples: [
@@ -24,14 +25,16 @@ export const command = defineCommand({
     const connection = connect(values);
     const given = values["run-id"] ?? positionals[0];
     const run = await findRun(connection, given, "run stop").catch(async (error: unknown) => {
-      if (program === "fedml" && error instanceof CollectorError)
+      if (program === "fedml" && !values.json && error instanceof CollectorError)
         await print(`Failed to stop Run ${given}. ${error.message}\n`);
       throw error;
     });
-    const { status } = await requestJson<Run>(connection, runPath(run.id, "/stop"), {
+    const asked = await requestJson<Run>(connection, runPath(run.id, "/stop"), {
       body: { force: values.force, ...(values.reason === undefined ? {} : { reason: values.reason }) },
     });
-    if (program === "fedml") await print(`Run ${run.id} is stopped successfully.\n`);
+    const { status } = asked;
+    if (values.json) await printJson(asked);
+    else if (program === "fedml") await print(`Run ${run.id} is stopped successfully.\n`);
     else if (!isLive(run.status)) await print(`Run ${run.id} had ended before: ${status}.\n`);
     else if (status === "STOPPING") await print(`Run ${run.id} is being stopped.\n`);
     else await print(`Run ${run.id} is stopped.\n`);

@@ -2,16 +2,16 @@ import { readCollectorFile, type Connection } from "../client/typescript/connect
 import { request } from "../client/typescript/http.ts";
 import { CollectorError } from "../error.ts";
 import { isProcessAlive } from "../run/machine.ts";
-import { connectionFlags, defineCommand } from "./command.ts";
+import { connectionFlags, defineCommand, jsonFlag } from "./command.ts";
 import { connect } from "./connect.ts";
-import { print } from "./output.ts";
+import { print, printJson } from "./output.ts";
 
 const PATIENCE_MS = 60_000;
 
 export const command = defineCommand({
   name: "stop",
   summary: "End the collector. What runs go on to log is kept by them and sent when it is back.",
-  flags: { ...connectionFlags },
+  flags: { ...jsonFlag, ...connectionFlags },
   examples: [
     ["stop", "end the collector on this machine"],
     ["stop --data /srv/binnacle", "end the one that has this data folder"],
@@ -23,7 +23,8 @@ export const command = defineCommand({
     const pid = file?.url.replace(/\/+$/, "") === connection.url ? file.pid : undefined;
     await request(connection, "/api/v1/shutdown", { method: "POST", body: {} });
     await untilGone(connection, pid);
-    await print("The collector is stopped.\n");
+    if (values.json) await printJson({ url: connection.url, pid: pid ?? null });
+    else await print("The collector is stopped.\n");
     return 0;
   },
 });
