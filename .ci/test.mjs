@@ -25,6 +25,7 @@ const longest = [
   "relay-simulation",
   "kill",
   "relay-kill",
+  "relay-kill-binary",
   "run-network",
   "browser-hardware",
   "python-offline",
@@ -39,6 +40,8 @@ const longest = [
   "relay-mutants",
   "dist-build",
 ].map((name) => `${name}.test.ts`);
+/** What a plain `npm test` may take: who has to wait longer runs it less often. */
+const LIMIT_S = Number(process.env.TEST_LIMIT_S ?? 600);
 const count = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
 const took = [];
@@ -207,8 +210,12 @@ function fail(name, error) {
 
 await main().catch((error) => fail("set-up", error));
 
+const total = process.uptime();
 const slowest = took.sort((a, b) => b.seconds - a.seconds).slice(0, 5);
 say(`\nslowest: ${slowest.map(({ name, seconds }) => `${name} ${seconds.toFixed(0)} s`).join(", ")}`);
+say(`took ${Math.floor(total / 60)} min ${Math.floor(total % 60)} s`);
+if (total > LIMIT_S && !long && words.length === 0)
+  say(`*** TOO LONG: a plain \`npm test\` is to end within ${LIMIT_S} s ***`);
 if (count.skipped > 0) say(`${count.skipped} skipped: see SKIPPED above for what they need`);
 if (failures.length > 0) say(`failed: ${failures.toSorted().join(", ")}`);
 console.log(`${count.passed} passed, ${count.failed} failed`);

@@ -6,8 +6,9 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startChild, type Child, type ChildOptions } from "./helpers/child.ts";
+import { drained } from "./helpers/drained.ts";
 import { createFaultProxy, createRandom } from "./helpers/fault-proxy.ts";
-import { createRelayLoad, drained } from "./helpers/relay-load.ts";
+import { createRelayLoad } from "./helpers/relay-load.ts";
 import { makeDataDir, openStore } from "./helpers/store.ts";
 import { noStrace, strace } from "./helpers/strace.ts";
 

@@ -17,15 +17,22 @@ export interface ChildOptions extends Pick<CollectorOptions, "series" | "trim" |
   fedml?: boolean;
 }
 
-/** A collector in a process of its own. */
-export interface Child {
-  process: ChildProcess;
+/** A collector in a process of its own, whatever it was started from. */
+export interface Party {
   port: number;
+  /** The administrator's. */
+  token: string;
   /** What it said on stderr so far. */
   stderr(): string;
+  /** `path`: below /api/v1. */
   request(path: string, body?: unknown): Promise<Response>;
   /** kill -9; resolves when it is gone. */
   kill(): Promise<void>;
+}
+
+/** serve-child.ts. */
+export interface Child extends Party {
+  process: ChildProcess;
   /** Resolves with the exit code. */
   exited: Promise<number | null>;
 }
@@ -73,6 +80,7 @@ export async function startChild(
   return {
     process: child,
     port,
+    token: ADMIN_TOKEN,
     stderr: () => stderr,
     exited,
     request: (path, body) =>

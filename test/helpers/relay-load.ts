@@ -8,10 +8,9 @@ import { PACK_TYPE, SMALL_BYTES } from "../../src/blob/schema.ts";
 import type { Collector } from "../../src/collector.ts";
 import { takeBounds } from "../../src/relay/bounds.ts";
 import { samplesHistory } from "../../src/relay/history-samples.ts";
-import type { Relay } from "../../src/relay/schema.ts";
 import type { Sample } from "../../src/sample/schema.ts";
 import { readSamples } from "../../src/source/read-samples.ts";
-import { ADMIN_TOKEN, type Child } from "./child.ts";
+import type { Party } from "./child.ts";
 import { DEVICE } from "./device.ts";
 import type { Random } from "./fault-proxy.ts";
 
@@ -57,6 +56,9 @@ interface Writer {
 /** Nobody answers any more: the process is gone. */
 export class Gone extends Error {}
 
+/** Who record at once. */
+const WRITERS = 3;
+
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
 /** Of the name alone, so that none has to be kept to be compared. */
@@ -79,19 +81,27 @@ export interface WriteOptions {
 
 export interface RelayLoad {
   /** Records until the collector is gone, until it is told to stop, or for so many steps of each writer. */
-  write(child: Child, options?: WriteOptions): Promise<void>;
+  write(child: Party, options?: WriteOptions): Promise<void>;
   /** All of it is at the platform, and no more. */
-  check(platform: Child, collector: Child): Promise<void>;
+  check(platform: Party, collector: Party): Promise<void>;
   /** The same of what the hardware read, in the databases of processes that have ended. */
   checkSamples(platform: Collector, collector: Collector): Promise<void>;
   counts: Record<string, number>;
 }
 
-export function createRelayLoad(random: Random, writers = 3): RelayLoad {
+export interface RelayLoadOptions {
+  /** Whether it is a collector that takes what would read the hardware. */
+  samples?: boolean;
+}
+
+export function createRelayLoad(
+  random: Random,
+  { samples: hasSamples = true }: RelayLoadOptions = {},
+): RelayLoad {
   const runs: LoadRun[] = [];
   const models: Model[] = [];
   const samples: Obligation<Sample>[] = [];
-  const all: Writer[] = Array.from({ length: writers }, (_, i) => ({
+  const all: Writer[] = Array.from({ length: WRITERS }, (_, i) => ({
     name: `w${i}`,
     run: undefined,
     runs: 0,
@@ -104,7 +114,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
   let names = 0;
 
   async function ask(
-    child: Child,
+    child: Party,
     method: string,
     path: string,
     body?: unknown,
@@ -113,7 +123,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     try {
       const response = await fetch(`http://127.0.0.1:${child.port}/api/v1${path}`, {
         method,
-        headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": type },
+        headers: { authorization: `Bearer ${child.token}`, "content-type": type },
         ...(body !== undefined && {
           body: body instanceof Buffer ? new Uint8Array(body) : JSON.stringify(body),
         }),
@@ -126,7 +136,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
   }
 
   async function okay(
-    child: Child,
+    child: Party,
     method: string,
     path: string,
     body?: unknown,
@@ -150,7 +160,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     writer.pending = undefined;
   }
 
-  async function append(at: () => Child, writer: Writer, run: LoadRun): Promise<void> {
+  async function append(at: () => Party, writer: Writer, run: LoadRun): Promise<void> {
     const size = random() < 0.6 ? 1 + Math.floor(random() * 3) : Math.floor(random() * 200);
     const values = Array.from({ length: size }, () => run.nextValue++);
     const isLog = random() < 0.3;
@@ -175,7 +185,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     });
   }
 
-  async function refuse(at: () => Child, run: LoadRun): Promise<void> {
+  async function refuse(at: () => Party, run: LoadRun): Promise<void> {
     const batch = { client: "stranger", seq: 7, items: [{ metrics: { value: -1 } }] };
     const { status } = await ask(at(), "POST", `/runs/${run.id}/records`, batch);
     if (status >= 500) throw new Gone();
@@ -184,7 +194,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     counts["refused"]!++;
   }
 
-  async function log(at: () => Child, run: LoadRun | undefined, isLarge = false): Promise<void> {
+  async function log(at: () => Party, run: LoadRun | undefined, isLarge = false): Promise<void> {
     const isWanted = () => !isLarge || filesOf(`m${names}`).some(({ bytes }) => bytes.length > SMALL_BYTES);
     do names++;
     while (!isWanted());
@@ -216,7 +226,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     model.state = "acked";
   }
 
-  async function read(at: () => Child): Promise<void> {
+  async function read(at: () => Party): Promise<void> {
     const values = Array.from({ length: 1 + Math.floor(random() * 4) }, (): Sample => {
       lastTime = Math.max(lastTime + 1, Date.now());
       return {
@@ -231,7 +241,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     obligation.state = "acked";
   }
 
-  async function step(at: () => Child, writer: Writer): Promise<void> {
+  async function step(at: () => Party, writer: Writer): Promise<void> {
     if (writer.pending) {
       // As a process that dies with its batch: nobody will ever know, and a new one begins.
       if (random() < 0.8 || !writer.run) return await settle(writer, writer.pending);
@@ -279,12 +289,12 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     }
     if (dice < 0.1) return await refuse(at, run);
     if (dice < 0.15) return await log(at, run);
-    if (dice < 0.17) return await read(at);
+    if (dice < 0.17 && hasSamples) return await read(at);
     await append(at, writer, run);
   }
 
   async function write(
-    child: Child,
+    child: Party,
     { steps = Infinity, signal, large = 0 }: WriteOptions = {},
   ): Promise<void> {
     const work = async (writer: Writer) => {
@@ -299,11 +309,11 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     await Promise.all(all.map(work));
   }
   /** Whom writers speak to: what is tried again goes to the process that is there now. */
-  let at: Child;
+  let at: Party;
 
-  const get = async (child: Child, path: string) => JSON.parse(await okay(child, "GET", path));
+  const get = async (child: Party, path: string) => JSON.parse(await okay(child, "GET", path));
 
-  async function check(platform: Child, collector: Child): Promise<void> {
+  async function check(platform: Party, collector: Party): Promise<void> {
     for (const run of runs) {
       const detail = await rowOf(collector, run.id);
       expect(await rowOf(platform, run.id)).toEqual(detail);
@@ -336,7 +346,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     await checkModels(platform);
   }
 
-  async function checkModels(platform: Child): Promise<void> {
+  async function checkModels(platform: Party): Promise<void> {
     const { artifacts } = await get(platform, "/artifacts?limit=1000");
     const byName = new Map<string, { id: number; latest: object }>();
     for (const artifact of artifacts) {
@@ -359,7 +369,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
   }
 
   /** Files come beside the entries: where it is not known that one is missing, it may follow. */
-  async function contentOf(platform: Child, id: number, path: string): Promise<Response> {
+  async function contentOf(platform: Party, id: number, path: string): Promise<Response> {
     const end = performance.now() + 10_000;
     for (;;) {
       const response = await platform.request(
@@ -370,14 +380,14 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     }
   }
 
-  async function rowOf(child: Child, id: string): Promise<Record<string, unknown> | undefined> {
+  async function rowOf(child: Party, id: string): Promise<Record<string, unknown> | undefined> {
     const { status, text } = await ask(child, "GET", `/runs/${id}`);
     if (status === 404) return undefined;
     const { name, project, status: word, reason, tags, config, created } = JSON.parse(text);
     return { name, project, status: word, reason, tags, config, created };
   }
 
-  async function pointsOf(child: Child, id: string): Promise<Record<string, [number, unknown][]>> {
+  async function pointsOf(child: Party, id: string): Promise<Record<string, [number, unknown][]>> {
     const points: Record<string, [number, unknown][]> = {};
     for (const key of ["value", "half", "note"])
       // 404: nothing was logged under it.
@@ -385,7 +395,7 @@ export function createRelayLoad(random: Random, writers = 3): RelayLoad {
     return points;
   }
 
-  async function linesOf(child: Child, id: string): Promise<{ line: number; text: string; time: unknown }[]> {
+  async function linesOf(child: Party, id: string): Promise<{ line: number; text: string; time: unknown }[]> {
     const lines: { line: number; text: string; time: unknown }[] = [];
     for (;;) {
       const page = await get(child, `/runs/${id}/logs?after=${lines.at(-1)?.line ?? 0}&limit=10000`);
@@ -424,28 +434,4 @@ function expectSequence<T>(what: string, stored: T[], obligations: Obligation<T>
     if (isThere) at += values.length;
   }
   expect(stored.slice(at), `${what}: more than was sent`).toEqual([]);
-}
-
-export async function relayOf(collector: Child): Promise<Relay> {
-  const response = await collector.request("/relays").catch((error: Error) => {
-    throw new Error(`The collector is gone: ${collector.stderr()}`, { cause: error });
-  });
-  const { relays } = (await response.json()) as { relays: Relay[] };
-  return relays[0]!;
-}
-
-/** All there is has arrived, files too. Whoever waits to try again is told to try now. */
-export async function drained(collector: Child, { signal }: { signal?: AbortSignal } = {}): Promise<Relay> {
-  // What is broken on purpose is not waited for.
-  const end = performance.now() + (process.env.MUTANT === undefined ? 30_000 : 8000);
-  for (;;) {
-    signal?.throwIfAborted();
-    const relay = await relayOf(collector);
-    const { state, backlog, content, next_try_at } = relay;
-    if (state === "idle" && backlog.entries === 0 && content?.files === 0) return relay;
-    if (performance.now() > end) throw new Error(`It did not arrive: ${Bun.inspect(relay)}`);
-    if (next_try_at !== null || (content?.error ?? null) !== null)
-      await collector.request("/relays/up/retry", {});
-    await Bun.sleep(20);
-  }
 }

@@ -1,7 +1,7 @@
 /**
  * A collector as a process of its own, to be killed: `bun serve-child.ts DIR [OPTIONS]`, options of openCollector as JSON. Prints
  * "ready PORT" once it answers; the admin token is ADMIN_TOKEN. With `relays` it also takes what else would read the hardware, at
- * /samples of DEVICE.
+ * /samples of DEVICE. /journal tells which entries are there.
  */
 import { createApp } from "../../src/app.ts";
 import { createTrust } from "../../src/api/auth.ts";
@@ -36,10 +36,11 @@ const app = createApp(collector, { trust, onUnforeseen: fail, platform, relays, 
 const server = serve({
   hostname: "127.0.0.1",
   port: 0,
-  fetch: (request) =>
-    canRelay && new URL(request.url).pathname === "/api/v1/samples"
-      ? takeSamples(request)
-      : app.fetch(request),
+  fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/api/v1/journal") return Response.json(collector.journal.bounds());
+    return canRelay && pathname === "/api/v1/samples" ? takeSamples(request) : app.fetch(request);
+  },
 });
 
 async function takeSamples(request: Request): Promise<Response> {
