@@ -48,7 +48,10 @@ beforeAll(() => {
 const lastLine = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trimEnd().split("\n").at(-1);
 
 test("npm test counts what passed and failed; a check or a process that breaks is a failure", () => {
-  const { stdout, stderr, exitCode } = Bun.spawnSync(["npm", "test", "--", "--offline"], { cwd: project });
+  const { stdout, stderr, exitCode } = Bun.spawnSync(["npm", "test", "--", "--offline"], {
+    cwd: project,
+    env: { ...process.env, TEST_LIMIT_S: "0.1" },
+  });
   // Checks: format, lint. Tests: a, b, d, i; f and h went down with their processes.
   expect(lastLine(stdout)).toBe("6 passed, 5 failed");
   expect(stderr.toString()).toContain(
@@ -56,6 +59,8 @@ test("npm test counts what passed and failed; a check or a process that breaks i
   );
   expect(stderr.toString()).toContain("1 skipped");
   expect(stderr.toString()).toContain("as it should");
+  expect(stderr.toString()).toMatch(/^took \d+ min \d+ s$/m);
+  expect(stderr.toString()).toContain("*** TOO LONG");
   expect(exitCode).not.toBe(0);
 });
 
@@ -66,6 +71,8 @@ test(".ci/run closes with the count, red and green", () => {
   const green = Bun.spawnSync([join(project, ".ci/run"), "--offline", "passes", "alone"], { cwd: "/" });
   expect(lastLine(green.stdout)).toBe("3 passed, 0 failed");
   expect(green.exitCode).toBe(0);
+  expect(`${green.stdout}${green.stderr}`).toMatch(/^took \d+ min \d+ s$/m);
+  expect(`${green.stdout}${green.stderr}`).not.toContain("TOO LONG");
 });
 
 test("a set-up that breaks is red, too", () => {
