@@ -26,6 +26,9 @@ export interface Objects {
   remove(place: ObjectPlace): void;
   /** It was logged by this run, and goes with it. */
   tie(place: ObjectPlace, run: string): void;
+  /** Those that came before and that no run has logged. */
+  unclaimed(before: number): ObjectPlace[];
+  removeUnclaimed(before: number): void;
   /** Begins an object that comes in parts; the id of its upload. */
   begin(place: ObjectPlace): string;
   isOpen(place: ObjectPlace, upload: string): boolean;
@@ -60,6 +63,10 @@ export function createObjects({ connection, blobs, now, quota }: Collector): Obj
   );
   const remove = connection.prepare("DELETE FROM object WHERE scope = ? AND bucket = ? AND key = ?");
   const tie = connection.prepare("UPDATE object SET run = ? WHERE scope = ? AND bucket = ? AND key = ?");
+  const unclaimed = connection.prepare(
+    "SELECT scope, bucket, key FROM object WHERE run IS NULL AND time < ?",
+  );
+  const removeUnclaimed = connection.prepare("DELETE FROM object WHERE run IS NULL AND time < ?");
   const countUploads = connection.prepare("SELECT count(*) FROM object_upload WHERE scope = ?").raw(true);
   const insertUpload = connection.prepare(
     "INSERT INTO object_upload (id, scope, bucket, key, touched) VALUES (?, ?, ?, ?, ?)",
@@ -137,6 +144,8 @@ export function createObjects({ connection, blobs, now, quota }: Collector): Obj
     },
     remove: (place) => write(() => remove.run(...columns(place))),
     tie: (place, run) => write(() => tie.run(run, ...columns(place))),
+    unclaimed: (before) => unclaimed.all(before) as ObjectPlace[],
+    removeUnclaimed: (before) => write(() => removeUnclaimed.run(before)),
     begin(place) {
       if ((countUploads.get(place.scope) as [number])[0] >= MAX_UPLOADS)
         throw new CollectorError("busy", "Too many uploads are open.", {
