@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -15,12 +16,13 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { CollectorError } from "./error.ts";
+import { zstdDecompress } from "./runtime.ts";
 
 /** A native addon that the binary carries. */
 export interface Addon {
   name: string;
   sha256: string;
-  /** Where its bytes can be read. */
+  /** Where its bytes can be read, compressed by zstd. */
   file: string;
 }
 
@@ -61,7 +63,7 @@ export function ensureAddon(folder: string, { name, sha256, file }: Addon): stri
 
   const path = join(folder, `${name}-${sha256.slice(0, 16)}.node`);
   if (holds(path, sha256)) return path;
-  const bytes = readFileSync(file);
+  const bytes = zstdDecompress(readFileSync(file));
   if (digest(bytes) !== sha256)
     throw new CollectorError("internal", `The ${name} addon inside this binary is damaged.`);
   const temporary = join(folder, `${name}-${process.pid}.tmp`);
@@ -91,6 +93,20 @@ function writeDurably(path: string, bytes: Uint8Array): void {
   }
 }
 
+/** A piece at a time: read at once, it would stay in memory for a while. */
+function digestOfFile(path: string): string {
+  const hash = createHash("sha256");
+  const piece = new Uint8Array(256 * 1024);
+  const handle = openSync(path, "r");
+  try {
+    for (let read = readSync(handle, piece); read > 0; read = readSync(handle, piece))
+      hash.update(piece.subarray(0, read));
+  } finally {
+    closeSync(handle);
+  }
+  return hash.digest("hex");
+}
+
 function holds(path: string, sha256: string): boolean {
   const found = lstatSync(path, { throwIfNoEntry: false });
   return (
@@ -98,7 +114,7 @@ function holds(path: string, sha256: string): boolean {
     found.isFile() &&
     found.uid === uid() &&
     (found.mode & 0o022) === 0 &&
-    digest(readFileSync(path)) === sha256
+    digestOfFile(path) === sha256
   );
 }
 

@@ -3,6 +3,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs
 import { join } from "node:path";
 import { assertKnownLoader } from "../src/build/koffi.ts";
 import { bindOnFirstOpen } from "../src/build/libsql.ts";
+import { compressAddon } from "../src/build/pack-addon.ts";
 import { packageFolder } from "../src/build/packages.ts";
 import { loudly, offline, postAndRead, remove, startBinary, temporaryFolder } from "./helpers/binary.ts";
 
@@ -119,7 +120,7 @@ describe.skipIf(skip)("bun run build --all", () => {
       const parts = await Promise.all(
         addons.map(async ({ target, name, file }) => ({
           target,
-          bytes: readFileSync(join(await packageFolder(name), file)),
+          bytes: Buffer.from(compressAddon(readFileSync(join(await packageFolder(name), file)))),
         })),
       );
       for (const target of Object.keys(kinds)) {

@@ -7,6 +7,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { embedKoffi } from "./koffi.ts";
 import { embedLibsql } from "./libsql.ts";
+import { packAddon } from "./pack-addon.ts";
 import { packageFolder } from "./packages.ts";
 
 interface Target {
@@ -104,7 +105,10 @@ async function build(name: string, outfile: string): Promise<void> {
       minify: { whitespace: true, syntax: true, identifiers: false },
       sourcemap: "linked",
       define: { "process.env.NODE_ENV": JSON.stringify("production") },
-      plugins: [embedLibsql(libsql), embedKoffi(koffi)],
+      plugins: [
+        embedLibsql(packAddon("libsql", libsql, temporary)),
+        embedKoffi(packAddon("koffi", koffi, temporary)),
+      ],
     });
     for (const log of result.logs) console.error(String(log));
     renameSync(join(temporary, "binnacle"), outfile);

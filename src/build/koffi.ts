@@ -2,9 +2,10 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BunPlugin } from "bun";
+import type { PackedAddon } from "./pack-addon.ts";
 
 const root = join(import.meta.dirname, "../..");
-const sha256 = (bytes: string | Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const digestOf = (text: string) => createHash("sha256").update(text).digest("hex");
 
 /** Files of koffi 3.3.4 for whose text the replacement below was written. */
 const KNOWN_LOADER = {
@@ -17,7 +18,7 @@ const KNOWN_LOADER = {
  * koffi requires its addon from packages of which a binary has none. Inside the binary it loads the embedded one, from the
  * folder that src/machine/gpu/addons.ts names, when a process first opens NVIDIA's library.
  */
-export function embedKoffi(addonPath: string): BunPlugin {
+export function embedKoffi({ sha256, packed }: PackedAddon): BunPlugin {
   return {
     name: "embed-koffi",
     setup(build) {
@@ -27,8 +28,8 @@ export function embedKoffi(addonPath: string): BunPlugin {
           contents: `
             import { loadAddon } from ${JSON.stringify(join(root, "src/addon.ts"))};
             import { addonsFolder } from ${JSON.stringify(join(root, "src/machine/gpu/addons.ts"))};
-            import file from ${JSON.stringify(addonPath)} with { type: "file" };
-            const addon = { name: "koffi", sha256: "${sha256(readFileSync(addonPath))}", file };
+            import file from ${JSON.stringify(packed)} with { type: "file" };
+            const addon = { name: "koffi", sha256: "${sha256}", file };
             export const loadStatic = () => loadAddon(addonsFolder(), addon);`,
           loader: "js",
         };
@@ -43,7 +44,7 @@ export function embedKoffi(addonPath: string): BunPlugin {
 /** Fails for any text but the known one: another might load an addon that is not the embedded one. */
 export function assertKnownLoader(read: (file: string) => string): void {
   for (const [file, digest] of Object.entries(KNOWN_LOADER))
-    if (sha256(read(file)) !== digest)
+    if (digestOf(read(file)) !== digest)
       throw new Error(
         `node_modules/koffi/src/koffi/${file} is not the one the build knows. Read how it now loads its addon, ` +
           "adapt src/build/koffi.ts, and set KNOWN_LOADER to the new digest.",

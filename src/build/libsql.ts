@@ -2,17 +2,18 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BunPlugin } from "bun";
+import type { PackedAddon } from "./pack-addon.ts";
 
 const root = join(import.meta.dirname, "../..");
 /** libsql 0.5.29's index.js, whose text the replacements below were written for. */
 const KNOWN_LOADER = "cc6f0fb815d302185ba69d4f749b423dfe304add1c58d6ff687842f8c1e39152";
-const sha256 = (bytes: string | Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const digestOf = (text: string) => createHash("sha256").update(text).digest("hex");
 
 /**
  * libsql requires its addon by a name computed at run time, which a bundler can't follow. Inside the binary it
  * loads the embedded one instead, when the first database is opened, from the folder `addons` beside that database.
  */
-export function embedLibsql(addonPath: string): BunPlugin {
+export function embedLibsql({ sha256, packed }: PackedAddon): BunPlugin {
   return {
     name: "embed-libsql",
     setup(build) {
@@ -32,8 +33,8 @@ export function embedLibsql(addonPath: string): BunPlugin {
         contents: `
           import { dirname, join } from "node:path";
           import { loadAddon } from ${JSON.stringify(join(root, "src/addon.ts"))};
-          import file from ${JSON.stringify(addonPath)} with { type: "file" };
-          const addon = { name: "libsql", sha256: "${sha256(readFileSync(addonPath))}", file };
+          import file from ${JSON.stringify(packed)} with { type: "file" };
+          const addon = { name: "libsql", sha256: "${sha256}", file };
           const pathOf = (name) => (/^file:/.test(name) ? decodeURIComponent(name.slice(5).split("?")[0]) : name);
           export const loadBeside = (database) => loadAddon(join(dirname(pathOf(database)), "addons"), addon);`,
         loader: "js",
@@ -44,7 +45,7 @@ export function embedLibsql(addonPath: string): BunPlugin {
 
 /** The loader with its native functions bound in the Database constructor. Fails for any text but the known one. */
 export function bindOnFirstOpen(text: string): string {
-  if (sha256(text) !== KNOWN_LOADER)
+  if (digestOf(text) !== KNOWN_LOADER)
     throw new Error(
       "node_modules/libsql/index.js is not the one the build knows. Read how it now loads its addon, " +
         "adapt src/build/libsql.ts, and set KNOWN_LOADER to the new digest.",
