@@ -3,6 +3,7 @@ import type { MqttClient } from "mqtt";
 import { deviceOfEdge } from "../src/fedml/hardware.ts";
 import { readDevice, readPerformance } from "../src/fedml/hardware-values.ts";
 import { finishRun } from "../src/run/finish.ts";
+import { publishPacket, RawMqtt } from "./helpers/mqtt.ts";
 import { createTestStorage, type TestStorage } from "./helpers/storage.ts";
 
 const RUN = "100000000000077";
@@ -127,6 +128,23 @@ describe("what a client reads of its machine", () => {
     expect(await kept("cpu.utilization")).toEqual([0.125]);
   });
 
+  test("that can't be stored now is kept when it comes again", async () => {
+    await send({ edge_id: 8 });
+    const { collector, edge } = storage;
+    const keys = edge.keys.mqttOf({ run: RUN });
+    const topic = "fl_client/mlops/system_performance";
+    const message = JSON.stringify(performance());
+    collector.connection.exec("ALTER TABLE run_device RENAME TO away");
+    const first = await RawMqtt.connect(edge.port!, { client: "paho", ...keys });
+    first.send(publishPacket(topic, message));
+    await first.closed;
+    collector.connection.exec("ALTER TABLE away RENAME TO run_device");
+    const again = await RawMqtt.connect(edge.port!, { client: "paho", ...keys });
+    await again.publish(topic, message, { dup: true });
+    await again.vanish();
+    expect(await kept("cpu.utilization")).toEqual([0.125]);
+  });
+
   test("has the time at which it came where its own is out of this world", async () => {
     await send({ timestamp: 5 });
     expect(await kept("cpu.utilization")).toEqual([0.125]);
@@ -162,6 +180,11 @@ describe("what a client reads of its machine", () => {
     await one(0);
     await Promise.all(Array.from({ length: 1000 }, (_, index) => one(index + 1)));
     expect(storage.edge.counts.list()).toMatchObject([{ what: "too-large", count: 1 }]);
+    // It is no new one, though the collector has forgotten that it knows it.
+    await finishRun(storage.collector, RUN, { status: "FINISHED" });
+    await one(999);
+    await one(1001);
+    expect(storage.edge.counts.list()).toMatchObject([{ what: "too-large", count: 2 }]);
   }, 60_000);
 });
 

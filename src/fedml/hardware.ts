@@ -17,7 +17,7 @@ import { placeRun, runOf } from "./place.ts";
 import type { FedmlContext, FedmlTopic } from "./topic.ts";
 
 const MAX_EDGE = 100;
-/** Of one scope: each is a device for good. */
+/** New ones of one scope: each is a device for good. */
 const MAX_EDGES = 1000;
 /** A clock that is further off tells no time: then it is now. */
 const MAX_SKEW_MS = 24 * 3600 * 1000;
@@ -25,13 +25,15 @@ const MAX_SKEW_MS = 24 * 3600 * 1000;
 /** What is known of an edge since the start. */
 interface Edge {
   device: string;
+  /** The run whose alone it is; "": none's. */
+  scope: string;
   facts: DeviceFacts;
   /** Bytes since some beginning, by who counts them. */
   traffic: Map<string, { bytes: number; time: number }>;
   /** Runs that were seen on it, and have not ended. */
   runs: Set<string>;
-  /** Of the last message by topic and run: the same one again says nothing new. */
-  last: Map<string, number>;
+  /** The last message by topic and run: the same one again says nothing new. */
+  last: Map<string, { time: number; stored: Promise<void> }>;
 }
 
 /** The device that stands for an edge: the same whenever it is heard of, and no other scope's. */
@@ -43,22 +45,39 @@ export function hardwareTopics({ collector }: FedmlContext): FedmlTopic[] {
   const edges = new Map<string, Promise<Edge>>();
   const countByScope = new Map<string, number>();
 
-  async function edgeOf(scope: FedmlScope, id: unknown): Promise<Edge> {
+  function edgeOf(scope: FedmlScope, id: unknown): Promise<Edge> {
     const label = readLabel(id, MAX_EDGE) ?? "0";
     const device = deviceOfEdge(scope, label);
     let edge = edges.get(device);
     if (!edge) {
-      const count = (countByScope.get(scope.run ?? "") ?? 0) + 1;
-      if (count > MAX_EDGES)
-        throw new CollectorError("too-large", "More devices than one run can have.", {
-          hint: "Give each machine the same edge id each time.",
-        });
-      countByScope.set(scope.run ?? "", count);
-      edge = openEdge(collector, device, label);
+      edge = openEdge(device, scope, label);
       edges.set(device, edge);
       edge.catch(() => edges.delete(device));
     }
     return edge;
+  }
+
+  async function openEdge(device: string, { run = "" }: FedmlScope, label: string): Promise<Edge> {
+    const known = await getDevice(collector, device).catch((error: unknown) => {
+      if (error instanceof CollectorError && error.code === "not-found") return undefined;
+      throw error;
+    });
+    if (!known) {
+      const count = (countByScope.get(run) ?? 0) + 1;
+      if (count > MAX_EDGES)
+        throw new CollectorError("too-large", "More devices than one run can have.", {
+          hint: "Give each machine the same edge id each time.",
+        });
+      countByScope.set(run, count);
+    }
+    return {
+      device,
+      scope: run,
+      facts: known ? DeviceFacts.parse(known) : { ...UNKNOWN, name: `edge ${label}` },
+      traffic: new Map(),
+      runs: new Set(),
+      last: new Map(),
+    };
   }
 
   async function take(edge: Edge, told: Told, { time, source }: { time: number; source: string }) {
@@ -81,9 +100,15 @@ export function hardwareTopics({ collector }: FedmlContext): FedmlTopic[] {
   collector.bus.subscribe(({ kind, run, data }) => {
     const isOver = kind === "run.deleted" || (kind === "run.changed" && !isLive((data as Run).status));
     if (!isOver) return;
+    if (kind === "run.deleted") countByScope.delete(run);
     for (const edge of edges.values())
-      // What can't be written now is closed at the next start.
-      edge.then((each) => leave(collector, each, run)).catch(() => {});
+      edge
+        .then((each) => {
+          if (each.scope === run) edges.delete(each.device);
+          return leave(collector, each, run);
+        })
+        // What can't be written now is closed at the next start.
+        .catch(() => {});
   });
 
   return [
@@ -94,9 +119,10 @@ export function hardwareTopics({ collector }: FedmlContext): FedmlTopic[] {
         const run = await placeRun(collector, scope, fields["run_id"]);
         const edge = await edgeOf(scope, fields["edge_id"]);
         const time = timeOf(fields["timestamp"], received);
-        if (isRepeated(edge, run, time)) return;
-        await enter(collector, edge, run, time);
-        await take(edge, readPerformance(fields, run), { time, source: run });
+        await once(edge, run, time, async () => {
+          await enter(collector, edge, run, time);
+          await take(edge, readPerformance(fields, run), { time, source: run });
+        });
       },
     },
     {
@@ -107,9 +133,10 @@ export function hardwareTopics({ collector }: FedmlContext): FedmlTopic[] {
         if (scope.run !== undefined) await placeRun(collector, scope, undefined);
         const edge = await edgeOf(scope, edgeIn(fields));
         const time = timeOf(fields["updateTime"], received);
-        if (isRepeated(edge, "", time)) return;
-        if (scope.run !== undefined) await enter(collector, edge, runOf(scope, undefined), time);
-        await take(edge, readDevice(fields), { time, source: "" });
+        await once(edge, "", time, async () => {
+          if (scope.run !== undefined) await enter(collector, edge, runOf(scope, undefined), time);
+          await take(edge, readDevice(fields), { time, source: "" });
+        });
       },
     },
     // What a job has cost is the cloud's affair, and comes with its API key in clear: nothing of it is kept.
@@ -124,24 +151,23 @@ function timeOf(value: unknown, received: number): number {
   return time === undefined || Math.abs(time - received) > MAX_SKEW_MS ? received : Math.round(time);
 }
 
-function isRepeated(edge: Edge, source: string, time: number): boolean {
-  if (edge.last.get(source) === time) return true;
-  edge.last.set(source, time);
-  return false;
-}
-
-async function openEdge(collector: Collector, device: string, label: string): Promise<Edge> {
-  const known = await getDevice(collector, device).catch((error: unknown) => {
-    if (error instanceof CollectorError && error.code === "not-found") return undefined;
+/** The same again waits for the first one; what could not be stored is new when it comes again. */
+async function once(edge: Edge, source: string, time: number, store: () => Promise<void>): Promise<void> {
+  const last = edge.last.get(source);
+  if (last?.time === time) return last.stored;
+  const traffic = edge.traffic.get(source);
+  const stored = store();
+  edge.last.set(source, { time, stored });
+  try {
+    await stored;
+  } catch (error) {
+    if (edge.last.get(source)?.stored === stored) {
+      edge.last.delete(source);
+      if (traffic) edge.traffic.set(source, traffic);
+      else edge.traffic.delete(source);
+    }
     throw error;
-  });
-  return {
-    device,
-    facts: known ? DeviceFacts.parse(known) : { ...UNKNOWN, name: `edge ${label}` },
-    traffic: new Map(),
-    runs: new Set(),
-    last: new Map(),
-  };
+  }
 }
 
 /** Of a machine that nobody described. */
