@@ -70,7 +70,7 @@ test("a run goes into a file, and from it into another collector", async () => {
 
   const again = await cli(to, "run", "import", "out.zip");
   expect(again).toMatchObject({ code: 5, stdout: "" });
-  expect(again.stderr).toContain("is here already. Import it under a new id with --new-id");
+  expect(again.stderr).toContain("is here already, with all that is in it. There is nothing to do");
   const beside = await cli(to, "run", "import", "out.zip", "--new-id");
   expect(beside.code).toBe(0);
   expect(beside.stdout).toMatch(/^\d{15}\n$/);

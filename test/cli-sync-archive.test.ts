@@ -25,13 +25,23 @@ afterEach(async () => {
 const cli = (server: TestServer, ...args: string[]) =>
   runCli(args, { env: { BINNACLE_DATA: server.dataDir }, cwd: folder });
 
-async function exported(id: string, points: number): Promise<void> {
-  await from.api("/api/v1/runs", { id, name: `run ${id}` });
-  const items = Array.from({ length: points }, (_, i) => ({ metrics: { loss: i } }));
-  await from.api(`/api/v1/runs/${id}/records`, { client: "w", seq: 1, items });
-  await from.api(`/api/v1/runs/${id}/finish`, {});
-  const { code } = await cli(from, "run", "export", "-rid", id, "-o", `${id}.zip`);
+async function record(at: TestServer, id: string, points: number): Promise<void> {
+  await at.api("/api/v1/runs", { id, name: `run ${id}` });
+  const items = Array.from({ length: points }, (_, i) => ({ metrics: { loss: i, note: `n${i}` } }));
+  await at.api(`/api/v1/runs/${id}/records`, { client: "w", seq: 1, items });
+  const lines = [{ stream: "stdout", text: `${points} points` }];
+  await at.api(`/api/v1/runs/${id}/logs`, { client: "w", seq: 2, items: lines });
+}
+
+async function save(id: string): Promise<void> {
+  const { code } = await cli(from, "run", "export", "-rid", id, "-o", `${id}.zip`, "--force");
   expect(code).toBe(0);
+}
+
+async function exported(id: string, points: number): Promise<void> {
+  await record(from, id, points);
+  await from.api(`/api/v1/runs/${id}/finish`, {});
+  await save(id);
 }
 
 test("a folder of exports comes in beside what clients left there, and the files stay", async () => {
@@ -61,14 +71,14 @@ test("a folder of exports comes in beside what clients left there, and the files
 test("what is refused is said and counted, and keeps nothing else from coming in", async () => {
   await exported("4001", 5);
   await exported("4003", 5);
-  expect((await cli(to, "run", "import", "4001.zip")).code).toBe(0);
+  await record(to, "4001", 6);
   writeFileSync(join(folder, "4002.zip"), "no zip at all");
   const first = await cli(to, "sync", ".");
   expect(first.code).toBe(1);
   const lines = first.stdout.trimEnd().split("\n");
   expect(lines).toHaveLength(4);
   expect(lines[0]).toStartWith(
-    "4001.zip: refused. Run 4001 is here already. Import it under a new id with --new-id",
+    "4001.zip: refused. Run 4001 is here already, and is another one than the archive's. Import it under a new id with --new-id",
   );
   expect(lines[1]).toStartWith("4002.zip: refused.");
   expect(lines[2]).toBe("4003.zip: run 4003 (run 4003) is here now.");
@@ -98,4 +108,43 @@ test("one export alone may be named; what is gone, or meets no collector, is sai
   expect(away.code).toBe(4);
   expect(existsSync(join(folder, "4001.zip"))).toBe(true);
   expect(readFileSync(join(folder, "4001.zip")).length).toBe(bytes);
+});
+
+test("what was brought in before is here already: a folder may be synced as often as one likes", async () => {
+  await exported("4001", 5);
+  expect((await cli(to, "sync", ".")).code).toBe(0);
+  // What came here since, and a name that was changed here, are no other run.
+  await to.api("/api/v1/runs/4001", { name: "mine" }, "PATCH");
+  await to.api("/api/v1/runs/4001/records", { client: "x", seq: 1, items: [{ metrics: { loss: 9 } }] });
+  await exported("4002", 7);
+  const again = await cli(to, "sync", ".");
+  expect(again).toMatchObject({ code: 0, stderr: "" });
+  expect(again.stdout.trimEnd().split("\n")).toEqual([
+    "4001.zip: run 4001 (mine) is here already, with all that is in it.",
+    "4002.zip: run 4002 (run 4002) is here now.",
+    "1 of 2 exports brought in, 1 here already.",
+  ]);
+  const { code, stdout } = await cli(to, "sync", "4001.zip", "--json");
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject([
+    { outcome: "here", sent: 0, refused: 0, error: null, run: { id: "4001", exported_as: "4001" } },
+  ]);
+  // Where it comes from it is here, too.
+  expect((await cli(from, "sync", ".")).code).toBe(0);
+});
+
+test("a later export of a run says what to do, and adds nothing to what is here", async () => {
+  await record(from, "4001", 5);
+  await save("4001");
+  expect((await cli(to, "sync", ".")).code).toBe(0);
+  await from.api("/api/v1/runs/4001/records", { client: "w", seq: 3, items: [{ metrics: { loss: 9 } }] });
+  await save("4001");
+  const later = await cli(to, "sync", ".");
+  expect(later.code).toBe(1);
+  expect(later.stdout).toStartWith(
+    "4001.zip: refused. Run 4001 is here already as it was earlier: the archive has more of it. Import it under a new id",
+  );
+  const { points } = await to.api("/api/v1/runs/4001/points?key=loss");
+  expect(points).toHaveLength(5);
+  expect((await cli(to, "sync", ".", "--new-id")).code).toBe(0);
 });

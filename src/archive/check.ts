@@ -88,6 +88,22 @@ function checkFiles({ entries }: Archive, { files }: Manifest): void {
       throw damaged(`${quoted(path)} is missing`);
 }
 
+/** What of an archive says whose it is and how far it goes. */
+export async function readAbout(
+  { entries }: Archive,
+  { files }: Manifest,
+): Promise<{ run: ArchivedRun; versions: ArchivedVersions; spans: ArchiveEntry | undefined }> {
+  const document = async <T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>> => {
+    const { sha256 } = files.find((file) => file.path === path)!;
+    return shaped(path, schema, parse(path, await readText(entries.get(path)!, MAX_DOCUMENT_BYTES, sha256)));
+  };
+  return {
+    run: await document(paths.run, ArchivedRun),
+    versions: await document(paths.artifacts, ArchivedVersions),
+    spans: entries.get(paths.spans),
+  };
+}
+
 /** Compares every file with its digest. Bytes of artifacts go to the store, where nobody sees them as long as nothing refers to them. */
 export async function checkArchive(
   collector: Collector,

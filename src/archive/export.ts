@@ -1,7 +1,6 @@
 import { and, asc, eq, lte, sql } from "drizzle-orm";
 import type { Collector } from "../collector.ts";
 import { outputBytes } from "../log/bytes.ts";
-import type { LogLine } from "../log/schema.ts";
 import { getRow } from "../run/find.ts";
 import type { RunRow } from "../run/change.ts";
 import { listEvents } from "../sample/event.ts";
@@ -11,6 +10,7 @@ import { hasSpans } from "../span/list.ts";
 import { device as deviceTable, deviceEvent, runDevice, writer as writerTable } from "../store/tables.ts";
 import { VERSION } from "../version.ts";
 import { describeVersions, requireFiles, writeVersions } from "./export-files.ts";
+import { logPieces } from "./log-pieces.ts";
 import { writeParquet } from "./parquet-write.ts";
 import {
   FORMAT,
@@ -23,7 +23,7 @@ import {
   type Manifest,
 } from "./schema.ts";
 import { spanLines } from "./spans.ts";
-import { pointColumns, pointGroups, pointLines, sampleColumns, sampleGroups } from "./tables.ts";
+import { pointColumns, pointGroups, pointLines, sampleColumns, sampleGroups, textLines } from "./tables.ts";
 import { createArchiveWriter, encoded, jsonOf, type ArchiveWriter } from "./zip-write.ts";
 
 /** Lines that compress better than this would look like a bomb to who imports them. */
@@ -151,11 +151,9 @@ async function writeMetrics(
   await out.add(paths.pointsCsv, pointLines(second.points, second.series), { compress: true });
   const third = dump();
   function* lines() {
-    for (const { ordinal, step, time, json, series } of third.texts) {
-      const { key, rank } = third.series[series]!;
-      const head = JSON.stringify({ ordinal, rank, step, time, metric: key });
+    for (const line of textLines(third)) {
       counts.texts++;
-      yield `${head.slice(0, -1)},"value":${json}}\n`;
+      yield line;
     }
   }
   await out.add(paths.texts, encoded(lines()), { compress: true });
@@ -173,18 +171,7 @@ async function writeLogs(
     )
     .get(id) as { size: number; packed: number };
   const compress = size <= MAX_LOG_RATIO * packed;
-  async function* pieces(): AsyncGenerator<LogLine[]> {
-    for (let after = 0; ;) {
-      const piece = collector.logs
-        .after(id, after, {})
-        ?.filter(({ line }) => line > after && line < next_line);
-      if (!piece || piece.length === 0) return;
-      // The head's own list grows under whoever holds it.
-      yield [...piece];
-      after = piece.at(-1)!.line;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  }
+  const pieces = () => logPieces(collector, id, next_line);
   async function* lines() {
     for await (const piece of pieces()) {
       counts.lines += piece.length;

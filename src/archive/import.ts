@@ -19,6 +19,7 @@ import { importLogs } from "./import-logs.ts";
 import { importPoints } from "./import-points.ts";
 import { importSamples } from "./import-samples.ts";
 import { planVersions } from "./import-versions.ts";
+import { presenceOf, type Present } from "./present.ts";
 import { asImport, createImportFolder, receive } from "./receive.ts";
 import { ArchivedEvent, type ImportedRun, type Manifest } from "./schema.ts";
 import { readSpans, writesOfSpans } from "./spans.ts";
@@ -78,7 +79,7 @@ async function bringIn(
     const manifest = await readManifest(archive);
     const id = newId ? newRunId() : manifest.run.id;
     // Before the long work, and once more when it is this run's turn.
-    await requireFreeId(collector, id);
+    await requireFreeId(collector, id, (row) => presenceOf(collector, row, archive, manifest));
     const checked = await checkArchive(collector, archive, manifest, folder);
     const events = await readEvents(checked);
     const spans = await readSpans(checked.spans);
@@ -91,19 +92,39 @@ async function bringIn(
   }
 }
 
-async function requireFreeId(collector: Collector, id: string): Promise<void> {
+async function requireFreeId(
+  collector: Collector,
+  id: string,
+  compare?: (row: RunRow) => Promise<Present>,
+): Promise<void> {
   if (isUnfinished(collector.connection, id))
     throw new CollectorError("busy", `What is left of an import of run ${id} is being removed.`, {
       hint: "Try again.",
     });
   const row = await findRow(collector, id);
   if (!row) return;
-  throw new CollectorError(
-    "conflict",
-    row.deleted ? `Run ${id} was deleted here: its id is not used again.` : `Run ${id} is here already.`,
-    { hint: "Import it under a new id with --new-id (?new_id=true)." },
-  );
+  if (row.deleted)
+    throw new CollectorError("conflict", `Run ${id} was deleted here: its id is not used again.`, {
+      hint: "Import it under a new id with --new-id (?new_id=true).",
+    });
+  const present = await compare?.(row);
+  throw new CollectorError("conflict", `Run ${id} is here already${present ? SAID[present] : ""}.`, {
+    hint: HINTS[present ?? "other"],
+    ...(present && { details: { present, run: id, name: row.name } }),
+  });
 }
+
+const SAID: Record<Present, string> = {
+  whole: ", with all that is in it",
+  earlier: " as it was earlier: the archive has more of it",
+  other: ", and is another one than the archive's",
+};
+const HINTS: Record<Present, string> = {
+  whole: "There is nothing to do; under a new id it would be there twice (--new-id, ?new_id=true).",
+  earlier:
+    "Import it under a new id with --new-id (?new_id=true), then delete the one that is here: what is here is not added to.",
+  other: "Import it under a new id with --new-id (?new_id=true).",
+};
 
 async function readEvents({ events: entry, devices, run }: CheckedArchive): Promise<ArchivedEvent[]> {
   const known = new Set(devices.map(({ id }) => id));

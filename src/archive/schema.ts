@@ -1,5 +1,13 @@
 import { z } from "zod";
-import { ArtifactFile, ArtifactKind, ArtifactName, ArtifactType, Alias, Origin } from "../artifact/schema.ts";
+import {
+  ArtifactFile,
+  ArtifactKind,
+  ArtifactName,
+  ArtifactType,
+  Alias,
+  CONTROL_OR_BIDI,
+  Origin,
+} from "../artifact/schema.ts";
 import { MAX_FILE_BYTES, Sha256 } from "../blob/schema.ts";
 import { DeviceFacts, DeviceId } from "../device/schema.ts";
 import { MAX_SERIES_PER_RUN, MAX_STEP, MAX_TIME, MetricKey } from "../metric/schema.ts";
@@ -48,7 +56,8 @@ export function isEntryName(name: string): boolean {
     name.length <= 1300 &&
     name.isWellFormed() &&
     /^(models|artifacts)\//.test(name) &&
-    !/[\p{Cc}\\\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(name) &&
+    !CONTROL_OR_BIDI.test(name) &&
+    !name.includes("\\") &&
     name.split("/").every((part) => part !== "" && part !== "." && part !== "..")
   );
 }

@@ -8,6 +8,8 @@ import { damaged, type ArchiveEntry } from "./zip-read.ts";
 const PAGE = 1000;
 const MAX_SPANS = 1_000_000;
 const MAX_SPAN_BYTES = 64 * 1024;
+/** Of all lines: their spans are held until they are written together. */
+const MAX_ALL_BYTES = 256 * 1024 * 1024;
 
 /** A run's spans, a line each. */
 export async function* spanLines({ connection }: Collector, run: string): AsyncGenerator<string, void> {
@@ -21,6 +23,7 @@ export async function* spanLines({ connection }: Collector, run: string): AsyncG
 export async function readSpans(entry: ArchiveEntry | undefined): Promise<SpanRow[]> {
   const spans: SpanRow[] = [];
   if (!entry) return spans;
+  if (entry.size > MAX_ALL_BYTES) throw damaged("it has too many spans");
   const ids = new Set<string>();
   for await (const line of linesOf(entry, MAX_SPAN_BYTES)) {
     const span = lineOf(entry, SpanRow, line);

@@ -1,3 +1,4 @@
+import type { SeriesStore } from "../metric/store.ts";
 import type { PointRows } from "../metric/rows.ts";
 import type { DeclaredSeries } from "../metric/summary.ts";
 import type { SampleColumn } from "../sample/rows.ts";
@@ -99,6 +100,18 @@ export async function* pointLines(
       length += piece.write(line, length);
     }
   yield new Uint8Array(piece.subarray(0, length));
+}
+
+/** Values that are no numbers, a line each. */
+export function* textLines({
+  texts,
+  series,
+}: Pick<ReturnType<SeriesStore["dump"]>, "texts" | "series">): Generator<string> {
+  for (const { ordinal, step, time, json, series: at } of texts) {
+    const { key, rank } = series[at]!;
+    const head = JSON.stringify({ ordinal, rank, step, time, metric: key });
+    yield `${head.slice(0, -1)},"value":${json}}\n`;
+  }
 }
 
 /** As pandas, DuckDB and R read them: NaN, inf, -inf, and -0 with its sign. */

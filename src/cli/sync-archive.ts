@@ -8,8 +8,8 @@ import { CollectorError } from "../error.ts";
 /** What became of a run's export; the file stays as it is. */
 export interface ArchiveResult {
   file: string;
-  /** "kept": it may go another time. */
-  outcome: "sent" | "refused" | "kept";
+  /** "here": it was brought in before; "kept": it may go another time. */
+  outcome: "sent" | "here" | "refused" | "kept";
   sent: number;
   refused: number;
   error: string | null;
@@ -51,6 +51,11 @@ export async function sendArchive(
   } catch (error) {
     // One export that is none does not keep the others from coming in.
     if (!(error instanceof CollectorError)) throw error;
+    const { present, run, name } = error.details ?? {};
+    if (error.code === "conflict" && present === "whole") {
+      const here = { id: String(run), exported_as: String(run), name: String(name), notes: [] };
+      return { file, outcome: "here", sent: 0, refused: 0, error: null, run: here };
+    }
     const isRefused = isPermanent(error) || error.code === "conflict";
     const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
     return {
@@ -70,6 +75,8 @@ export function describeArchive({ file, outcome, error, run }: ArchiveResult): s
       return run!.id === run!.exported_as
         ? `${file}: run ${run!.id} (${run!.name}) is here now.`
         : `${file}: run ${run!.exported_as} (${run!.name}) is here now as ${run!.id}.`;
+    case "here":
+      return `${file}: run ${run!.id} (${run!.name}) is here already, with all that is in it.`;
     case "refused":
       return `${file}: refused. ${error}`;
     case "kept":
@@ -83,6 +90,7 @@ export function summarizeArchives(results: readonly ArchiveResult[]): string | u
   const count = (outcome: ArchiveResult["outcome"]) =>
     results.filter((result) => result.outcome === outcome).length;
   const parts = [`${count("sent")} of ${results.length} exports brought in`];
+  if (count("here") > 0) parts.push(`${count("here")} here already`);
   if (count("refused") > 0) parts.push(`${count("refused")} refused`);
   if (count("kept") > 0) parts.push(`${count("kept")} to be tried again`);
   return `${parts.join(", ")}.`;

@@ -32,7 +32,7 @@ export const command = defineCommand({
     "is moved to FILE.refused. Models and artifacts that were not sent are read from where they lay when they were\n" +
     "logged, if they are still what they were; what the collector has of them is not sent again.\n" +
     "PATH may also be a run's export (FILE.zip), or a folder with several: each is brought in under its id, and stays\n" +
-    "where it is. One whose id is taken is refused.\n" +
+    "where it is. One of which all is here already is passed over, one whose id another run has is refused.\n" +
     "Exits with 1 if anything stayed.",
   flags: {
     "new-id": {
@@ -99,7 +99,7 @@ export const command = defineCommand({
       const summary = summarizeArchives(archives);
       if (summary) await print(`${summary}\n`);
     }
-    return results.every(({ outcome }) => outcome === "sent") ? 0 : 1;
+    return results.every(({ outcome }) => outcome === "sent" || outcome === "here") ? 0 : 1;
   },
 });
 
