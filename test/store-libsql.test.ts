@@ -6,7 +6,7 @@ import { afterEach, expect, test } from "bun:test";
 import Database from "libsql";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { appendRecords } from "../src/metric/append.ts";
 import { createBus } from "../src/store/bus.ts";
@@ -246,6 +246,47 @@ test("migrations apply in order, all or nothing, after a copy where there is som
   applyMigrations(connection, [one, two], upgrade);
   expect(upgrades).toHaveLength(2);
   closeConnection(connection);
+});
+
+test("an upgrade leaves a copy of what was there, which opens and has all of it", async () => {
+  const [killed, dataDir] = [makeFolder(), makeFolder()];
+  const older = migrations.slice(0, 5);
+  const connection = openConnection(join(killed, "binnacle.db"));
+  applyMigrations(connection, older, () => {});
+  const insert = connection.prepare(
+    "INSERT INTO run (id, name, project, status, config, tags, created) VALUES (?, 'old', 'p', 'FINISHED', '{}', '[]', 1)",
+  );
+  for (let id = 1; id <= 300; id++) insert.run(String(id));
+  // As a kill leaves it: much is in the WAL alone.
+  for (const name of ["binnacle.db", "binnacle.db-wal"]) cpSync(join(killed, name), join(dataDir, name));
+  closeConnection(connection);
+
+  const store = openStore({ dataDir });
+  expect(store.collector.connection.prepare("SELECT count(*) FROM run").raw(true).get()).toEqual([300]);
+  await store.collector.close();
+  const copy = `binnacle-before-${migrations.at(-1)!.name}.db`;
+  expect(readdirSync(dataDir).filter((name) => name.startsWith("binnacle-before-"))).toEqual([copy]);
+  expect(statSync(join(dataDir, copy)).mode & 0o777).toBe(0o600);
+  const before = new Database(join(dataDir, copy));
+  const one = (sql: string) => (before.prepare(sql).raw(true).get() as unknown[])[0];
+  expect(one("PRAGMA integrity_check")).toBe("ok");
+  expect(one("SELECT count(*) FROM run WHERE name = 'old'")).toBe(300);
+  expect(one("SELECT count(*) FROM migration")).toBe(older.length);
+  before.close();
+  // Nothing is left to upgrade: no second copy.
+  rmSync(join(dataDir, copy));
+  const again = openStore({ dataDir });
+  await again.collector.close();
+  expect(existsSync(join(dataDir, copy))).toBe(false);
+});
+
+test("no database is in memory only, not in a test either: libSQL has lost all tables of such (libsql-client-ts #229)", async () => {
+  const root = join(import.meta.dirname, "..");
+  const inMemory = /["'`]:mem[o]ry:|new Database\(\s*\)|mode=mem[o]ry/;
+  const files = [...new Bun.Glob("{src,test,examples}/**/*.{ts,tsx,mjs,py}").scanSync(root)];
+  expect(files.length).toBeGreaterThan(500);
+  const texts = await Promise.all(files.map((file) => Bun.file(join(root, file)).text()));
+  expect(files.filter((_, index) => inMemory.test(texts[index]!))).toEqual([]);
 });
 
 test("a second collector on the same folder is refused, and the first goes on", async () => {
