@@ -19,6 +19,8 @@ const found: [mutant: Mutant, file: string, name: string][] = [
     "source-atomic",
     "entries and the cursor that counts them are written in one transaction",
   ],
+  ["a client is answered before COMMIT", "answer-commit", "a client's answer comes after COMMIT"],
+  ["a platform answers before COMMIT", "answer-commit", "a platform's answer comes after COMMIT"],
   ["the local cursor is trusted", "relay-kill", "a platform that is set back"],
 ];
 /**

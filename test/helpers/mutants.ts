@@ -51,6 +51,13 @@ export const mutants = {
       to: "    const isEarly = entry.kind === 'metric.appended';\n    if (isEarly) resolve(lastSeq);\n    queue.push({ entry, data, writes: entryWrites, joined: false, resolve: isEarly ? () => {} : resolve, reject });\n    setTimeout(schedule, 5);",
     },
   ],
+  "a platform answers before COMMIT": [
+    {
+      file: "source/receive.ts",
+      from: "      await collector.journal.appendAll(items);",
+      to: "      void collector.journal.appendAll(items);",
+    },
+  ],
   "the local cursor is trusted": [
     {
       file: "relay/greeting.ts",
