@@ -9,7 +9,8 @@ export type ArtifactKind = z.infer<typeof ArtifactKind>;
 /** FedML's own words; others are taken as they are. */
 export const ARTIFACT_TYPES = ["general", "model", "dataset", "source code", "log"] as const;
 
-const CONTROL_OR_BIDI = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
+/** What would break a line, or show a name as another one. */
+export const CONTROL_OR_BIDI = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
 const isPlain = (text: string) => !CONTROL_OR_BIDI.test(text);
 
 /** A name is a label and never part of a path; without slashes it is also a safe name for a folder to download to. */

@@ -1,10 +1,11 @@
 import { Reader, ZipReader } from "@zip.js/zip.js";
 import type { Blobs } from "../blob/blobs.ts";
+import { CONTROL_OR_BIDI } from "./schema.ts";
 
 /** Of a list of files: whoever has longer ones downloads them. */
 const MAX_LIST_BYTES = 4 * 1024 * 1024;
 const MAX_SHOWN = 2000;
-const CONTROL_OR_BIDI = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+const EACH_CONTROL_OR_BIDI = new RegExp(CONTROL_OR_BIDI, "gu");
 
 /** Only what is asked for is read: of a zip its end, where its list stands. */
 class BlobReader extends Reader<string> {
@@ -42,7 +43,7 @@ export async function listZip(
       if (directory) continue;
       if (lines.length === MAX_SHOWN) return { text: lines.join("\n"), isWhole: false };
       lines.push(
-        `${uncompressedSize.toLocaleString("en").padStart(15)}  ${filename.replace(CONTROL_OR_BIDI, "�")}`,
+        `${uncompressedSize.toLocaleString("en").padStart(15)}  ${filename.replace(EACH_CONTROL_OR_BIDI, "�")}`,
       );
     }
     return { text: lines.join("\n"), isWhole: true };

@@ -1,3 +1,4 @@
+import { CONTROL_OR_BIDI } from "../artifact/schema.ts";
 import type { ObjectPlace } from "../blob/objects.ts";
 import type { FedmlKeys, FedmlScope } from "./keys.ts";
 import { decode } from "./sigv4.ts";
@@ -5,7 +6,6 @@ import { StorageError } from "./storage-error.ts";
 
 /** S3's own bound. */
 const MAX_KEY_BYTES = 1024;
-const CONTROL_OR_BIDI = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
 
 /** A bucket by its piece of an address. */
 export function bucketOf(piece: string): string {
