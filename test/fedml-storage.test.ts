@@ -271,6 +271,15 @@ describe("what is not signed as it should be", () => {
       },
     ],
     [
+      "without its signature",
+      "400 AuthorizationHeaderMalformed",
+      async () => {
+        const { url, init } = await sign({ body: BODY });
+        const authorization = init.headers["authorization"]!.replace(/, *Signature=.*/, "");
+        return fetch(url, { ...init, headers: { ...init.headers, authorization } });
+      },
+    ],
+    [
       "without the header that says what the body is",
       "403 AccessDenied",
       async () => {

@@ -87,7 +87,10 @@ async function signAgain(
     signingDate: date,
     signableHeaders: new Set(signedHeaders),
   });
-  return /Signature=([0-9a-f]{64})$/.exec(headers["authorization"]!)?.[1] ?? "";
+  const [, signature] = /Signature=([0-9a-f]{64})$/.exec(headers["authorization"] ?? "") ?? [];
+  // (An empty one would fit an empty one.)
+  if (signature === undefined) throw new Error("The signature could not be computed.");
+  return signature;
 }
 
 const SIGNING_PARAMETERS = new Set([
@@ -133,7 +136,7 @@ function claimOfHeader(headers: Headers): Claim {
   return {
     ...credentialOf(fields.get("Credential")),
     signedHeaders: namesOf(fields.get("SignedHeaders")),
-    signature: fields.get("Signature") ?? "",
+    signature: signatureOf(fields.get("Signature")),
     date: dateOf(headers.get("x-amz-date")),
     expires: undefined,
   };
@@ -148,7 +151,7 @@ function claimOfQuery(query: Query): Claim {
   return {
     ...credentialOf(text("X-Amz-Credential")),
     signedHeaders: namesOf(text("X-Amz-SignedHeaders")),
-    signature: text("X-Amz-Signature"),
+    signature: signatureOf(text("X-Amz-Signature")),
     date: dateOf(text("X-Amz-Date")),
     expires,
   };
@@ -166,6 +169,11 @@ function credentialOf(credential = ""): Pick<Claim, "accessKeyId" | "day" | "reg
   )
     throw malformed("The credential must be KEY/DAY/REGION/s3/aws4_request.");
   return { accessKeyId, day: day!, region: region!, service };
+}
+
+function signatureOf(signature = ""): string {
+  if (!/^[0-9a-f]{64}$/.test(signature)) throw malformed("The signature must be 64 hexadecimal digits.");
+  return signature;
 }
 
 function namesOf(list = ""): string[] {
