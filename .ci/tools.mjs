@@ -90,17 +90,23 @@ async function unpackDebian() {
 
 const python = join(root, "node_modules/.python");
 
-/** Reads Parquet in the place of those who will: into a folder of its own, nothing of the machine's Python is touched. */
-async function installDuckdb() {
-  if (existsSync(join(python, "duckdb")) || onPath("python3") === undefined) return;
+/** Of PyPI's: reads Parquet in the place of those who will; its scalars are logged as they are. numpy's newest for Python 3.10. */
+const pypi = { duckdb: "duckdb==2.0.0", numpy: "numpy==2.2.6" };
+
+/** Into a folder of its own: nothing of the machine's Python is touched. One after the other, as one may be without the other. */
+async function installPython() {
+  if (onPath("python3") === undefined) return;
   const options = [
     "--quiet",
     "--disable-pip-version-check",
     "--root-user-action=ignore",
     "--only-binary=:all:",
   ];
-  const args = ["-m", "pip", "install", ...options, "--target", python, "duckdb==2.0.0"];
-  await attempt("Installing DuckDB from PyPI (20 MB)", "python3", args);
+  for (const [name, wanted] of Object.entries(pypi)) {
+    if (existsSync(join(python, name))) continue;
+    const args = ["-m", "pip", "install", ...options, "--target", python, wanted];
+    await attempt(`Installing ${wanted} from PyPI (20 MB)`, "python3", args);
+  }
 }
 
 /** Two versions of it, which track to the binary. Where that fails the tests say why, and are skipped. */
@@ -112,7 +118,7 @@ const installFedml = () =>
 /** Path of a Chromium, or undefined after saying loudly what will be missing. */
 export async function ensureTools({ install: mayInstall }) {
   if (!mayInstall) return findChromium() ?? missing();
-  await Promise.all([unpackDebian(), installDuckdb(), installFedml()]);
+  await Promise.all([unpackDebian(), installPython(), installFedml()]);
   const wanted = [];
   if (findChromium() === undefined) wanted.push("chromium", "fonts-dejavu-core");
   if (process.env.CI && onPath("buildah") === undefined) wanted.push("buildah");
