@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { digestOf, INSERT_FILES, nextId } from "../artifact/log.ts";
 import { Alias, LogArtifact, type ArtifactFile } from "../artifact/schema.ts";
@@ -7,6 +8,8 @@ import type { Frame } from "../relay/contract.ts";
 import { ArtifactRef, HeldVersion } from "../relay/held.ts";
 import type { Write } from "../store/journal-rows.ts";
 import { prepared } from "../store/prepared.ts";
+import { writeOfEditedVersion, type EditedVersion } from "../store/source-edit.ts";
+import { changedThere, newsOf, type News } from "./edited-version.ts";
 import { artifactSource } from "./names.ts";
 import type { Plan } from "./plan.ts";
 
@@ -31,13 +34,20 @@ export const ChangedVersion = ArtifactRef.extend({
 export const UsedVersion = ArtifactRef.extend({ version, time });
 export const DeletedVersion = ArtifactRef.extend({ version: version.nullable() });
 
+interface PlannedVersion {
+  version: number;
+  digest: string;
+  /** What a person changed of it here (store/source-edit.ts). */
+  edited: EditedVersion;
+}
+
 /** A source's name, with its versions by the numbers that the source gave them. */
 export interface PlannedArtifact {
   id: number;
   isNew: boolean;
   source: string;
   nextVersion: number;
-  versions: Map<number, { version: number; digest: string }>;
+  versions: Map<number, PlannedVersion>;
   taken: Set<number>;
 }
 
@@ -61,11 +71,11 @@ function find(plan: Plan, ref: ArtifactRef): PlannedArtifact | undefined {
     taken: new Set(),
   };
   // Of two lives of a source that gave the same number the later one is meant.
-  for (const { version, number, digest } of prepared(
+  for (const { version, number, digest, edited } of prepared(
     connection,
-    "SELECT version, coalesce(source_version, version) AS number, digest FROM artifact_version WHERE artifact = ? ORDER BY version",
-  ).all(row.id) as { version: number; number: number; digest: string }[]) {
-    found.versions.set(number, { version, digest });
+    "SELECT version, coalesce(source_version, version) AS number, digest, edited FROM artifact_version WHERE artifact = ? ORDER BY version",
+  ).all(row.id) as { version: number; number: number; digest: string; edited: string | null }[]) {
+    found.versions.set(number, { version, digest, edited: edited === null ? {} : JSON.parse(edited) });
     found.taken.add(version);
   }
   plan.artifacts.set(key, found);
@@ -126,28 +136,28 @@ function putVersion(plan: Plan, frame: Frame, stream: string, held: Version): vo
   const writes = writesOfName(artifact, held, number);
   artifact.isNew = false;
   artifact.nextVersion = Math.max(artifact.nextVersion, number + 1);
+  const news = newsOf(isKnown ? known.edited : {}, held);
   if (!isKnown) {
-    artifact.versions.set(held.version, { version: number, digest });
+    artifact.versions.set(held.version, { version: number, digest, edited: {} });
     artifact.taken.add(number);
     writes.push(...writesOfVersion(plan, artifact.id, number, digest, held));
-  } else
-    writes.push({
-      sql: "UPDATE artifact_version SET description = ?, metadata = ? WHERE artifact = ? AND version = ?",
-      params: [held.description, JSON.stringify(held.metadata), artifact.id, number],
-    });
-  if (held.isWhole)
+  } else writes.push(...writesOfNews(artifact.id, known, news));
+  // As it stands here from now on, for whoever keeps a copy.
+  const { description, metadata } = isKnown ? keptAbout(plan, artifact.id, number, news) : held;
+  if (news.remove === undefined)
     writes.push({
       sql: "DELETE FROM artifact_alias WHERE artifact = ? AND version = ? AND alias NOT IN (SELECT value FROM json_each(?))",
       params: [artifact.id, number, JSON.stringify(held.aliases)],
     });
-  for (const alias of held.aliases) writes.push(aliasWrite(artifact.id, alias, number));
+  else if (news.remove.length > 0) writes.push(removeAliases(artifact.id, number, news.remove));
+  for (const alias of news.add) writes.push(aliasWrite(artifact.id, alias, number));
   const uses = held.uses.flatMap((use) => {
     const run = plan.run(use.run);
     return run && !run.isDeleted ? [{ ...use, run: run.local }] : [];
   });
   for (const { run, role, time, origin } of uses)
     writes.push({ sql: PUT_USE, params: [run, artifact.id, number, role, time, JSON.stringify(origin)] });
-  const { kind, name, type, files, description, metadata, aliases, about } = held;
+  const { kind, name, type, files, about } = held;
   plan.appendFact(frame, "artifact.logged", stream, {
     payload: {
       kind,
@@ -157,7 +167,7 @@ function putVersion(plan: Plan, frame: Frame, stream: string, held: Version): vo
       files,
       ...(description !== null && { description }),
       metadata,
-      aliases,
+      aliases: news.add,
       origin: {},
       version: number,
       time: held.created,
@@ -167,6 +177,57 @@ function putVersion(plan: Plan, frame: Frame, stream: string, held: Version): vo
     writes,
   });
 }
+
+function writesOfNews(artifact: number, known: PlannedVersion, news: News): Write[] {
+  const writes = writesOfAbout(artifact, known.version, news);
+  if (!isDeepStrictEqual(news.edited, known.edited))
+    writes.push(writeOfEditedVersion(artifact, known.version, news.edited));
+  known.edited = news.edited;
+  return writes;
+}
+
+function writesOfAbout(artifact: number, number: number, { description, metadata }: ChangedAbout): Write[] {
+  const writes: Write[] = [];
+  if (description !== undefined)
+    writes.push({
+      sql: "UPDATE artifact_version SET description = ? WHERE artifact = ? AND version = ?",
+      params: [description, artifact, number],
+    });
+  if (metadata !== undefined)
+    writes.push({
+      sql: "UPDATE artifact_version SET metadata = ? WHERE artifact = ? AND version = ?",
+      params: [JSON.stringify(metadata), artifact, number],
+    });
+  return writes;
+}
+
+interface ChangedAbout {
+  description?: string | null | undefined;
+  metadata?: Record<string, unknown> | undefined;
+}
+
+/** What a person has said of it here, where its source says nothing new. */
+function keptAbout(
+  { collector }: Plan,
+  artifact: number,
+  number: number,
+  { description, metadata }: News,
+): { description: string | null; metadata: Record<string, unknown> } {
+  if (description !== undefined && metadata !== undefined) return { description, metadata };
+  const row = prepared(
+    collector.connection,
+    "SELECT description, metadata FROM artifact_version WHERE artifact = ? AND version = ?",
+  ).get(artifact, number) as { description: string | null; metadata: string };
+  return {
+    description: description === undefined ? row.description : description,
+    metadata: metadata ?? (JSON.parse(row.metadata) as Record<string, unknown>),
+  };
+}
+
+const removeAliases = (artifact: number, number: number, aliases: readonly string[]): Write => ({
+  sql: "DELETE FROM artifact_alias WHERE artifact = ? AND version = ? AND alias IN (SELECT value FROM json_each(?))",
+  params: [artifact, number, JSON.stringify(aliases)],
+});
 
 /** A person did not want it: it does not come back because its source has it. */
 const isDeletedHere = (
@@ -252,24 +313,16 @@ const aliasWrite = (artifact: number, alias: string, number: number): Write => (
 /** Of a version that is not here: nobody sent it, and nothing can be said of it. */
 export function planVersionChange(plan: Plan, frame: Frame, data: z.infer<typeof ChangedVersion>): void {
   const artifact = find(plan, data);
-  const number = artifact?.versions.get(data.version)?.version;
-  if (!artifact || number === undefined) return;
-  const { description, metadata, add_aliases, remove_aliases } = data;
-  const writes: Write[] = [];
-  if (description !== undefined)
-    writes.push({
-      sql: "UPDATE artifact_version SET description = ? WHERE artifact = ? AND version = ?",
-      params: [description, artifact.id, number],
-    });
-  if (metadata !== undefined)
-    writes.push({
-      sql: "UPDATE artifact_version SET metadata = ? WHERE artifact = ? AND version = ?",
-      params: [JSON.stringify(metadata), artifact.id, number],
-    });
-  writes.push({
-    sql: "DELETE FROM artifact_alias WHERE artifact = ? AND version = ? AND alias IN (SELECT value FROM json_each(?))",
-    params: [artifact.id, number, JSON.stringify(remove_aliases)],
-  });
+  const known = artifact?.versions.get(data.version);
+  if (!artifact || !known) return;
+  const { version: number } = known;
+  const { add_aliases, remove_aliases } = data;
+  const writes = writesOfAbout(artifact.id, number, data);
+  const edited = changedThere(known.edited, data);
+  if (!isDeepStrictEqual(edited, known.edited))
+    writes.push(writeOfEditedVersion(artifact.id, number, edited));
+  known.edited = edited;
+  writes.push(removeAliases(artifact.id, number, remove_aliases));
   for (const alias of add_aliases) writes.push(aliasWrite(artifact.id, alias, number));
   plan.appendFact(frame, "artifact.changed", ARTIFACT_STREAM, {
     payload: { ...data, from: artifact.source, version: number },

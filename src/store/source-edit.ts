@@ -16,3 +16,15 @@ export const writeOfEdited = (local: string, edited: Edited): Write => ({
   sql: "UPDATE source_run SET edited = ? WHERE local = ?",
   params: [Object.keys(edited).length === 0 ? null : JSON.stringify(edited), local],
 });
+
+/** The same of a version; `aliases`: all that its source had said to lead to it. */
+export interface EditedVersion {
+  description?: string | null;
+  metadata?: Record<string, unknown>;
+  aliases?: string[];
+}
+
+export const writeOfEditedVersion = (artifact: number, version: number, edited: EditedVersion): Write => ({
+  sql: "UPDATE artifact_version SET edited = ? WHERE artifact = ? AND version = ?",
+  params: [Object.keys(edited).length === 0 ? null : JSON.stringify(edited), artifact, version],
+});

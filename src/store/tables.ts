@@ -10,6 +10,7 @@ import type { KeptOpening } from "../relay/openings.ts";
 import type { Config, RunStatus, WriterRole } from "../run/schema.ts";
 import type { DeviceEvent, EventKind } from "../sample/schema.ts";
 import type { KnownOpening } from "../source/accept.ts";
+import type { EditedVersion } from "./source-edit.ts";
 
 export const run = sqliteTable("run", {
   id: text("id").primaryKey(),
@@ -133,6 +134,8 @@ export const artifactVersion = sqliteTable(
     sourceVersion: integer("source_version"),
     /** null: its artifact's. */
     type: text("type"),
+    /** What its source had said before a person changed it here (source-edit.ts). */
+    edited: text("edited", { mode: "json" }).$type<EditedVersion>(),
   },
   (table) => [primaryKey({ columns: [table.artifact, table.version] })],
 );
