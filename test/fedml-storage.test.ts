@@ -571,6 +571,8 @@ describe("a run's objects", () => {
     await deleteRun(storage.collector, RUN, true);
     expect(find("open.bin", "")).toMatchObject({ sha256: sha256("new") });
     storage.objects.tie(place, OTHER);
+    // Its client did not hear the answer.
+    storage.objects.put(place, find("a.bin", OTHER)!);
     await deleteRun(storage.collector, OTHER, true);
     expect(find("open.bin", "")).toBeUndefined();
   });

@@ -56,10 +56,11 @@ export function createObjects({ connection, blobs, now, quota }: Collector): Obj
   const select = connection.prepare(
     "SELECT sha256, size, time FROM object WHERE scope = ? AND bucket = ? AND key = ?",
   );
-  // Whose run has logged what was there before goes without what is there now.
+  // A run that has logged what was there before goes without what is there now; the same bytes, sent again, stay its own.
   const insert = connection.prepare(
     `INSERT INTO object (scope, bucket, key, sha256, size, time) VALUES (?, ?, ?, ?, ?, ?)
-     ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, size = excluded.size, time = excluded.time, run = NULL`,
+     ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, size = excluded.size, time = excluded.time,
+       run = iif(sha256 = excluded.sha256, run, NULL)`,
   );
   const remove = connection.prepare("DELETE FROM object WHERE scope = ? AND bucket = ? AND key = ?");
   const tie = connection.prepare("UPDATE object SET run = ? WHERE scope = ? AND bucket = ? AND key = ?");
