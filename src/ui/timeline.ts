@@ -96,10 +96,12 @@ function labelOf(key: string): string {
 
 /** Numbers alone say nothing. */
 export const edgeLabel = (edge: string | null): string =>
-  edge === null ? "Run" : /^\d+$/.test(edge) ? `Edge ${edge}` : edge;
+  edge === null ? "Run" : /^\d+$/.test(edge) ? `Edge ${edge}` : edge.replace(/^server(?= |$)/, "Server");
+
+const isServer = ({ key }: Lane): boolean => /^edge server( |$)/.test(key);
 
 function byPlace(a: Lane, b: Lane): number {
-  const place = ({ key }: Lane) => (key === ROUNDS ? 0 : key === "edge " ? 1 : key === "edge server" ? 2 : 3);
+  const place = (lane: Lane) => (lane.key === ROUNDS ? 0 : lane.key === "edge " ? 1 : isServer(lane) ? 2 : 3);
   return place(a) - place(b) || natural.compare(a.key, b.key);
 }
 
@@ -160,7 +162,7 @@ export function summaryOf({ lanes }: Timeline, first: 0 | 1): string[] {
   const took = rounds.filter(({ lacks }) => lacks === null).map(({ from, to }) => to - from);
   if (took.length > 1)
     words.push(`${formatSpan(took.reduce((sum, ms) => sum + ms, 0) / took.length)} a round on average`);
-  const edges = lanes.filter(({ statuses }) => statuses.length > 0);
+  const edges = lanes.filter((lane) => lane.statuses.length > 0 && !isServer(lane));
   const counts = new Map<string, number>();
   for (const { statuses } of edges) {
     const word = statusWord(statuses.at(-1)!.span.name).toLowerCase();
