@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startBinary, temporaryFolder } from "./helpers/binary.ts";
+import { loudly, startBinary, temporaryFolder } from "./helpers/binary.ts";
 import { runCli, startServer, type TestServer } from "./helpers/cli.ts";
 
 // A process a command, on a machine that may be busy.
@@ -104,11 +104,11 @@ test("what is no archive is said so", async () => {
 });
 
 const python = join(import.meta.dirname, "../node_modules/.python");
-const hasDuckdb = existsSync(join(python, "duckdb"));
-if (!hasDuckdb)
-  console.error("SKIPPED: no DuckDB to read Parquet with; `npm test` installs it where pip and PyPI are.");
+const noDuckdb =
+  !existsSync(join(python, "duckdb")) &&
+  loudly("no DuckDB to read Parquet with; `npm test` installs it where pip and PyPI are");
 
-test.skipIf(!hasDuckdb)("DuckDB reads the Parquet and the CSV, and finds the same in both", () => {
+test.skipIf(noDuckdb)("DuckDB reads the Parquet and the CSV, and finds the same in both", () => {
   const script = `
 import duckdb, zipfile, json, math
 zipfile.ZipFile("out.zip").extractall("unpacked")

@@ -7,6 +7,7 @@ import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { basename, join } from "node:path";
 import { appendSamples } from "../src/sample/append.ts";
+import { loudly } from "./helpers/binary.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { buildByGo, OTELCOL, VICTORIA_METRICS, type GoProgram } from "./helpers/go.ts";
 import { until } from "./helpers/relay.ts";
@@ -25,7 +26,7 @@ function program(program: GoProgram): string | undefined {
     if (process.env.LONG || existsSync(program.path)) return buildByGo(program);
     throw new Error(`${basename(program.path)} is not built: LONG=1 builds it`);
   } catch (error) {
-    console.warn(`SKIPPED, no test against a real backend: ${(error as Error).message}.`);
+    loudly(`no test against a real backend: ${(error as Error).message}`);
     return undefined;
   }
 }

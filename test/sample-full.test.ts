@@ -4,6 +4,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { appendSamples } from "../src/sample/append.ts";
 import { querySamples } from "../src/sample/query.ts";
+import { loudly } from "./helpers/binary.ts";
 import { makeDataDir, openStore } from "./helpers/store.ts";
 
 const DEVICE = "0123456789abcdef";
@@ -12,7 +13,7 @@ const mount = (...args: string[]) => spawnSync("mount", args).status === 0;
 const probe = makeDataDir();
 const canMount = mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", probe);
 if (canMount) spawnSync("umount", ["-l", probe]);
-else console.warn("SKIPPED: no right to mount a small disk to fill");
+else loudly("no right to mount a small disk to fill");
 rmSync(probe, { recursive: true, force: true });
 
 test.skipIf(!canMount)(

@@ -17,6 +17,7 @@ import { createRun } from "../src/run/create.ts";
 import { deleteRun } from "../src/run/delete.ts";
 import { finishRun } from "../src/run/finish.ts";
 import { pruneRuns } from "../src/run/retain.ts";
+import { loudly } from "./helpers/binary.ts";
 import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { until } from "./helpers/launch.ts";
 import { makeDataDir, openStore } from "./helpers/store.ts";
@@ -244,7 +245,7 @@ const mount = (...args: string[]) => spawnSync("mount", args).status === 0;
 const probe = makeDataDir();
 const canMount = mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", probe);
 if (canMount) spawnSync("umount", ["-l", probe]);
-else console.warn("SKIPPED: no right to mount a small disk to fill");
+else loudly("no right to mount a small disk to fill");
 rmSync(probe, { recursive: true, force: true });
 
 test.skipIf(!canMount).each([

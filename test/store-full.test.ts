@@ -8,6 +8,7 @@ import { CollectorError } from "../src/error.ts";
 import { appendLogs } from "../src/log/append.ts";
 import { appendRecords } from "../src/metric/append.ts";
 import { createQuota, type Quota } from "../src/store/quota.ts";
+import { loudly } from "./helpers/binary.ts";
 import { startBinary } from "./helpers/binary.ts";
 import { runCli } from "./helpers/cli.ts";
 import { createTestCollector } from "./helpers/collector.ts";
@@ -20,7 +21,7 @@ const mount = (...args: string[]) => spawnSync("mount", args).status === 0;
 const probe = makeDataDir();
 const canMount = mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", probe);
 if (canMount) spawnSync("umount", ["-l", probe]);
-else console.warn("SKIPPED: no right to mount a small disk to fill");
+else loudly("no right to mount a small disk to fill");
 rmSync(probe, { recursive: true, force: true });
 
 beforeEach(() => {

@@ -280,10 +280,12 @@ function finish(sender: Sender, finished: Finish): Promise<Delivery> {
 }
 
 function report({ delivered, spool, stats }: Delivery, isHeard: boolean): void {
-  const { dropped, refused, error } = stats;
+  const { dropped, refused, refusedFile, error } = stats;
   if (dropped.lines > 0)
     say(`${dropped.lines} lines were dropped: neither the collector nor the spool took them.`);
-  if (refused > 0) say(`the collector refused ${refused} batches: ${error?.message ?? "no reason given"}`);
+  const where = refusedFile ? ` (they are in ${refusedFile})` : "";
+  if (refused > 0)
+    say(`the collector refused ${refused} batches${where}: ${error?.message ?? "no reason given"}`);
   if (spool) say(`not everything is sent: the rest is in ${spool}. \`binnacle sync\` sends it.`);
   else if (!delivered && !isHeard)
     say(`no collector was told of the run's end: ${error?.message ?? "there was no time"}`);
