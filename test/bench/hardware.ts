@@ -1,18 +1,19 @@
 /**
  * What recording the hardware costs: the machine's sampler, the reader of eight GPUs that a library in NVIDIA's place plays, the
- * whole collector, and the training beside it. Processor time is the processes' own, from /proc; that of a child counts.
+ * whole collector with a run, side by side with the exporters that others use, and the training beside it. Processor time is the processes' own, from /proc; that of a child counts.
  */
-import { spawn, execFileSync, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createMachine } from "../../src/machine/machine.ts";
 import { ratesOf } from "../../src/machine/rates.ts";
-import { debianProgram } from "../helpers/debian.ts";
 import { collectorEnvironment, scenario } from "../helpers/nvml.ts";
+import { exporters, scrape, type Exporter } from "./exporters.ts";
 import type { Figures, Options } from "./measures.ts";
-import { freePort, startServer, until, type Server } from "./server.ts";
-import { cpuSeconds, median, memoryMiB, quantile } from "./statistics.ts";
+import { binary, startServer, until, type Server } from "./server.ts";
+import { cpuSeconds, descendants, median, memoryMiB, quantile } from "./statistics.ts";
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const client = join(import.meta.dirname, "../../src/client/python");
@@ -67,21 +68,8 @@ function playGpus(): { env: Record<string, string>; end: () => void } {
   };
 }
 
-/** Processes that this one started, and theirs. */
-function descendants(pid: number): number[] {
-  const children = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((other) => {
-      try {
-        const stat = readFileSync(`/proc/${other}/stat`, "utf8");
-        return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]) === pid;
-      } catch {
-        return false;
-      }
-    });
-  return children.flatMap((child) => [child, ...descendants(child)]);
-}
+/** In the unit of the limits, which are in MB. */
+const megabytes = (mebibytes: number) => (mebibytes * 2 ** 20) / 1e6;
 
 /** Memory of a process with pages that others map as well divided among them: the binary's own are, between collector and reader. */
 function shareMiB(pid: number): number {
@@ -91,7 +79,7 @@ function shareMiB(pid: number): number {
 
 const commandOf = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
 
-/** Share of a core, in percent, and memory, MiB, of processes over a window. */
+/** Share of a core, in percent, and memory, MB, of processes over a window. */
 async function usage(
   pids: number[],
   seconds: number,
@@ -102,20 +90,9 @@ async function usage(
   await sleep(seconds * 1000);
   return {
     core: (100 * (total() - from)) / ((performance.now() - begun) / 1000),
-    memory: pids.reduce((sum, pid) => sum + memoryMiB(pid).now, 0),
-    share: pids.reduce((sum, pid) => sum + shareMiB(pid), 0),
+    memory: megabytes(pids.reduce((sum, pid) => sum + memoryMiB(pid).now, 0)),
+    share: megabytes(pids.reduce((sum, pid) => sum + shareMiB(pid), 0)),
   };
-}
-
-/** Asks once a second, as a Prometheus would at our own interval. */
-function scrape(url: string, token?: string): { end: () => void; bytes: () => number } {
-  let bytes = 0;
-  const timer = setInterval(async () => {
-    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
-    const response = await fetch(url, { headers }).catch(() => undefined);
-    if (response?.ok) bytes = (await response.text()).length;
-  }, 1000);
-  return { end: () => clearInterval(timer), bytes: () => bytes };
 }
 
 const metricsOf = async ({ port, token }: Server) => {
@@ -125,11 +102,60 @@ const metricsOf = async ({ port, token }: Server) => {
   return response.text();
 };
 
-/** The collector with everything on and eight GPUs: its reader alone, the whole, and the whole while somebody scrapes it. */
+/** Processes of the run that is live meanwhile. */
+export const RUN_PROCESSES = 5;
+/** As a loader's workers: 64 MiB that all of them map. They end with whoever holds their standard input. */
+const WORKERS = `
+import os
+data = bytearray(b"1") * (64 << 20)
+for _ in range(${RUN_PROCESSES - 1}):
+    if os.fork() == 0:
+        break
+os.read(0, 1)
+`;
+
+/** A run as people start it: attribution looks at its processes every second. */
+async function launchRun(server: Server): Promise<{ end: () => Promise<void> }> {
+  const child = spawn(binary, ["launch", "--", "python3", "-c", WORKERS], {
+    stdio: ["pipe", "ignore", "inherit"],
+    env: {
+      ...process.env,
+      BINNACLE_URL: `http://127.0.0.1:${server.port}`,
+      BINNACLE_TOKEN: server.token,
+      CUDA_VISIBLE_DEVICES: "0,1",
+    },
+  });
+  const end = async () => {
+    const gone = child.exitCode === null ? once(child, "exit") : undefined;
+    child.stdin.end();
+    await gone;
+  };
+  try {
+    await until(
+      async () => {
+        const text = await metricsOf(server);
+        const found = Number(/^binnacle_run_processes\{.*\} (\S+)$/m.exec(text)?.[1] ?? 0);
+        if (found < RUN_PROCESSES) throw new Error(`the run shows ${found} processes of ${RUN_PROCESSES}`);
+        if (!/^DCGM_FI_DEV_GPU_UTIL\{.*run_id="\d/m.test(text)) throw new Error("the run has no GPU");
+      },
+      { timeout: 30_000, pause: 500 },
+    );
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  return { end };
+}
+
+/**
+ * The collector with everything on, eight GPUs and a run: its reader alone, the whole, and the whole while somebody scrapes it,
+ * the peers being scraped like it at the same time.
+ */
 export async function collector(options: Options): Promise<Figures> {
   const seconds = windowSeconds(options);
   const gpus = playGpus();
   const server = await startServer(undefined, { env: gpus.env });
+  const ends: (() => void | Promise<void>)[] = [() => server.stop(), gpus.end];
   try {
     await until(
       async () => {
@@ -141,6 +167,8 @@ export async function collector(options: Options): Promise<Figures> {
       },
       { timeout: 30_000, pause: 500 },
     );
+    const run = await launchRun(server);
+    ends.unshift(run.end);
     const children = descendants(server.pid);
     const reader = children.find((pid) => commandOf(pid).includes("gpu-reader"));
     if (reader === undefined) throw new Error(`no reader among ${children.map(commandOf).join("; ")}`);
@@ -150,10 +178,24 @@ export async function collector(options: Options): Promise<Figures> {
       usage([reader], seconds),
       usage([server.pid, ...children], seconds),
     ]);
+    const peers: Record<string, Exporter> = {};
+    for (const [name, start] of Object.entries(options.peers ? exporters(GPUS) : {}))
+      try {
+        peers[name] = await start(gpus.env);
+        ends.unshift(peers[name].end);
+      } catch (error) {
+        console.error(`*** ${name} IS MISSING, nothing is held against it:`, error);
+        process.exitCode = 1;
+      }
     const scraper = scrape(`http://127.0.0.1:${server.port}/metrics`, server.token);
-    await sleep(3000);
-    const scraped = await usage([server.pid, ...children], seconds);
-    scraper.end();
+    ends.unshift(scraper.end);
+    await sleep(10_000);
+    const [scraped, ...theirs] = await Promise.all([
+      usage([server.pid, ...children], seconds),
+      ...Object.values(peers).map(({ pids }) => usage(pids(), seconds)),
+    ]);
+    const ages = scraper.ages();
+    if (!ages.every(Number.isFinite)) throw new Error("a scrape was not answered, or showed no sample");
     return {
       reader: own.core,
       readerMemory: own.memory,
@@ -163,80 +205,18 @@ export async function collector(options: Options): Promise<Figures> {
       share: whole.share,
       scraped: scraped.core,
       scrapedMemory: scraped.memory,
+      scrapes: ages.length,
+      ageP99: quantile(ages, 0.99),
       bytes: scraper.bytes(),
+      ...Object.fromEntries(
+        Object.keys(peers).flatMap((name, index) => [
+          [`${name}Core`, theirs[index]!.core],
+          [`${name}Memory`, theirs[index]!.memory],
+        ]),
+      ),
     };
   } finally {
-    await server.stop();
-    gpus.end();
-  }
-}
-
-/** node_exporter, which reads when it is asked, asked once a second; and nvitop's exporter, which reads once a second. */
-export async function measureHardwarePeers(options: Options): Promise<Record<string, Figures>> {
-  const figures: Record<string, Figures> = {};
-  const nodeExporter = debianProgram("prometheus-node-exporter");
-  if (nodeExporter === undefined) console.error("no node_exporter here: see .ci/tools.mjs");
-  else
-    figures["nodeExporter"] = await measureExporter(
-      (port) => ({ command: nodeExporter, args: [`--web.listen-address=127.0.0.1:${port}`], env: {} }),
-      /^node_cpu_seconds_total/m,
-      options,
-    );
-  const gpus = playGpus();
-  const venv = mkdtempSync(join(tmpdir(), "bench-nvitop-"));
-  try {
-    const python = process.env["BENCH_NVITOP_VENV"] ?? installNvitop(venv);
-    figures["nvitop"] = await measureExporter(
-      (port) => ({
-        command: join(python, "bin/nvitop-exporter"),
-        args: ["--port", String(port), "--interval", "1"],
-        env: gpus.env,
-      }),
-      // It must see all that we see, or it has nothing to do.
-      new RegExp(`^gpu_utilization_Percentage\\{.*index="${GPUS - 1}"`, "m"),
-      options,
-    );
-  } catch (error) {
-    console.error("nvitop's exporter could not be measured:", error);
-  } finally {
-    gpus.end();
-    rmSync(venv, { recursive: true, force: true });
-  }
-  return figures;
-}
-
-function installNvitop(venv: string): string {
-  console.error("installing nvitop-exporter from PyPI …");
-  execFileSync("python3", ["-m", "venv", venv]);
-  execFileSync(join(venv, "bin/pip"), ["install", "-q", "nvitop-exporter"], { stdio: "inherit" });
-  return venv;
-}
-
-async function measureExporter(
-  program: (port: number) => { command: string; args: string[]; env: Record<string, string> },
-  proof: RegExp,
-  options: Options,
-): Promise<Figures> {
-  const port = await freePort();
-  const { command, args, env } = program(port);
-  if (!existsSync(command)) throw new Error(`there is no ${command}`);
-  const child: ChildProcess = spawn(command, args, { stdio: "ignore", env: { ...process.env, ...env } });
-  const url = `http://127.0.0.1:${port}/metrics`;
-  try {
-    await until(
-      async () => {
-        const text = await (await fetch(url)).text();
-        if (!proof.test(text)) throw new Error(`${command} does not show ${proof}`);
-      },
-      { timeout: 60_000, pause: 500 },
-    );
-    const scraper = scrape(url);
-    await sleep(10_000);
-    const { core, memory } = await usage([child.pid!, ...descendants(child.pid!)], windowSeconds(options));
-    scraper.end();
-    return { core, memory, bytes: scraper.bytes() };
-  } finally {
-    child.kill("SIGKILL");
+    for (const end of ends) await end();
   }
 }
 

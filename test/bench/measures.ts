@@ -13,6 +13,8 @@ export interface Options {
   repetitions: number;
   /** Points of the long series of the chart measures. */
   million: number;
+  /** Others' programs are measured, too. */
+  peers: boolean;
 }
 
 /** Figures of one repetition, by name; the table shows the median over repetitions. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Connection, requestHead } from "./http-load.ts";
 
 /** Another build, where $BENCH_BINARY names one. */
-const binary = process.env.BENCH_BINARY ?? join(import.meta.dirname, "../../dist/binnacle");
+export const binary = process.env.BENCH_BINARY ?? join(import.meta.dirname, "../../dist/binnacle");
 
 export interface Server {
   port: number;
