@@ -4,6 +4,7 @@ import type { Node, Site, World } from "./world.ts";
 
 /** After all: what each source has is at each platform, once, in its order, with what it holds. */
 export function checkAll(world: World, violate: (text: string) => void): void {
+  for (const node of world.nodes) checkAnswered(node, (text) => violate(`${node.name}: ${text}`));
   for (const node of world.nodes)
     for (const site of world.sites) {
       const source = site.database.sources.get(node.database.id);
@@ -11,6 +12,32 @@ export function checkAll(world: World, violate: (text: string) => void): void {
       if (source) checkSource(world, node, site, source, say);
       else say("is not there");
     }
+}
+
+/** What clients were answered for is there, once, in the order of the answers; a life that was left took its own along. */
+function checkAnswered({ database, answered, isForked }: Node, violate: (text: string) => void): void {
+  if (isForked) return;
+  const places = new Map<string, number>();
+  for (const { id, records, lines } of database.runs.values())
+    for (const list of [records, lines])
+      list.forEach((item, at) => {
+        if (places.has(item)) violate(`I3: ${item} is there twice, in ${id}`);
+        places.set(item, at);
+      });
+  for (const { run, items } of answered) {
+    const known = database.runs.get(run);
+    const at = places.get(items[0]!);
+    const isWhole = at !== undefined && items.every((item, i) => places.get(item) === at + i);
+    if (known === undefined || !isWhole)
+      violate(
+        `I1: ${items.join()} of ${run} was answered, and ${known ? "is not there whole" : "its run is gone"}`,
+      );
+  }
+  for (const [client, own] of Map.groupBy(answered, ({ items }) => clientOf(items[0]!))) {
+    const order = own.map(({ items }) => places.get(items[0]!) ?? -1);
+    if (order.some((at, i) => i > 0 && at <= order[i - 1]!))
+      violate(`I4: batches of ${client} are not in their order`);
+  }
 }
 
 function checkSource(

@@ -19,6 +19,8 @@ import { createScheduler, type Scheduler } from "./scheduler.ts";
 export interface Flaws extends PlatformFlaws, NetworkFlaws {
   /** The source goes on from where it believes to be. */
   trustLocal?: boolean;
+  /** A client is answered before the commit, and forgets. */
+  answerEarly?: boolean;
 }
 
 /** What may happen in a seed: each has some of it, so that each is seen without the others, too. */
@@ -62,6 +64,15 @@ export interface Node {
   wakes: Set<() => void>;
   retry: (() => void)[];
   writers: Writer[];
+  /** All that its clients were told is kept. */
+  answered: Answered[];
+}
+
+/** A batch that a client was answered for. */
+export interface Answered {
+  run: string;
+  of: Writer["of"];
+  items: string[];
 }
 
 /** A training program: what it has been answered for is durable, and it remembers some of it. */
@@ -200,6 +211,7 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
       wakes: new Set(),
       retry: [],
       writers: [],
+      answered: [],
     };
     // What is written at all is written after 2020.
     node.clockOff += 2e12;
@@ -389,6 +401,13 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
       if (features.huge && dice.chance(0.02)) items[0] += "huge";
       writer.remembered.set(next, items);
     }
+    const sent = writer.remembered.get(next)!;
+    const told = () => void node.answered.push({ run: writer.run, of, items: sent });
+    if (flaws.answerEarly) {
+      told();
+      writer.acked = next;
+      writer.remembered.delete(next);
+    }
     for (;;) {
       await process.step("before the commit of a client's batch");
       const run = node.database.runs.get(writer.run);
@@ -396,10 +415,11 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
       const taken = run.clients.get(client) ?? 0;
       if (taken >= next) break;
       // What the database has lost again is sent again by who still has it.
-      const items = writer.remembered.get(taken + 1) ?? [];
+      const items = taken + 1 === next ? sent : (writer.remembered.get(taken + 1) ?? []);
       appendItems(node, run, of, items, client, taken + 1);
     }
     await process.step("after the commit of a client's batch");
+    if (!flaws.answerEarly) told();
     writer.acked = next;
     if (!features.jumps && dice.chance(0.5)) writer.remembered.clear();
     writer.isBusy = false;
