@@ -29,14 +29,10 @@ export function parseFedmlLine(raw: string): FedmlLine {
   const [prefix, writer, timeText = "", word = "", source] = match;
   const time = parseFedmlTime(timeText);
   const level = word.toUpperCase();
-  return {
-    ...(time !== undefined && { time }),
-    ...(LEVELS.has(level) && { level: level as LogLevel }),
-    prefix,
-    text: line.slice(prefix.length),
-    writer,
-    source,
-  };
+  const parsed: FedmlLine = { prefix, text: line.slice(prefix.length), writer, source };
+  if (time !== undefined) parsed.time = time;
+  if (LEVELS.has(level)) parsed.level = level as LogLevel;
+  return parsed;
 }
 
 function chop(raw: string): string {

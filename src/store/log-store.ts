@@ -6,6 +6,8 @@ import type { Connection } from "./open.ts";
 
 /** Unsealed text in memory, over all runs, above which a writer waits. */
 const MAX_PENDING = 32 * 1024 * 1024;
+/** An entry of at least a chunk's size becomes one as it was packed for the journal, unless reading one line of it would cost too much. */
+const MAX_WHOLE = 4 * CHUNK_SIZE;
 /** A chunk that is not full is written all the same after this long: else one slow run would pin the journal. */
 const PARTIAL_AFTER_MS = 10_000;
 /** How long one turn of sealing may hold the event loop. */
@@ -44,11 +46,18 @@ interface Head {
   size: number;
   sealed: number;
   last: number;
-  /** Where each line's entry stands in the journal: entries, ascending, with their last line. */
-  entries: { seq: number; last: number }[];
+  /** Where each line's entry stands in the journal: entries, ascending. */
+  entries: HeadEntry[];
   /** Since when there are unsealed lines; ms, monotonic. */
   dirtySince: number | undefined;
   usedAt: number;
+}
+
+interface HeadEntry {
+  seq: number;
+  last: number;
+  /** Where it is a chunk by itself: its first line, and itself. */
+  whole: { first: number; packed: Packed } | undefined;
 }
 
 /** What a transaction has written of a head: its first `written` lines in full chunks, and all up to number `sealed`. */
@@ -119,13 +128,17 @@ export function createLogStore(connection: Connection, { onFatal, onFull }: LogS
     const fresh =
       lines.length > 0 && lines[0]!.line > head.last ? lines : lines.filter((line) => line.line > head.last);
     if (fresh.length === 0) return lines;
-    for (const line of fresh) {
-      head.lines.push(line);
-      head.size += sizeOf(line);
-      pending += sizeOf(line);
-    }
+    const size = sizeOfAll(fresh);
+    for (const line of fresh) head.lines.push(line);
+    head.size += size;
+    pending += size;
     head.last = fresh.at(-1)!.line;
-    head.entries.push({ seq: entry.seq, last: head.last });
+    const isWhole = fresh === lines && size >= CHUNK_SIZE && size <= MAX_WHOLE;
+    head.entries.push({
+      seq: entry.seq,
+      last: head.last,
+      whole: isWhole ? { first: lines[0]!.line, packed: packedOf(entry) } : undefined,
+    });
     if (head.dirtySince === undefined) {
       head.dirtySince = performance.now();
       dirty.add(head);
@@ -218,12 +231,25 @@ export function createLogStore(connection: Connection, { onFatal, onFull }: LogS
 
   function sealHead(head: Head, until: number, partial: boolean): Sealed {
     const { lines } = head;
+    const wholes = head.entries.filter(({ whole }) => whole !== undefined);
     let from = 0;
     let size = 0;
     for (let index = 0; index < lines.length && performance.now() <= until; index++) {
+      const { line } = lines[index]!;
+      while (wholes.length > 0 && wholes[0]!.whole!.first < line) wholes.shift();
+      // What is packed already need not be packed again; the chunk before it is let be as it is, one short one for each whole.
+      if (wholes[0]?.whole?.first === line) {
+        const { last, whole } = wholes.shift()!;
+        if (index > from) writeChunk(head, from, index);
+        from = index + last - line + 1;
+        size = 0;
+        writeChunk(head, index, from, whole!.packed);
+        index = from - 1;
+        continue;
+      }
       const next = sizeOf(lines[index]!);
       // Numbers of a batch that a full disk refused are missing, and a chunk counts its lines from the first.
-      const gap = index > from && lines[index]!.line !== lines[index - 1]!.line + 1;
+      const gap = index > from && line !== lines[index - 1]!.line + 1;
       if (index > from && (gap || size + next > CHUNK_SIZE)) {
         writeChunk(head, from, index);
         from = index;
@@ -258,9 +284,9 @@ export function createLogStore(connection: Connection, { onFatal, onFull }: LogS
     dirty.delete(head);
   }
 
-  function writeChunk(head: Head, from: number, to: number): void {
+  function writeChunk(head: Head, from: number, to: number, packed?: Packed): void {
     const lines = head.lines.slice(from, to);
-    const { encoding, payload } = packLines(lines);
+    const { encoding, payload } = packed ?? packLines(lines);
     let levels = 0;
     let minTime = Infinity;
     let maxTime = -Infinity;
@@ -355,6 +381,8 @@ export function createLogStore(connection: Connection, { onFatal, onFull }: LogS
     },
   };
 }
+
+const packedOf = ({ encoding, payload }: Packed): Packed => ({ encoding, payload });
 
 function sizeOfAll(lines: LogLine[]): number {
   let size = 0;
