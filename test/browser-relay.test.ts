@@ -129,6 +129,44 @@ when("a destination that is added shows by itself how it fares, and the platform
   for (const page of [relay, sources, list]) await page.context().close();
 });
 
+when("a device chosen above the runs leaves those that ran there, whoever relayed them", async () => {
+  const theirs = "b".repeat(16);
+  const ours = "c".repeat(16);
+  await registerDevice(machine.server.collector, theirs, facts({ name: "gpu7-b" }));
+  await machine.api("/runs", { body: { name: "theirs", writer: { client: "w2", device: "gpu7-b" } } });
+  await registerDevice(platform.server.collector, ours, facts({ name: "bench" }));
+  await platform.api("/runs", { body: { name: "here", writer: { client: "w3", device: "bench" } } });
+  await arrived();
+
+  const list = await platform.open("/");
+  await isLive(list);
+  const shown = () => list.locator(".runs .run-name").allTextContents();
+  expect(await shown()).toHaveLength(4);
+  const choices = await list.locator("select[name=device] option").allTextContents();
+  expect(choices.toSorted()).toEqual(
+    ["All devices", "bench", `${HOSTILE} (gpu7)`, "gpu7-b (gpu7)"].toSorted(),
+  );
+
+  await list.selectOption("select[name=device]", { label: "gpu7-b (gpu7)" });
+  await says(list, ".list-head .count", "1 run");
+  expect(await shown()).toEqual(["theirs"]);
+  expect(new URL(list.url()).search).toBe(`?device=${theirs}`);
+  await list.selectOption("select[name=device]", { label: "bench" });
+  await says(list, ".runs .run-name", "here");
+  expect(await shown()).toEqual(["here"]);
+  // With a source beside it nothing is left; a reload shows the same.
+  await list.selectOption("select[name=source]", "gpu7");
+  await list.waitForURL(/source=gpu7/);
+  await list.waitForSelector(".runs .run-name", { state: "detached" });
+  await list.reload();
+  expect(await shown()).toEqual([]);
+  expect(await list.locator("select[name=device]").inputValue()).toBe(ours);
+  await list.selectOption("select[name=device]", "");
+  await says(list, ".runs .run-name", "theirs");
+  expect((await shown()).toSorted()).toEqual([HOSTILE, "theirs"].toSorted());
+  await list.context().close();
+});
+
 when("files whose bytes have not come are told from those that have, until they come", async () => {
   const { connection } = platform.server.collector;
   const [artifact] = (await platform.api("/artifacts?kind=model")).artifacts;

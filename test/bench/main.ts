@@ -2,6 +2,7 @@
  * `bun run bench [--only NAME] [--repetitions N] [--seconds N] [--quick] [--peers]`: our figures, each beside what it is held
  * against in the same run; medians, with the processor time that was stolen from this machine meanwhile.
  */
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { archive } from "./archive.ts";
 import { fedmlConfigs, fedmlLogs } from "./fedml-http.ts";
@@ -392,6 +393,9 @@ function print(): void {
   row("fedmlLogs", "  processor time a line", "µs", { figure: "cpu" });
   row("fedmlLogs", "  memory, peak", "MiB", { figure: "peak" });
 
+  // Reaches are for two.
+  const cores = availableParallelism();
+  console.log(`On ${cores} ${cores === 1 ? "core" : "cores"}; each reach is for 2.\n`);
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
   for (const [index, line] of table.entries()) {
     console.log(`| ${line.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`);
