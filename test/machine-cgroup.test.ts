@@ -2,10 +2,11 @@
 import { afterAll, expect, test } from "bun:test";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createMachine } from "../src/machine/machine.ts";
 import { ratesOf } from "../src/machine/rates.ts";
+import { layOutText, recorder } from "./helpers/machine.ts";
 
 const MiB = 2 ** 20;
 const name = `binnacle-test-${process.pid}`;
@@ -103,6 +104,29 @@ test.skipIf(groups === undefined)(
       expect(ratesOf(between, after).oomKills).toBeGreaterThanOrEqual(1);
     } finally {
       machine.close();
+    }
+  },
+);
+
+test.skipIf(groups === undefined)(
+  "record.sh writes down the limits of the groups above its own",
+  async () => {
+    const recording = inGroups(`exec sh '${recorder}' recorded 'In a group of its own.'`);
+    let text = "";
+    recording.stdout!.on("data", (chunk) => (text += chunk));
+    await once(recording, "close");
+    const root = layOutText("recorded", text);
+    const machine = createMachine({ root });
+    try {
+      const { cgroup, failed } = machine.read()!;
+      expect(failed).toEqual({});
+      expect(cgroup).toMatchObject({ cpuLimit: limits.quota, memoryLimit: limits.memory });
+      expect(cgroup!.memoryUsed).toBeGreaterThan(0);
+      expect(cgroup!.memoryUsed).toBeLessThan(limits.memory);
+      expect(cgroup!.cpuSeconds).toBeGreaterThan(0);
+    } finally {
+      machine.close();
+      rmSync(root, { recursive: true });
     }
   },
 );

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { createMachine, type MachineOptions } from "../src/machine/machine.ts";
 import { ratesOf } from "../src/machine/rates.ts";
 import type { MachineReading } from "../src/machine/reading.ts";
-import { layOut, set } from "./helpers/machine.ts";
+import { loudly } from "./helpers/binary.ts";
+import { layOut, layOutText, recordMachine, set } from "./helpers/machine.ts";
 
 const roots: string[] = [];
 const closers: (() => void)[] = [];
@@ -52,6 +53,64 @@ test("a recorded VM: everything it has is read, nothing fails, and no group limi
     memory: 24_684_092 * 1024,
     container: false,
   });
+});
+
+test("a recorded container of version 1: its limits, the processor time it was held up for and who was killed for memory", () => {
+  const { read, machine } = open("container-recorded");
+  const reading = read();
+  expect(reading.failed).toEqual({});
+  expect(reading.cgroup).toEqual({
+    version: 1,
+    container: true,
+    memoryLimit: 64 * 2 ** 20,
+    memoryUsed: 6_205_440,
+    memoryWorkingSet: 6_205_440 - 20_480,
+    cpuLimit: 0.1,
+    cpuSeconds: 0.70779421,
+    periods: 68,
+    throttledPeriods: 67,
+    throttledSeconds: 5.168261343,
+    oomKills: 1,
+    readBytes: 0,
+    writtenBytes: 0,
+    reads: 0,
+    writes: 0,
+  });
+  expect(counted(reading.disks)).toEqual(["vda"]);
+  expect(reading.network!.map(({ name }) => name)).toEqual(["lo"]);
+  expect(counted(reading.network)).toEqual([]);
+  expect(mounts(reading)).toEqual(["/"]);
+  expect(machine.facts()).toMatchObject({ name: "container-recorded", cores: 2, container: true });
+});
+
+const noRecording =
+  process.platform !== "linux" && loudly("no machine is recorded: record.sh reads Linux's /proc and /sys");
+test.skipIf(noRecording)("what record.sh writes down of this machine reads as this machine does", () => {
+  const root = layOutText("recorded", recordMachine("recorded"));
+  roots.push(root);
+  const machines = [createMachine(), createMachine({ root })] as const;
+  for (const machine of machines) closers.push(() => machine.close());
+  const shapeOf = (reading: MachineReading) => ({
+    disks: reading.disks?.map(({ name, counted }) => ({ name, counted })),
+    network: reading.network?.map(({ name, counted }) => ({ name, counted })),
+    infiniband: reading.infiniband?.map(({ device, port }) => ({ device, port })),
+    memory: reading.memory?.get("MemTotal"),
+    vmstat: reading.vmstat !== undefined,
+    pressure: reading.pressure && Object.keys(reading.pressure),
+    cgroup: reading.cgroup && {
+      readings: Object.keys(reading.cgroup),
+      version: reading.cgroup.version,
+      container: reading.cgroup.container,
+      memoryLimit: reading.cgroup.memoryLimit,
+      cpuLimit: reading.cgroup.cpuLimit,
+    },
+    failed: Object.keys(reading.failed),
+  });
+  const [here, recorded] = machines.map((machine) => shapeOf(machine.read()!));
+  expect(recorded!).toEqual(here!);
+  const { boot, ...facts } = machines[0].facts();
+  expect(machines[1].facts()).toMatchObject({ ...facts, name: "recorded" });
+  expect(machines[1].facts().boot).not.toBe(boot);
 });
 
 test("NVMe with two paths: the head counts, its hidden paths and partitions don't", () => {
