@@ -10,12 +10,26 @@ import { Connection, requestHead } from "./http-load.ts";
 import { createRandom, TEN_KEYS, trainingValue } from "./load.ts";
 import type { Figures, Options } from "./measures.ts";
 import { freePort, until } from "./server.ts";
-import { median, quantile } from "./statistics.ts";
+import { median, medians, quantile } from "./statistics.ts";
 
 const scripts = join(import.meta.dirname, "python-peers");
 
+/** Those that the figures in our notes were held against. */
+const PACKAGES = ["trackio==0.43.0", "tensorboard==2.21.0", "tensorboardX==2.6.5", "mlflow==3.18.0"];
+
+/** Medians of as many repetitions as ours have. */
 export async function measurePeers(options: Options): Promise<Record<string, Figures>> {
   const venv = createVenv();
+  const repetitions: Record<string, Figures>[] = [];
+  for (let index = 0; index < options.repetitions; index++) {
+    console.error(`peers ${index + 1}/${options.repetitions} …`);
+    repetitions.push(await measureEach(venv, options));
+  }
+  const names = Object.keys(repetitions[0]!);
+  return Object.fromEntries(names.map((name) => [name, medians(repetitions.map((one) => one[name]!))]));
+}
+
+async function measureEach(venv: string, options: Options): Promise<Record<string, Figures>> {
   const work = mkdtempSync(join(tmpdir(), "bench-peers-"));
   try {
     return {
@@ -33,9 +47,9 @@ export function createVenv(): string {
   const given = process.env.BENCH_PEERS_VENV;
   if (given && existsSync(join(given, "bin/python"))) return given;
   const venv = mkdtempSync(join(tmpdir(), "bench-venv-"));
-  console.error("installing trackio, tensorboard and mlflow from PyPI …");
+  console.error(`installing ${PACKAGES.join(", ")} from PyPI …`);
   execFileSync("python3", ["-m", "venv", venv]);
-  execFileSync(join(venv, "bin/pip"), ["install", "-q", "trackio", "tensorboard", "tensorboardX", "mlflow"], {
+  execFileSync(join(venv, "bin/pip"), ["install", "-q", ...PACKAGES], {
     stdio: "inherit",
   });
   return venv;
