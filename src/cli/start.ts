@@ -105,10 +105,11 @@ export const command = defineCommand({
   ],
   async run({ values }) {
     const running = await start(readConfig(values));
-    process.stdout.write(welcome(running, values.data));
     // What nobody waited for: told, and no reason to end while everything accepted is safe.
     process.on("unhandledRejection", (error) => diagnose(stackOf(error)));
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => running.stop());
+    // Last: who has read it may end us.
+    process.stdout.write(welcome(running, values.data));
     return running.ended;
   },
 });
