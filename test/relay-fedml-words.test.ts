@@ -4,7 +4,9 @@ import { hardwareMessages, type Machine } from "../src/relay/fedml/hardware.ts";
 import { idOf, writeJson } from "../src/relay/fedml/json.ts";
 import { postsOf, writeLine, writePost } from "../src/relay/fedml/logs.ts";
 import { metricName } from "../src/relay/fedml/metrics.ts";
+import { spanMessages } from "../src/relay/fedml/spans.ts";
 import type { LogLine } from "../src/log/schema.ts";
+import type { SpanRow } from "../src/span/schema.ts";
 import { createTestCollector } from "./helpers/collector.ts";
 import { keepFiles } from "./helpers/artifacts.ts";
 import { DEVICE, facts, GIB, gpuValues, machineValues } from "./helpers/device.ts";
@@ -186,4 +188,22 @@ test("a version's zip is the same bytes each time it is made, so that its parts 
   await Bun.sleep(2100);
   expect(first.equals(await make())).toBe(true);
   await at.close();
+});
+
+test("an edge's words are a client's, a server's its own by its number, and none of them ends the run", () => {
+  const row = (edge: string, name: string, ended: number | null = null) =>
+    ({ kind: "status", name, edge, started: 1000, ended }) as SpanRow;
+  const told = [
+    row("17", "TRAINING"),
+    row("17", "FINISHED", 1000),
+    row("server 2", "INITIALIZING"),
+    row("server 3", "FINISHED", 1000),
+    row("server", "TRAINING"),
+  ];
+  const messages = [...spanMessages("5", told)].map(({ topic, payload }) => [topic, JSON.parse(payload)]);
+  expect(messages).toEqual([
+    ["fl_run/fl_client/mlops/status", { edge_id: 17, run_id: 5, status: "TRAINING", timestamp: 1000 }],
+    ["fl_run/fl_client/mlops/status", { edge_id: 17, run_id: 5, status: "FINISHED", timestamp: 1000 }],
+    ["fl_run/fl_server/mlops/status", { edge_id: 2, run_id: 5, status: "INITIALIZING", timestamp: 1000 }],
+  ]);
 });

@@ -7,7 +7,7 @@ export function* spanMessages(run: string, rows: readonly SpanRow[]): Generator<
   for (const row of rows) {
     if (row.kind === "event") yield* eventMessages(run, row);
     else if (row.kind === "round") yield* roundMessages(run, row);
-    else yield statusMessage(run, row);
+    else yield* statusMessages(run, row);
   }
 }
 
@@ -33,8 +33,20 @@ function* roundMessages(run: string, { round, total, started, ended }: SpanRow):
   };
 }
 
-const statusMessage = (run: string, { name, edge, started }: SpanRow): Message => ({
-  topic: "fl_run/fl_client/mlops/status",
+function* statusMessages(run: string, row: SpanRow): Generator<Message> {
+  const server = SERVER.exec(row.edge);
+  // A server's last word would end the run before its records are there; that the run has ended is told by itself.
+  if (server) {
+    if (row.ended === null && server[1] !== undefined)
+      yield statusMessage("fl_run/fl_server/mlops/status", run, server[1], row);
+  } else yield statusMessage("fl_run/fl_client/mlops/status", run, row.edge, row);
+}
+
+/** The lane of a server, which FedML knows by its number. */
+const SERVER = /^server(?: (\d+))?$/;
+
+const statusMessage = (topic: string, run: string, edge: string, { name, started }: SpanRow): Message => ({
+  topic,
   payload: writeJson({
     edge_id: edgeOf(edge),
     run_id: idOf(run),
