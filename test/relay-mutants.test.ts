@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import type { Mutant } from "./helpers/mutants.ts";
+import { noStrace } from "./helpers/strace.ts";
 
 const LONG = process.env.LONG !== undefined;
 
@@ -33,6 +34,8 @@ const foundByKills: Mutant[] = [
 ];
 if (LONG) {
   found.push(["files are not looked for again", "relay-kill", "a platform that is set back"]);
+  if (!noStrace)
+    found.push(["what found no room counts as stored", "relay-faults", "an fsync, a write or a rename"]);
   for (const mutant of foundByKills) found.push([mutant, "relay-kill", "kills of either side"]);
 }
 
@@ -41,12 +44,12 @@ function run(file: string, name: string, env: Record<string, string> = {}) {
   const words = ["--timeout=30000", `./test/${file}.test.ts`, "--test-name-pattern", name];
   return spawnSync(process.execPath, ["test", ...preload, ...words], {
     cwd: join(import.meta.dirname, ".."),
-    env: { ...process.env, KILLS: "30", ...env },
+    env: { ...process.env, KILLS: "30", FAULT_MINUTES: "4", ...env },
     encoding: "utf8",
   });
 }
 
-test.each(found.filter(([, file]) => file !== "relay-kill"))(
+test.each(found.filter(([, file]) => file !== "relay-kill" && file !== "relay-faults"))(
   "%s: without it %s, %s, is green",
   (_, file, name) => {
     const { status, stderr } = run(file, name);

@@ -51,6 +51,13 @@ export const mutants = {
       to: "    const isEarly = entry.kind === 'metric.appended';\n    if (isEarly) resolve(lastSeq);\n    queue.push({ entry, data, writes: entryWrites, joined: false, resolve: isEarly ? () => {} : resolve, reject });\n    setTimeout(schedule, 5);",
     },
   ],
+  "what found no room counts as stored": [
+    {
+      file: "store/journal.ts",
+      from: "reject([...group, ...queue], diskFull(error));",
+      to: "for (const pending of group) pending.resolve(lastSeq);",
+    },
+  ],
   "a platform answers before COMMIT": [
     {
       file: "source/receive.ts",

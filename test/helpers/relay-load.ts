@@ -143,8 +143,8 @@ export function createRelayLoad(
     type?: string,
   ): Promise<string> {
     const { status, text } = await ask(child, method, path, body, type);
-    // A database that fails under it says so, and is about to end.
-    if (status === 500 || status === 503) {
+    // A database that fails under it says so, and is about to end; one that has no room has not taken it.
+    if (status === 500 || status === 503 || status === 507) {
       counts["unanswered"]!++;
       throw new Gone(text);
     }
