@@ -168,6 +168,20 @@ describe("spans of a run", () => {
     ]);
   });
 
+  test("two spans of one name that begin at once and end apart are two, also where they come again", async () => {
+    const items = [
+      { name: "step", started: 1, ended: 5 },
+      { name: "step", started: 1, ended: 9 },
+    ];
+    await record(items);
+    expect((await list()).spans.map(({ ended }) => at(ended)).toSorted()).toEqual([5, 9]);
+    await record(items);
+    await record([{ name: "step", started: 1, ended: 12 }], { client: "d", seq: 1 });
+    expect((await list()).spans.map(({ ended }) => at(ended)).toSorted((a, b) => a! - b!)).toEqual([
+      5, 9, 12,
+    ]);
+  });
+
   test("a batch that is sent again changes nothing, a missing one is asked for", async () => {
     await record([{ name: "a", started: 1 }]);
     expect(await (await record([{ name: "b", started: 1 }], { seq: 1 })).json()).toEqual({ acked: 1 });

@@ -58,10 +58,14 @@ function placeStart(known: readonly KnownMark[], started: number): Placed {
 
 /**
  * Of what the span is by what was heard of it first: whoever hears the same makes the same id of it, so that a batch that is stored
- * again, by a relay or by a collector that was restored, makes no second span.
+ * again, by a relay or by a collector that was restored, makes no second span. `whole`: of both its ends.
  */
-export function spanId({ kind, name, value, edge }: SpanKey, { started, ended }: Mark): string {
-  const first = started !== null ? `s${started}` : `e${ended}`;
+export function spanId(
+  { kind, name, value, edge }: SpanKey,
+  { started, ended }: Mark,
+  { whole = false } = {},
+): string {
+  const first = started === null ? `e${ended}` : whole ? `s${started}e${ended}` : `s${started}`;
   return createHash("sha256")
     .update(JSON.stringify([kind, edge, name, value, first]))
     .digest("hex")

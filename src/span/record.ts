@@ -71,7 +71,10 @@ function placeAll(collector: Collector, run: string, items: readonly SpanItem[])
     for (const rows of [waiting, changed])
       for (const [id, row] of rows) if (isOfKey(row, mark)) known.set(id, row);
     const placed = placeMark([...known.values()], mark);
-    return placed === null ? undefined : placed === "new" ? spanId(mark, mark) : placed.id;
+    if (placed !== "new") return placed?.id;
+    const id = spanId(mark, mark);
+    // One that began with it has ended at another time.
+    return mark.ended !== null && known.has(id) ? spanId(mark, mark, { whole: true }) : id;
   }
 
   return changed;
