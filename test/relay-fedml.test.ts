@@ -471,6 +471,25 @@ test("a post of lines that is refused among many costs none of the others a seco
   expect((await up.at().json(`/api/v1/runs/${RUN}/logs`)).lines).toHaveLength(29);
 });
 
+test("versions whose files wait for a destination that is removed are counted", async () => {
+  const up = await platform();
+  const at = collector();
+  await add(at, up.url);
+  await create(at);
+  await arrived(at);
+  up.intercept = (request) =>
+    request.url.includes("/s3/") ? new Response(null, { status: 503 }) : undefined;
+  await logFiles(at.collector, RUN, "net", { files: { "net.pt": "weights" } });
+  await until(
+    () => relayOf(at),
+    ({ backlog, content }) => backlog.entries === 0 && content!.files === 1,
+  );
+  await at.json("/api/v1/relays/tensoropera?discard=true", { method: "DELETE" });
+  expect((await at.json("/api/v1/relays")).drops).toMatchObject([
+    { destination: "tensoropera", kind: "artifact.logged", records: 1, bytes: 7 },
+  ]);
+});
+
 test("an upload in parts that is given up is taken back there", async () => {
   const up = await platform();
   const at = collector();

@@ -72,6 +72,14 @@ export function putDropOfDestination(
        FROM journal WHERE seq > ? GROUP BY run, kind`,
     )
     .run(name, REMOVED, at, Math.max(acked, skip));
+  // Their entries have arrived, their files have not. Of history they have no seq.
+  connection
+    .prepare(
+      `INSERT INTO relay_drop (destination, stream, kind, first_seq, last_seq, records, bytes, reason, at)
+       SELECT ?1, '', 'artifact.logged', nullif(max(min(seq), 0), 0), nullif(max(max(seq), 0), 0), count(*), sum(bytes), ?2, ?3
+       FROM relay_upload WHERE destination = ?1 GROUP BY seq > 0`,
+    )
+    .run(name, REMOVED, at);
 }
 
 /** It is there again, and gets what comes after `skip`: of that nothing was dropped after all. */
