@@ -48,7 +48,7 @@ function checkSource(
   violate: (text: string) => void,
 ): void {
   const { database, isForked, isCloned } = node;
-  const { skip, dead } = database.destinations.get(site.name)!;
+  const { skip, dead, dropped } = database.destinations.get(site.name)!;
   const letters = [...dead.values()];
   const deadItems = isForked ? site.everDead : new Set(letters.flatMap(({ frame }) => itemsOf(frame)));
   // A platform that went back, and a source that did, may be given what was once refused, or the other way round.
@@ -149,6 +149,12 @@ function checkSource(
       );
       // Of two machines with one id only one is believed for a time at which both have measured.
       if (missing && !isCloned) violate(`I2: sample ${missing.value} of ${id} is missing`);
+      // All that was ever read: there, refused, or counted as dropped. A platform that was set back may lack what had arrived and made room.
+      const lost = node.measured.find(
+        ({ value, seq }) => seq > skip && !known.has(value) && !deadItems.has(value) && !dropped.has(value),
+      );
+      if (lost && !isForked && !site.isRestored)
+        violate(`I2: sample ${lost.value} of ${id} is missing, and nobody has counted it`);
       const isLabelDead = letters.some(
         ({ frame: { kind, run } }) => kind.startsWith("device.") && run === `device:${id}`,
       );

@@ -32,6 +32,8 @@ export interface Device {
   label: string;
   samples: Sample[];
   sampleSeqs: number[];
+  /** Readings that made room, the oldest first. */
+  thinned: number;
 }
 
 export interface Destination {
@@ -40,6 +42,8 @@ export interface Destination {
   answered: string | null;
   skip: number;
   dead: Map<string, DeadLetter & { epoch: number }>;
+  /** Readings that made room before it was known to have them. */
+  dropped: Set<Item>;
 }
 
 /** All that is durable of an installation. Entries and items are never changed, so that a copy of the lists is a copy. */
@@ -77,6 +81,7 @@ export function copyDatabase(database: Database): Database {
       state: { ...destination.state },
       openings: [...destination.openings],
       dead: new Map(destination.dead),
+      dropped: new Set(destination.dropped),
     })),
   };
 }

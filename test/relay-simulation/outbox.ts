@@ -107,7 +107,9 @@ export function createOutbox(context: OutboxContext): Outbox {
         named.map(({ id, records, lines }) => [id, { records: records.length, lines: lines.length }]),
       ),
       devices: new Map(
-        runs ? [] : [...database.devices.values()].map(({ id, samples }) => [id, samples.length]),
+        runs
+          ? []
+          : [...database.devices.values()].map(({ id, samples, thinned }) => [id, thinned + samples.length]),
       ),
       deleted: runs ? [] : [...database.runs.values()].filter(({ deleted }) => deleted).map(({ id }) => id),
     };
@@ -196,9 +198,9 @@ export function createOutbox(context: OutboxContext): Outbox {
 
   async function* samples(id: string, from: number, { devices }: Bounds, small: boolean) {
     // Rows that came late have times below the last one.
-    const rows = database.devices
-      .get(id)!
-      .samples.slice(0, devices.get(id)!)
+    const device = database.devices.get(id)!;
+    const rows = device.samples
+      .slice(0, Math.max(0, devices.get(id)! - device.thinned))
       .filter(({ time }) => time >= from - 60_000)
       .sort((a, b) => a.time - b.time);
     let position = from;

@@ -21,6 +21,8 @@ export interface Flaws extends PlatformFlaws, NetworkFlaws {
   trustLocal?: boolean;
   /** A client is answered before the commit, and forgets. */
   answerEarly?: boolean;
+  /** What makes room is not counted. */
+  dropSilently?: boolean;
 }
 
 /** What may happen in a seed: each has some of it, so that each is seen without the others, too. */
@@ -42,6 +44,8 @@ export interface Features {
   retries: boolean;
   outages: boolean;
   smallBodies: boolean;
+  /** The disk is full again and again: the journal is cut, and the oldest readings of the hardware make room, counted. */
+  fills: boolean;
   /**
    * A source may be restored to what it was in a life that it had left. Its clients then remember all they ever sent: one that fills a
    * batch's number with nothing, as it no longer has the batch, would make the batch of the other life be taken for a repetition.
@@ -66,6 +70,8 @@ export interface Node {
   writers: Writer[];
   /** All that its clients were told is kept. */
   answered: Answered[];
+  /** All that its hardware ever read, with its entry. */
+  measured: { value: string; seq: number }[];
 }
 
 /** A batch that a client was answered for. */
@@ -110,18 +116,31 @@ export interface World {
 
 const MINUTE = 60_000;
 const WINDOW = 4;
+/** What a disk holds of entries, and of readings whose entries are gone. */
+const MOST_ENTRIES = 25;
+const MOST_SAMPLES = 30;
 
 export interface SimulateOptions {
   flaws?: Flaws;
   trace?: boolean;
+  /** Whether a disk may be full. */
+  fills?: boolean;
 }
 
 /** One seed, from its first entry to the end of all faults and one more record. */
-export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: SimulateOptions = {}): World {
+export function simulate(
+  seed: number,
+  { flaws = {}, trace: isTraced = false, fills: isFilled = true }: SimulateOptions = {},
+): World {
   const dice = createDice(seed);
   const scheduler = createScheduler();
   const features = chooseFeatures(dice);
   const foul = chooseWeather(dice);
+  // Of its own numbers: seeds that told of something are to go on as they did. Where both sides go back, the entry that would tell two
+  // lives under one nonce apart is gone with the others.
+  const isTellable = !(features.snapshots && features.platformRestores);
+  features.fills =
+    isFilled && features.trims && features.cuts && isTellable && createDice(seed + 2 ** 30).chance(0.5);
   const world: World = {
     seed,
     scheduler,
@@ -212,6 +231,7 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
       retry: [],
       writers: [],
       answered: [],
+      measured: [],
     };
     // What is written at all is written after 2020.
     node.clockOff += 2e12;
@@ -339,9 +359,34 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
     const { database, wakes } = node;
     const seq = ++database.last;
     database.journal.push({ ...blank, count: 1, time: scheduler.now() + node.clockOff, ...entry, seq });
+    if (features.fills) makeRoom(node);
     const waiting = [...wakes];
     for (const wake of waiting) wake();
     return seq;
+  }
+
+  /** What history can bring goes first; then the oldest readings, which nobody can bring any more. */
+  function makeRoom({ name, database }: Node): void {
+    const { journal, devices, destinations } = database;
+    const over = journal.length - MOST_ENTRIES;
+    if (over > 0) journal.splice(0, over);
+    const first = journal[0]!.seq;
+    for (const device of devices.values()) {
+      const { samples, sampleSeqs } = device;
+      const gone = sampleSeqs.filter((seq) => seq < first).length - MOST_SAMPLES;
+      if (gone <= 0) continue;
+      samples.splice(0, gone).forEach(({ value }, i) => {
+        for (const { state, skip, dropped } of destinations.values())
+          if (sampleSeqs[i]! > Math.max(state.acked, skip) && !flaws.dropSilently) dropped.add(value);
+      });
+      sampleSeqs.splice(0, gone);
+      device.thinned += gone;
+      count("thinned");
+      say?.(`${name} has no room for ${gone} readings`);
+      const held = sampleSeqs.filter((seq) => seq < first).length;
+      if (held > MOST_SAMPLES) violate(`I6: ${name} holds ${held} readings`);
+    }
+    if (journal.length > MOST_ENTRIES) violate(`I6: ${name} holds ${journal.length} entries`);
   }
 
   function createRun(node: Node): Run {
@@ -475,6 +520,7 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
       `${node.name} measures ${samples.map(({ time, value }) => `${value} at ${time - 2e12}`).join()}, entry ${seq}`,
     );
     device.sampleSeqs.push(...samples.map(() => seq));
+    node.measured.push(...samples.map(({ value }) => ({ value, seq })));
   }
 
   function act(node: Node): void {
@@ -637,7 +683,7 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
     journal: [],
     last: 0,
     runs: new Map(),
-    devices: new Map([["d1", { id: "d1", label: "new", samples: [], sampleSeqs: [] }]]),
+    devices: new Map([["d1", { id: "d1", label: "new", samples: [], sampleSeqs: [], thinned: 0 }]]),
     destinations: new Map(),
   });
   append(first, { kind: "device.changed", run: "device:d1", payload: pack({ label: "new" }) });
@@ -662,6 +708,7 @@ export function simulate(seed: number, { flaws = {}, trace: isTraced = false }: 
       answered: null,
       skip: dice.chance(0.2) ? first.database.last : 0,
       dead: new Map(),
+      dropped: new Set(),
     });
   }
   startNode(first);
@@ -745,6 +792,7 @@ function chooseFeatures(dice: Dice): Features {
     retries: some(0.3),
     outages: some(),
     smallBodies: some(0.2),
+    fills: false,
     jumps: some(0.3),
   };
 }
