@@ -172,7 +172,7 @@ async function main() {
   const env = {
     ...process.env,
     PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH ?? ""}`,
-    ...(long ? { LONG: "1", KILLS: "1000", RUNS: "1000" } : {}),
+    ...(long ? { LONG: "1", KILLS: "200", RUNS: "500" } : {}),
     ...(offline ? { OFFLINE: "1" } : {}),
   };
   // Whoever runs the tests may be using binnacle: their collector must not receive ours.

@@ -179,55 +179,59 @@ test("a million points and 512 MiB come across in bounded memory, exactly", asyn
   expect(hash.digest("hex")).toBe(sha256);
 }, 300_000);
 
-test(`kill -9 during ${KILLS} imports leaves the run whole or not at all, and room for the next`, async () => {
-  const from = await start();
-  await logPoints(from, "killed", 200_000);
-  await post(from, "/runs/killed/finish", {});
-  const folder = mkdtempSync(join(tmpdir(), "binnacle-archive-"));
-  folders.push(folder);
-  const file = join(folder, "killed.zip");
-  await exportRun(connectionOf(from), "killed", file);
-  const expected = await answersOf(await sealed(from), "killed");
+test(
+  `kill -9 during ${KILLS} imports leaves the run whole or not at all, and room for the next`,
+  async () => {
+    const from = await start();
+    await logPoints(from, "killed", 200_000);
+    await post(from, "/runs/killed/finish", {});
+    const folder = mkdtempSync(join(tmpdir(), "binnacle-archive-"));
+    folders.push(folder);
+    const file = join(folder, "killed.zip");
+    await exportRun(connectionOf(from), "killed", file);
+    const expected = await answersOf(await sealed(from), "killed");
 
-  let to = await start();
-  const begun = performance.now();
-  const { run: probe } = await importRun(connectionOf(to), file, { newId: true });
-  const takes = performance.now() - begun;
-  await post(to, `/runs/${probe}/finish`, {});
-  let whole = 0;
-  for (let kill = 0; kill < KILLS && whole === 0; kill++) {
-    const importing = importRun(connectionOf(to), file).then(
-      () => true,
-      () => false,
-    );
-    // From the beginning to a little past the end.
-    await Bun.sleep((1.1 * takes * (kill + 0.5)) / KILLS);
-    await to.kill();
-    const answered = await importing;
-    to = await start(to.dataDir);
-    const response = await to.request("/runs/killed");
-    if (response.status === 200) {
-      whole++;
+    let to = await start();
+    const begun = performance.now();
+    const { run: probe } = await importRun(connectionOf(to), file, { newId: true });
+    const takes = performance.now() - begun;
+    await post(to, `/runs/${probe}/finish`, {});
+    let whole = 0;
+    for (let kill = 0; kill < KILLS && whole === 0; kill++) {
+      const importing = importRun(connectionOf(to), file).then(
+        () => true,
+        () => false,
+      );
+      // From the beginning to a little past the end.
+      await Bun.sleep((1.1 * takes * (kill + 0.5)) / KILLS);
+      await to.kill();
+      const answered = await importing;
+      to = await start(to.dataDir);
+      const response = await to.request("/runs/killed");
+      if (response.status === 200) {
+        whole++;
+        to = await sealed(to);
+        expect(await answersOf(to, "killed")).toEqual(expected);
+      } else {
+        expect([response.status, answered]).toEqual([404, false]);
+        const { runs } = (await (await to.request("/runs")).json()) as { runs: { id: string }[] };
+        expect(runs.map(({ id }) => id)).toEqual([probe]);
+      }
+    }
+    if (whole === 0) {
+      await retried(() => importRun(connectionOf(to), file));
       to = await sealed(to);
       expect(await answersOf(to, "killed")).toEqual(expected);
-    } else {
-      expect([response.status, answered]).toEqual([404, false]);
-      const { runs } = (await (await to.request("/runs")).json()) as { runs: { id: string }[] };
-      expect(runs.map(({ id }) => id)).toEqual([probe]);
     }
-  }
-  if (whole === 0) {
-    await retried(() => importRun(connectionOf(to), file));
-    to = await sealed(to);
-    expect(await answersOf(to, "killed")).toEqual(expected);
-  }
-  await to.kill();
-  // Nothing of the tries is left besides the runs that are there.
-  const store = openStore({ dataDir: to.dataDir });
-  expect(tracesOf(store.collector, "killed")).not.toContain("unfinished_import");
-  expect(readdirSync(to.dataDir)).not.toContain("imports");
-  await store.close();
-}, 300_000);
+    await to.kill();
+    // Nothing of the tries is left besides the runs that are there.
+    const store = openStore({ dataDir: to.dataDir });
+    expect(tracesOf(store.collector, "killed")).not.toContain("unfinished_import");
+    expect(readdirSync(to.dataDir)).not.toContain("imports");
+    await store.close();
+  },
+  120_000 + 15_000 * KILLS,
+);
 
 /** What a killed import left is removed in the background: until then its id is not free. */
 async function retried<T>(work: () => Promise<T>): Promise<T> {

@@ -7,6 +7,8 @@ import { openStore, type TestStore } from "./helpers/store.ts";
 /** Chunks of 128 points: a block of the pyramid has 8,192, so that a small series has every level. */
 const chunkPoints = 128;
 
+const RUNS = Number(process.env["RUNS"] ?? 20);
+
 interface P {
   x: number;
   y: number;
@@ -165,49 +167,53 @@ const scenario = fc.record({
   ),
 });
 
-test("buckets hold every point of their range once, whatever the steps do and wherever the points are", async () => {
-  await fc.assert(
-    fc.asyncProperty(scenario, async ({ shape, n, seed, cuts, queries }) => {
-      const points = makePoints(shape, n, seed);
-      const store = openStore({ series: { chunkPoints, useWorker: false } });
-      try {
-        await fill(
-          store,
-          points,
-          cuts.map(({ at, what }) => ({ at: Math.min(at, n), what })),
-        );
-        const low = Math.min(...points.map(({ x }) => x));
-        const high = Math.max(...points.map(({ x }) => x));
-        for (const { axis, limit, ...query } of queries) {
-          const shift = axis === "time" ? 1000 : 0;
-          const place = (part: number | null) =>
-            part === null ? undefined : low + shift + part * (high - low || 1);
-          const from = place(query.from);
-          const to = place(query.to);
-          const buckets = await store.collector.series.buckets("r", "y", {
-            x: axis,
-            points: limit,
-            from,
-            to,
-          });
-          const shifted = points.map(({ x, y }) => ({ x: x + shift, y }));
-          checkBuckets(buckets!, shifted, from ?? -Infinity, to ?? Infinity, limit);
-          if (
-            shape === "counting" ||
-            shape === "repeated" ||
-            shape === "a long pause" ||
-            shape === "constant"
-          )
-            checkStretches(buckets!, shifted, from ?? -Infinity, to ?? Infinity);
+test(
+  "buckets hold every point of their range once, whatever the steps do and wherever the points are",
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async ({ shape, n, seed, cuts, queries }) => {
+        const points = makePoints(shape, n, seed);
+        const store = openStore({ series: { chunkPoints, useWorker: false } });
+        try {
+          await fill(
+            store,
+            points,
+            cuts.map(({ at, what }) => ({ at: Math.min(at, n), what })),
+          );
+          const low = Math.min(...points.map(({ x }) => x));
+          const high = Math.max(...points.map(({ x }) => x));
+          for (const { axis, limit, ...query } of queries) {
+            const shift = axis === "time" ? 1000 : 0;
+            const place = (part: number | null) =>
+              part === null ? undefined : low + shift + part * (high - low || 1);
+            const from = place(query.from);
+            const to = place(query.to);
+            const buckets = await store.collector.series.buckets("r", "y", {
+              x: axis,
+              points: limit,
+              from,
+              to,
+            });
+            const shifted = points.map(({ x, y }) => ({ x: x + shift, y }));
+            checkBuckets(buckets!, shifted, from ?? -Infinity, to ?? Infinity, limit);
+            if (
+              shape === "counting" ||
+              shape === "repeated" ||
+              shape === "a long pause" ||
+              shape === "constant"
+            )
+              checkStretches(buckets!, shifted, from ?? -Infinity, to ?? Infinity);
+          }
+          expect(store.fatal).toEqual([]);
+        } finally {
+          await store.close();
         }
-        expect(store.fatal).toEqual([]);
-      } finally {
-        await store.close();
-      }
-    }),
-    { numRuns: Number(process.env.RUNS ?? 40) },
-  );
-}, 120_000);
+      }),
+      { numRuns: 2 * RUNS },
+    );
+  },
+  6000 * RUNS,
+);
 
 test("others have their turn while a long series without order is gathered, and what comes meanwhile is not in it", async () => {
   const n = 40_000;
@@ -264,23 +270,27 @@ test("a custom x that spans next to nothing loses no point, nor does one that sp
   await store.close();
 });
 
-test("every point comes back in order, whatever was sealed when", async () => {
-  await fc.assert(
-    fc.asyncProperty(scenario, async ({ shape, n, seed, cuts }) => {
-      const points = makePoints(shape, Math.min(n, 3000), seed);
-      const store = openStore({ series: { chunkPoints, useWorker: false } });
-      try {
-        await fill(
-          store,
-          points,
-          cuts.map(({ at, what }) => ({ at: Math.min(at, points.length), what })),
-        );
-        const answer = await store.collector.series.points("r", "y");
-        expect(answer!.points).toEqual(points.map(({ x, y }) => [x, toWire(y)]));
-      } finally {
-        await store.close();
-      }
-    }),
-    { numRuns: Number(process.env.RUNS ?? 20) },
-  );
-}, 60_000);
+test(
+  "every point comes back in order, whatever was sealed when",
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async ({ shape, n, seed, cuts }) => {
+        const points = makePoints(shape, Math.min(n, 3000), seed);
+        const store = openStore({ series: { chunkPoints, useWorker: false } });
+        try {
+          await fill(
+            store,
+            points,
+            cuts.map(({ at, what }) => ({ at: Math.min(at, points.length), what })),
+          );
+          const answer = await store.collector.series.points("r", "y");
+          expect(answer!.points).toEqual(points.map(({ x, y }) => [x, toWire(y)]));
+        } finally {
+          await store.close();
+        }
+      }),
+      { numRuns: RUNS },
+    );
+  },
+  6000 * RUNS,
+);
