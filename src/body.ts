@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { pipeline, Readable, type Transform } from "node:stream";
 import { CollectorError } from "./error.ts";
@@ -39,11 +40,24 @@ export async function readText(request: Request): Promise<string> {
           : request.arrayBuffer()
       ).catch(cutShort),
   );
+  if (encoding === "identity") checkDigest(headers, new Uint8Array(bytes));
   try {
     return decoder.decode(bytes);
   } catch {
     throw new CollectorError("invalid", "The body is not UTF-8.", { hint: "Encode text as UTF-8." });
   }
+}
+
+/** RFC 9530's Content-Digest, of the body as it was sent. False where there is none; what was changed on its way is refused. */
+export function checkDigest(headers: Headers, bytes: Uint8Array): boolean {
+  const given = /(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):/.exec(headers.get("content-digest") ?? "")?.[1];
+  if (given === undefined) return false;
+  if (createHash("sha256").update(bytes).digest("base64") !== given)
+    // Not "invalid": what was meant is good.
+    throw new CollectorError("busy", "The body does not fit its Content-Digest: it was changed on its way.", {
+      hint: "Send it again.",
+    });
+  return true;
 }
 
 interface BytesOptions {

@@ -95,3 +95,26 @@ test("an error of ours that names no entry is about the request, and condemns no
   await at.json("/api/v1/relays/up/retry", { body: {} });
   expect(await arrived(at)).toMatchObject({ dead_letters: 0 });
 });
+
+test("a greeting that was changed on its way is asked again: a byte of a nonce would have made its source a restored copy", async () => {
+  const { up, at, add, log } = await pair();
+  let changed = 0;
+  up.intercept = async (request) => {
+    if (!request.url.endsWith("/cursor") || request.method !== "POST" || changed > 0) return undefined;
+    changed++;
+    const text = await request.text();
+    const { nonce } = JSON.parse(text) as { nonce: string };
+    const other = `${nonce[0] === "0" ? "1" : "0"}${nonce.slice(1)}`;
+    return up.at.app.fetch(new Request(request, { body: text.replaceAll(nonce, other) }));
+  };
+  await add();
+  await log(1, [{ metrics: { loss: 1 } }]);
+  const relay = await arrived(at);
+  expect({ changed, epoch: relay.epoch, dead: relay.dead_letters }).toEqual({
+    changed: 1,
+    epoch: 1,
+    dead: 0,
+  });
+  const { points } = await up.at.json("/api/v1/runs/a/points?key=loss");
+  expect(points).toHaveLength(1);
+});

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import { z } from "zod";
 import { CollectorError } from "../error.ts";
@@ -25,7 +24,7 @@ import { decodeFrames } from "../relay/frame.ts";
 import { findOwnSource, getCursor, greetSource } from "../source/greet.ts";
 import { positionsOf, receiveAgain, receiveBatch, receiveHistory, type Sender } from "../source/receive.ts";
 import { decompressWithin } from "../store/zstd.ts";
-import { encodingOf, withBytes, withinMemory } from "../body.ts";
+import { checkDigest, encodingOf, withBytes, withinMemory } from "../body.ts";
 import { readBody } from "./body.ts";
 import { blobRoutes } from "./blobs.ts";
 import { fromZod } from "./error.ts";
@@ -291,24 +290,13 @@ function withFrames(c: AppContext, use: (frames: Frame[]) => Promise<Response>):
   return withBytes(request, options, async (bytes) => {
     // It may wait for those before it, and for room.
     c.env?.keepOpen?.(request);
-    checkDigest(request.headers, bytes);
+    if (!checkDigest(request.headers, bytes))
+      throw new CollectorError("invalid", "The body has no Content-Digest.", {
+        hint: "Send Content-Digest: sha-256=:…:, of the body as it is sent.",
+      });
     const unpacked = unpack(encodingOf(request.headers), bytes);
     return withinMemory(unpacked.length, async () => use(decodeFrames(unpacked)));
   });
-}
-
-/** RFC 9530, of the body as it was sent. */
-function checkDigest(headers: globalThis.Headers, bytes: Uint8Array): void {
-  const given = /(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):/.exec(headers.get("content-digest") ?? "")?.[1];
-  if (given === undefined)
-    throw new CollectorError("invalid", "The body has no Content-Digest.", {
-      hint: "Send Content-Digest: sha-256=:…:, of the body as it is sent.",
-    });
-  if (createHash("sha256").update(bytes).digest("base64") !== given)
-    // Not "invalid": its entries are good, and must not become dead letters.
-    throw new CollectorError("busy", "The body does not fit its Content-Digest: it was changed on its way.", {
-      hint: "Send it again.",
-    });
 }
 
 function unpack(encoding: string, bytes: Uint8Array): Uint8Array {
