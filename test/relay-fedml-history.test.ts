@@ -2,7 +2,7 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { Relay } from "../src/relay/schema.ts";
 import { logFiles } from "./helpers/artifacts.ts";
-import { createTestCollector } from "./helpers/collector.ts";
+import { createTestCollector, type TestCollector } from "./helpers/collector.ts";
 import { until } from "./helpers/relay.ts";
 import { arrived, relayOf, startFedmlPlatform } from "./helpers/relay-fedml.ts";
 
@@ -77,3 +77,55 @@ test.each(["a restart", "a failure to read it"])(
     expect((await there.json(`/api/v1/runs/${RUN}/logs`)).lines).toMatchObject([{ text: "hello" }]);
   },
 );
+
+/** An attempt has, and said so. */
+const failed = (at: TestCollector) =>
+  until(
+    () => relayOf(at),
+    ({ error }) => error?.message.includes("it broke off") === true,
+  );
+
+test.each(["at once", "after a restart"])(
+  "a version that history tells is not lost where it can't be queued, and arrives %s",
+  async (when) => {
+    const up = await startFedmlPlatform();
+    closers.push(() => up.close());
+    let at = createTestCollector({ relays: true });
+    closers.push(() => at.close());
+    await at.json("/api/v1/runs", { body: { id: RUN } });
+    await logFiles(at.collector, RUN, "net", { kind: "model", files: { "net.pt": "weights" } });
+    await at.collector.tidy(10_000);
+    const { connection } = at.collector;
+    connection.exec(
+      "CREATE TRIGGER broken BEFORE INSERT ON relay_upload BEGIN SELECT raise(ABORT, 'it broke off'); END",
+    );
+    await at.json("/api/v1/relays", { body: { name: "fedml", url: up.url, from: "history" } });
+    await failed(at);
+    connection.exec("DROP TRIGGER broken");
+    if (when === "after a restart") at = await at.restart();
+    await at.json("/api/v1/relays/fedml/retry", { method: "POST" });
+    await arrived(at);
+    const { outputs } = await up.at().json(`/api/v1/runs/${RUN}/artifacts`);
+    expect(outputs).toMatchObject([{ name: "net", version: "v1" }]);
+    expect(outputs).toHaveLength(1);
+  },
+);
+
+test("what FedML has no words for is counted once, however often the cursor can't be moved", async () => {
+  const up = await startFedmlPlatform();
+  closers.push(() => up.close());
+  const at = createTestCollector({ relays: true });
+  closers.push(() => at.close());
+  await at.json("/api/v1/runs", { body: { id: RUN } });
+  await at.json("/api/v1/relays", { body: { name: "fedml", url: up.url } });
+  await arrived(at);
+  const { connection } = at.collector;
+  connection.exec(
+    "CREATE TRIGGER broken BEFORE UPDATE OF acked ON destination BEGIN SELECT raise(ABORT, 'it broke off'); END",
+  );
+  await at.json(`/api/v1/runs/${RUN}`, { method: "PATCH", body: { name: "other" } });
+  await failed(at);
+  connection.exec("DROP TRIGGER broken");
+  await at.json("/api/v1/relays/fedml/retry", { method: "POST" });
+  expect((await arrived(at)).dropped.records).toBe(1);
+});

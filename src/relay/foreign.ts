@@ -58,7 +58,7 @@ export interface ForeignOptions<Signal extends string, Prepared extends { frame:
   outbox: Pick<Outbox, "read" | "wait" | "state" | "save" | "parts" | "history">;
   /** The journal's first entry: what was before it is nowhere but in the store. */
   first: () => number;
-  /** Entries from `after + 1` on that are there no more, though they had not arrived. */
+  /** Entries from `after + 1` on that are there no more, though they had not arrived. In the transaction that moves the cursor. */
   onCut: (after: number, first: number) => void;
   /** Refused by the destination, while it took the rest. */
   onRejected: (frames: readonly Frame[], records: number, message: string) => void;
@@ -73,7 +73,7 @@ export interface ForeignOptions<Signal extends string, Prepared extends { frame:
   send: (signal: Signal, body: Body, ending: AbortSignal) => Promise<Taken>;
   /** Absent: nothing but the journal goes there. */
   history?: ForeignHistory;
-  /** Before these entries count as arrived, none of which is a dead letter. */
+  /** These entries count as arrived, none of which is a dead letter. In the transaction that says so. */
   onTaken?: (frames: readonly Frame[]) => void;
   /** What a person can do about a status that it would answer to anything. */
   hints: Readonly<Record<number, string>>;
@@ -103,7 +103,7 @@ interface Batch<Signal, Prepared, Body> {
   letters: DeadLetter[];
   /** Seem to be refused, and nothing else was taken since. */
   doubted: { signal: Signal; prepared: Prepared }[];
-  /** Once it has arrived. */
+  /** Once it has arrived, with the cursor. */
   onArrived: (() => void)[];
 }
 
@@ -155,8 +155,8 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     const start = first();
     if (!history && after + 1 < start) {
       // Nothing but the journal goes here: what it has no more is passed over.
-      onCut(after, start);
-      await save((after = start - 1), []);
+      const cut = after;
+      await save((after = start - 1), [], () => onCut(cut, start));
     }
     const piece = await outbox.read(after);
     if (piece?.type === "batch") return toBatch(piece.frames, piece.last);
@@ -220,10 +220,10 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     }
     if (of.doubted.length > 0 && hasRoom(of)) return lengthen(of);
     const refused = new Set(of.letters.map(({ frame }) => frame));
-    onTaken(of.frames.filter((frame) => !refused.has(frame)));
-    if (of.last !== undefined || of.letters.length > 0)
-      await save(of.last ?? outbox.state().acked, of.letters);
-    for (const arrived of of.onArrived) arrived();
+    await save(of.last ?? outbox.state().acked, of.letters, () => {
+      onTaken(of.frames.filter((frame) => !refused.has(frame)));
+      for (const arrived of of.onArrived) arrived();
+    });
     batch = undefined;
   }
 
@@ -326,8 +326,8 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
     return { signal: kind, prepared, bodies: encode(kind, prepared) };
   }
 
-  async function save(acked: number, letters: DeadLetter[]): Promise<void> {
-    await outbox.save({ ...outbox.state(), acked }, letters);
+  async function save(acked: number, letters: DeadLetter[], also: () => void): Promise<void> {
+    await outbox.save({ ...outbox.state(), acked }, letters, also);
     change({ acked });
   }
 

@@ -243,7 +243,7 @@ export function createOutbox<Bounds>({
     return frames;
   }
 
-  async function save(state: DestinationState, dead: DeadLetter[]): Promise<void> {
+  async function save(state: DestinationState, dead: DeadLetter[], also?: () => void): Promise<void> {
     const before = current();
     const { epoch, acked, paused } = state;
     const isOnlyAck = dead.length === 0 && epoch === before.epoch && paused === before.paused;
@@ -254,6 +254,7 @@ export function createOutbox<Bounds>({
       connection.exec("BEGIN IMMEDIATE");
       updateState.run(epoch, acked, paused, name);
       for (const letter of dead) letters.put(letter, epoch);
+      also?.();
       connection.exec("COMMIT");
     } catch (error) {
       if (connection.inTransaction) connection.exec("ROLLBACK");

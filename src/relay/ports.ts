@@ -79,8 +79,8 @@ export interface Outbox {
   /** Resolves when there may be something after `after`, or when aborted. */
   wait(after: number, signal: AbortSignal): Promise<void>;
   state(): DestinationState;
-  /** In one transaction. Entries up to `acked` may go once this has resolved. */
-  save(state: DestinationState, dead: DeadLetter[]): Promise<void>;
+  /** In one transaction, with what `also` writes. Entries up to `acked` may go once this has resolved. */
+  save(state: DestinationState, dead: DeadLetter[], also?: () => void): Promise<void>;
   /** What history consists of: growing parts after the facts they belong to. No runs named: everything kept. */
   parts(runs: string[] | undefined): Promise<Part[]>;
   /**

@@ -155,7 +155,7 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     return false;
   }
 
-  /** Durable before the cursor moves. */
+  /** In one transaction with the cursor: else a version would be lost between its note and its row, and drops counted twice. */
   function onTaken(frames: readonly Frame[], put = queue.putOnce): void {
     const left = new Map<string, Frame[]>();
     for (const frame of frames) {

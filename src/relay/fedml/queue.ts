@@ -8,7 +8,7 @@ import { readVersion } from "./artifact.ts";
 /** Versions that wait for their files to be sent, by the seq of the entry that made them. Durable. */
 export interface UploadQueue {
   put(frame: Frame): void;
-  /** Of history each once, however often it is told before all of it has arrived. */
+  /** Of history each once, however often it is told before all of it has arrived. Within a transaction of the caller's. */
   putOnce(frame: Frame): void;
   /** The first, or the one behind `after`. */
   next(after?: number): { place: number; frame: Frame } | undefined;
