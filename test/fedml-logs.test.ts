@@ -109,6 +109,26 @@ test("a batch that comes again while the first is on its way to disk is stored o
   expect(counted()).toEqual({ replayed: 200 });
 });
 
+test("uploads that wait for a slow disk are bounded over all", async () => {
+  const { journal } = it.collector;
+  const append = journal.append.bind(journal);
+  const held = Promise.withResolvers<void>();
+  await post({ run_id: RUN, edge_id: 17, logs: batch(0, 1) });
+  journal.append = async (...given) => {
+    await held.promise;
+    return append(...given);
+  };
+  const logs = Array.from({ length: 8 }, (_, n) => line(n, { text: "x".repeat(1_000_000) }));
+  const sent = Array.from({ length: 12 }, () => post({ run_id: RUN, edge_id: 17, logs }));
+  const first = await Promise.race(sent);
+  expect(first.status).toBe(503);
+  held.resolve();
+  const statuses = (await Promise.all(sent)).map(({ status }) => status);
+  expect(statuses.filter((status) => status === 503)).toHaveLength(4);
+  journal.append = append;
+  expect((await post({ run_id: RUN, edge_id: 17, logs: batch(1, 2) })).status).toBe(200);
+});
+
 test("lines that only look alike are all kept", async () => {
   const tick = "[FedML-Client @device-id-0] [Mon, 23 Nov 2026 09:33:34] [INFO] [a.py:1:f] tick\n";
   for (const logs of [[tick, tick], [tick, tick], ["x\n"], ["x\n"]])

@@ -92,6 +92,20 @@ test("what is durable is not said to have failed because its run could not be ta
   expect((await it.json("/api/v1/runs/a/logs?limit=10")).total).toBe(3);
 });
 
+test("a run that lines of one rank took up again lives as long as records of another come", async () => {
+  const writer = await start("a");
+  await presumeFinished(it.collector, { run: "a", reason: "It seemed so.", at: it.collector.now() });
+  await writer.lines("a", [{ text: "back" }], 1);
+  expect((await it.json("/api/v1/runs/a")).status).toBe("RUNNING");
+  const { presence } = it.collector;
+  const clients: string[] = [];
+  const contact = presence.contact.bind(presence);
+  presence.contact = (run, client) => (clients.push(client), contact(run, client));
+  await writer.records("a", [{ metrics: { v: 1 } }]);
+  await writer.lines("a", [{ text: "on" }], 1);
+  expect(new Set(clients).size).toBe(1);
+});
+
 test("a record that cannot be is refused alone", async () => {
   const writer = await start("a");
   const sent = await Promise.allSettled(

@@ -15,6 +15,8 @@ import type { FedmlContext, FedmlTopic } from "./topic.ts";
 /** Clients send 1000. More would hold up everybody else while they are looked at. */
 const MAX_LINES = 10_000;
 const MAX_REPEATED = 1000;
+/** Characters of all clients that may wait for their turn. */
+const MAX_WAITING = 64 * 1024 * 1024;
 
 export interface LogUpload {
   /** POST /fedmlLogsServer/logs/update. */
@@ -28,6 +30,7 @@ export function logUpload({ collector, writer, counts, keys }: FedmlContext): Lo
   const edges = createEdges(collector);
   const repeats = createRepeats();
   const captured = createCaptured(collector.bus);
+  let waiting = 0;
 
   async function take(scope: FedmlScope, fields: Payload, id: unknown): Promise<void> {
     const given = fields["logs"];
@@ -43,8 +46,14 @@ export function logUpload({ collector, writer, counts, keys }: FedmlContext): Lo
     const edge = edgeOf(fields);
     const rank = await edges.rankOf(run, edge);
     const key = `${run}\n${edge}`;
+    const size = lines.reduce((sum, { length }) => sum + length, 0);
+    if (waiting > 0 && waiting + size > MAX_WAITING)
+      throw new CollectorError("busy", "More lines come from FedML clients than can be stored.", {
+        hint: "They are taken again as soon as the disk has caught up.",
+      });
+    waiting += size;
     // One after the other: a client whose connection was cut sends again while the first are still on their way to disk.
-    await inTurn(collector, key, async () => {
+    const stored = inTurn(collector, key, async () => {
       const known = repeats.known(key, lines) ?? knownOf(await storedLines(run, rank), lines);
       if (known > 0) counts.add("replayed", known);
       const printed = new Set<string>();
@@ -58,6 +67,7 @@ export function logUpload({ collector, writer, counts, keys }: FedmlContext): Lo
       for (const line of printed) captured.forget(run, line);
       repeats.took(key, lines);
     });
+    await stored.finally(() => (waiting -= size));
   }
 
   /** The last ones, as they came: of a client that did not hear that they are here, as we were ended before. */

@@ -37,7 +37,8 @@ interface Call {
 interface Lane {
   run: string;
   rank: number;
-  client: string;
+  /** Whose batches it numbers. */
+  writer: string;
   calls: Call[];
 }
 
@@ -60,7 +61,7 @@ export function createWriter(collector: Collector): FedmlWriter {
       const key = `${rank}/${run}`;
       const lane = lanes.get(key);
       if (lane) return void lane.calls.push(call);
-      const opened = { run, rank, client: rank === 0 ? client : `${client}-${rank}`, calls: [call] };
+      const opened = { run, rank, writer: rank === 0 ? client : `${client}-${rank}`, calls: [call] };
       lanes.set(key, opened);
       void drain(key, opened);
     });
@@ -93,15 +94,18 @@ export function createWriter(collector: Collector): FedmlWriter {
     }
   }
 
-  async function send({ run, rank, client }: Lane, calls: readonly Call[]): Promise<void> {
+  async function send({ run, rank, writer }: Lane, calls: readonly Call[]): Promise<void> {
     const { kind } = calls[0]!;
     const items = calls.length === 1 ? calls[0]!.items : calls.flatMap((call) => call.items);
-    const counter = writerOf(collector.counters.own(run), client);
+    const counter = writerOf(collector.counters.own(run), writer);
     if (counter.seq === 0 && counter.nextStep === 0) counter.nextStep = firstStep(run);
     const seq = counter.seq + 1;
-    if (kind === "records") await appendRecords(collector, run, { client, seq, rank, items });
-    else if (kind === "spans") await recordSpans(collector, run, { client, seq, items: items as SpanItem[] });
-    else await appendLogs(collector, run, { client, seq, rank, items: items as LogItem[] });
+    const batch = { client: writer, seq, rank };
+    if (kind === "records") await appendRecords(collector, run, { ...batch, items });
+    else if (kind === "spans")
+      await recordSpans(collector, run, { client: writer, seq, items: items as SpanItem[] });
+    else await appendLogs(collector, run, { ...batch, items: items as LogItem[] });
+    // Under one name for all ranks: one that fell silent while others write would be taken for dead.
     // They are durable now: where the run can't be taken up again, the next batch tries, and these need not come twice.
     if (collector.presence.contact(run, client))
       await reopenWithEdges(collector, run, client).catch(() => {});
