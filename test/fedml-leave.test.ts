@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { createRun } from "../src/run/create.ts";
+import { finishRun, presumeFailed } from "../src/run/finish.ts";
 import { startTestBroker, type TestBroker } from "./helpers/fedml-broker.ts";
 import { DISCONNECT } from "./helpers/mqtt.ts";
 
@@ -90,16 +91,61 @@ describe("an edge that was only away for too long", () => {
     await failed;
   }
 
-  test.each([
+  const ways = [
     ["with data", METRICS, acc(0)],
     ["with its status", STATUS, says("TRAINING")],
     ["with the run's status", "fl_run/fl_server/mlops/status", `{"run_id": ${RUN}, "status": "RUNNING"}`],
-  ])("comes back %s, says how it ends, and is believed", async (_how, topic, message) => {
+  ] as const;
+
+  test.each(ways)("comes back %s, says how it ends, and is believed", async (_how, topic, message) => {
     await away(3);
     const back = await broker.connect(RUN);
     await back.publish(topic, message);
     expect((await broker.run(RUN)).status).toBe("RUNNING");
     await back.publish(STATUS, says("FINISHED"));
+    expect((await broker.run(RUN)).status).toBe("FINISHED");
+  });
+
+  test.each(ways)("comes back %s after a restart of ours, and is believed", async (_how, topic, message) => {
+    await away(3);
+    broker = await broker.restart();
+    const back = await broker.connect(RUN);
+    await back.publish(topic, message);
+    expect((await broker.run(RUN)).status).toBe("RUNNING");
+    await back.publish(
+      STATUS,
+      `{"edge_id": 3, "run_id": ${RUN}, "status": "FAILED", "msg": "out of memory"}`,
+    );
+    expect(await broker.run(RUN)).toMatchObject({ status: "FAILED", reason: "out of memory" });
+  });
+
+  test("and had said itself that it failed, stays so after a restart of ours, whoever comes back", async () => {
+    await start();
+    const raw = await broker.connect(RUN);
+    for (const edge of [3, 4]) await raw.publish(STATUS, says("TRAINING", edge));
+    await raw.publish(STATUS, says("FAILED", 3));
+    const failed = changedTo("FAILED");
+    await raw.vanish();
+    await failed;
+    broker = await broker.restart();
+    const back = await broker.connect(RUN);
+    await back.publish(METRICS, acc(0));
+    expect((await broker.run(RUN)).status).toBe("RUNNING");
+    await back.publish(STATUS, says("FINISHED", 3));
+    await back.publish(STATUS, says("FINISHED", 4));
+    expect((await broker.run(RUN)).status).toBe("FAILED");
+  });
+
+  test("from a run that goes on, is believed after a restart of ours", async () => {
+    await start();
+    await createRun(broker.collector, { id: RUN, writer: { client: "script", role: "client", rank: 0 } });
+    const raw = await broker.connect(RUN);
+    await raw.publish(STATUS, says("TRAINING"));
+    await presumeFailed(broker.collector, { run: RUN, client: "fedml-edge-3", reason: "No contact.", at: 1 });
+    broker = await broker.restart();
+    const back = await broker.connect(RUN);
+    await back.publish(STATUS, says("FINISHED"));
+    await finishRun(broker.collector, RUN, { client: "script", status: "FINISHED" });
     expect((await broker.run(RUN)).status).toBe("FINISHED");
   });
 

@@ -87,7 +87,8 @@ async function finishInTurn(
   if (isEnded && (own === undefined || own.outcome !== null)) return row;
 
   const ended: WriterChange[] = [];
-  if (client !== undefined && own) ended.push({ what: "outcome", client, outcome: status });
+  if (client !== undefined && own)
+    ended.push({ what: "outcome", client, outcome: status, ...(presumed && { presumed }) });
   if (client !== undefined) collector.presence.leave(id, client, presumed);
   const end = isEnded ? undefined : endOfRun(writers, client, status, row.status === "STOPPING", presumed);
   const isPresumed = presumed && row.status !== "STOPPING";

@@ -15,17 +15,22 @@ export async function restoreRuns({ db, presence }: Collector): Promise<void> {
         inArray(runTable.status, ["QUEUED", "STARTING", "RUNNING", "STOPPING"]),
       ),
     );
-  for (const { id } of live) {
+  const watch = async (id: string) => {
     presence.watch(id);
     for (const writer of await db.select().from(writerTable).where(eq(writerTable.run, id)))
-      if (writer.outcome === null)
+      if (writer.presumed) presence.leave(id, writer.client, true);
+      else if (writer.outcome === null)
         presence.join(id, writer.client, { pid: writer.pid, boot: writer.boot }, true);
-  }
+  };
+  for (const { id } of live) await watch(id);
   const presumed = await db
     .select({ id: runTable.id })
     .from(runTable)
     .where(and(eq(runTable.deleted, false), isNull(runTable.source), eq(runTable.presumed, true)));
-  for (const { id } of presumed) presence.end(id, true);
+  for (const { id } of presumed) {
+    await watch(id);
+    presence.end(id, true);
+  }
 }
 
 /** Judges every writer once. */

@@ -57,6 +57,8 @@ export const writer = sqliteTable(
     start: integer("start"),
     /** null while it lives; else how it ended. */
     outcome: text("outcome").$type<RunStatus>(),
+    /** It was taken for dead, and has not shown itself since. */
+    presumed: integer("presumed", { mode: "boolean" }).notNull().default(false),
     /** Unused: `counter` has it. */
     seq: integer("seq").notNull().default(0),
     /** Step of its first record that brings none. */

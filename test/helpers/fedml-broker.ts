@@ -8,10 +8,13 @@ import { metricTopics } from "../../src/fedml/metrics.ts";
 import { statusTopics } from "../../src/fedml/status.ts";
 import type { FedmlContext, FedmlTopic } from "../../src/fedml/topic.ts";
 import { createWriter } from "../../src/fedml/writer.ts";
+import { restoreRuns } from "../../src/run/watch.ts";
 import { createTestCollector, type TestCollector } from "./collector.ts";
 import { RawMqtt, type ConnectOptions } from "./mqtt.ts";
 
 export interface TestBroker extends TestCollector {
+  /** Its connections end, and the same data folder is opened again, as a restart does. */
+  restart(): Promise<TestBroker>;
   port: number;
   keys: FedmlKeys;
   counts: FedmlCounts;
@@ -35,6 +38,7 @@ export interface TestBrokerOptions {
   limits?: Partial<BrokerLimits>;
   port?: number;
   topics?: (context: FedmlContext) => FedmlTopic[];
+  test?: TestCollector;
 }
 
 /** The broker on a port of its own, before a collector in a temporary folder. */
@@ -48,8 +52,8 @@ export async function startTestBroker({
     ...endpointTopics(context),
     ...statusTopics(context),
   ],
+  test = createTestCollector(),
 }: TestBrokerOptions = {}): Promise<TestBroker> {
-  const test = createTestCollector();
   const { collector } = test;
   const keys = createKeys(() => test.trust.tokens, { open });
   const counts = createCounts();
@@ -64,6 +68,12 @@ export async function startTestBroker({
     limits,
   });
   const raws: RawMqtt[] = [];
+
+  async function closeBroker(): Promise<void> {
+    for (const raw of raws) raw.socket.destroy();
+    await broker.close();
+  }
+
   return {
     ...test,
     port: broker.port,
@@ -81,9 +91,14 @@ export async function startTestBroker({
     },
     run: (id) => test.json(`/api/v1/runs/${id}`),
     async close() {
-      for (const raw of raws) raw.socket.destroy();
-      await broker.close();
+      await closeBroker();
       await test.close();
+    },
+    async restart() {
+      await closeBroker();
+      const again = await test.restart();
+      await restoreRuns(again.collector);
+      return startTestBroker({ open, limits, port, topics, test: again });
     },
   };
 }
