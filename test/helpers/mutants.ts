@@ -75,7 +75,7 @@ export const mutants = {
   "files are not looked for again": [
     {
       file: "relay/lane.ts",
-      from: "if (cursor.acked < status.acked) content.again();",
+      from: "if (cursor.acked < report.status().acked) content.again();",
       to: "",
     },
   ],
