@@ -78,6 +78,11 @@ export const mutants = {
       from: "if (cursor.acked < report.status().acked) content.again();",
       to: "",
     },
+    {
+      file: "relay/lane.ts",
+      from: "if (next.history && !report.status().history) content.again();",
+      to: "",
+    },
   ],
 } as const satisfies Record<string, Change[]>;
 
