@@ -130,7 +130,7 @@ test("said twice it is one, and an own token comes before the common one", () =>
   ]);
 });
 
-test("a destination that is known keeps its token: another's is refused, a new one is told of", async () => {
+function listenTo() {
   const at = createTestCollector();
   closers.push(() => at.close());
   const told: string[] = [];
@@ -139,22 +139,53 @@ test("a destination that is known keeps its token: another's is refused, a new o
     onFailed: (error) => told.push(String(error)),
   });
   closers.push(() => relays.close());
+  const given = (url: string, token?: string) => ({
+    url,
+    insecure_http: false,
+    ...(token !== undefined && { token }),
+  });
+  return {
+    told,
+    secrets: () => JSON.parse(readFileSync(join(at.collector.dataDir, "relays.json"), "utf8")),
+    atStart: (url: string, token?: string) => relays.addAddress(given(url, token)),
+    add: (name: string, url: string, token?: string) => relays.add({ name, ...given(url, token) }),
+  };
+}
+
+test("a destination that is known keeps its token: another's is refused, a new one is told of", async () => {
+  const { told, atStart, add } = listenTo();
   const [one, two] = [listener(), listener()];
-  const add = (url: string, token?: string) =>
-    relays.addAddress({ url, insecure_http: false, ...(token !== undefined && { token }) });
-  const { name } = await add(one.url, "token-of-one");
-  await add(two.url, "token-of-two");
-  const refused = await add(two.url, "token-of-one").catch((error) => error);
+  const { name } = await atStart(one.url, "token-of-one");
+  const known = await atStart(two.url, "token-of-two");
+  const refused = await add(known.name, two.url, "token-of-one").catch((error) => error);
   expect(refused).toMatchObject({
     code: "conflict",
     message: expect.stringContaining(`is that of ${name}.`),
   });
-  await add(two.url);
+  await atStart(two.url);
+  expect(told).toEqual([]);
+  await atStart(two.url, "token-of-one");
   await heard(two);
   expect([...new Set(two.tokens)]).toEqual(["Bearer token-of-two"]);
-  expect(told).toEqual([]);
-  await add(two.url, "new-of-two");
+  expect(told.splice(0)).toEqual([expect.stringContaining(`is that of ${name}, and does not go there`)]);
+  await atStart(two.url, "new-of-two");
   expect(told).toEqual([expect.stringMatching(/^relay \S+: it has another token from now on\.$/)]);
+});
+
+test.each([
+  ["of a backend that is known without one", true],
+  ["of a backend that is new", false],
+])("a platform's token does not become that %s, and the collector starts", async (_, isKnown) => {
+  const { told, secrets, atStart, add } = listenTo();
+  const [lab, vendor] = [listener(), listener()];
+  const address = `otlp+${vendor.url}`;
+  await add("lab", lab.url, "token-of-lab");
+  const name = isKnown ? (await atStart(address)).name : "vendor";
+  const refused = await add(name, address, "token-of-lab").catch((error) => error);
+  expect(refused).toMatchObject({ code: "conflict", message: expect.stringContaining("is that of lab.") });
+  await atStart(address, "token-of-lab");
+  expect(secrets()).toEqual({ lab: { token: "token-of-lab" } });
+  expect(told).toEqual([expect.stringContaining("is that of lab, and does not go there")]);
 });
 
 test("relay add takes the token under its name first, and none to FedML", async () => {

@@ -9,6 +9,7 @@ import { createDiagnosis } from "./diagnose.ts";
 import { countByReason, countDropped, forgetRemoved, listDrops, putDropOfDestination } from "./drops.ts";
 import { startPlatformLane, type Lane } from "./lane.ts";
 import { createLetterBox } from "./letters.ts";
+import { shownAddress } from "./fedml/address.ts";
 import { startFedmlLane } from "./fedml/lane.ts";
 import { startOtlpLane } from "./otlp/lane.ts";
 import type { AddRelay, DeadLetterPage, Relay, RelayList, SettleDeadLetters } from "./schema.ts";
@@ -19,7 +20,7 @@ export interface Relays {
   status(): RelayList;
   /** A destination that is there under this address gets the new token. */
   add(relay: AddRelay): Promise<{ created: boolean; relay: Relay }>;
-  /** The same for one that is known by its address; `name`: of one that is new. */
+  /** The same at a start, for one that is known by its address; `name`: of one that is new. It gets no token that is another's. */
   addAddress(relay: Omit<AddRelay, "name"> & { name?: string }): Promise<Relay>;
   /**
    * Refuses while something has not arrived, unless it may be given up. Returns which entries only history could still have brought:
@@ -106,7 +107,7 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     return {
       name,
       kind,
-      url,
+      url: shownAddress(url),
       from,
       created: time(created)!,
       state,
@@ -127,27 +128,42 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
   }
 
   async function add({ name, url: given, from: wanted, token: said, ca, insecure_http }: AddRelay) {
-    const { kind, url } = checkDestination(given, { insecureHttp: insecure_http });
+    const { kind, url: whole } = checkDestination(given, { insecureHttp: insecure_http });
+    const url = shownAddress(whole);
     // FedML's protocol has none.
     const token = kind === "fedml" ? undefined : said;
     const known = destinations.get(name);
     const kept = destinations.secretsOf(name);
     // Of one that is gone, as by a restore, they are not for another address.
     const before = known ? kept : {};
-    const secrets = { ...before, ...(token !== undefined && { token }), ...(ca !== undefined && { ca }) };
-    if (known && known.url !== url)
-      throw new CollectorError("conflict", `There is a destination ${name} already, at ${known.url}.`, {
-        hint:
-          kind === "platform"
-            ? `If the platform has moved: \`binnacle relay remove ${name} --discard\`, then add it at its new address, and it goes on where it was. Else choose another name.`
-            : `Choose another name, or remove that one first: \`binnacle relay remove ${name}\`.`,
-      });
+    const secrets = {
+      ...before,
+      ...(token !== undefined && { token }),
+      ...(ca !== undefined && { ca }),
+      ...(url !== whole && { url: whole }),
+    };
+    // One whose secret is lost gets it again.
+    if (known && ![whole, url].includes(destinations.addressOf(known)))
+      throw new CollectorError(
+        "conflict",
+        `There is a destination ${name} already, at ${shownAddress(known.url)}.`,
+        {
+          hint:
+            kind === "platform"
+              ? `If the platform has moved: \`binnacle relay remove ${name} --discard\`, then add it at its new address, and it goes on where it was. Else choose another name.`
+              : `Choose another name, or remove that one first: \`binnacle relay remove ${name}\`.`,
+        },
+      );
     if (!known && laneByName.size >= MAX_DESTINATIONS)
       throw new CollectorError("conflict", `There are ${MAX_DESTINATIONS} destinations already.`, {
         hint: "Remove one that is not needed any more.",
       });
+    const owner = ownerOf(token, { name, kind, url });
+    if (owner)
+      throw new CollectorError("conflict", `The token that is given for ${name} is that of ${owner.name}.`, {
+        hint: `Give its own, or none, not even in $BINNACLE_RELAY_TOKEN${known ? `: ${name} keeps what it has` : ""}.`,
+      });
     const isRenewed = known && token !== undefined && kept.token !== undefined && kept.token !== token;
-    if (isRenewed) requireNotAnothers(known, token);
     // The token first: a row without one would be refused, and say so.
     if (!isDeepStrictEqual(secrets, kept)) destinations.setSecrets(name, secrets);
     else if (known) return { created: false, relay: toRelay(known) };
@@ -168,9 +184,14 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
     return { created: !known, relay: toRelay(destinations.get(name)!) };
   }
 
-  /** A token is for one platform: a variable that was left set must not carry it to another one. */
-  function requireNotAnothers({ name, kind, url }: Destination, token: string): void {
-    const owner = destinations
+  /** A token is for one platform: a variable that was left set must not carry it to another one. Nobody's that has it already. */
+  function ownerOf(
+    token: string | undefined,
+    { name, kind, url }: Pick<Destination, "name" | "kind" | "url">,
+  ): Destination | undefined {
+    if (token === undefined || (destinations.get(name) && destinations.secretsOf(name).token === token))
+      return undefined;
+    return destinations
       .list()
       .find(
         (other) =>
@@ -178,18 +199,22 @@ export function createRelays(collector: Collector, { onDiagnostic, onFailed }: R
           (kind === "platform" || other.kind === "platform") &&
           destinations.secretsOf(other.name).token === token,
       );
-    if (owner)
-      throw new CollectorError("conflict", `The token that is given for ${name} is that of ${owner.name}.`, {
-        hint: `Give its own, or none: ${name} keeps the one that it has.`,
-      });
   }
 
   async function addAddress(relay: Omit<AddRelay, "name"> & { name?: string }): Promise<Relay> {
-    const { url } = checkDestination(relay.url, { insecureHttp: relay.insecure_http });
+    const { kind, url } = checkDestination(relay.url, { insecureHttp: relay.insecure_http });
     const all = destinations.list();
-    const known = all.find((destination) => destination.url === url);
+    const known = [url, shownAddress(url)]
+      .map((at) => all.find((destination) => destinations.addressOf(destination) === at))
+      .find((found) => found !== undefined);
     const name = known?.name ?? relay.name ?? nameOf(url, new Set(all.map(({ name }) => name)));
-    return (await add({ ...relay, name })).relay;
+    const { token, ...rest } = relay;
+    const owner = kind === "fedml" ? undefined : ownerOf(token, { name, kind, url });
+    if (owner)
+      onDiagnostic(
+        `relay ${name}: the token that is given is that of ${owner.name}, and does not go there. Set $BINNACLE_RELAY_TOKEN to its own, or unset it.`,
+      );
+    return (await add({ ...rest, name, ...(token !== undefined && !owner && { token }) })).relay;
   }
 
   /** What is gone of the journal, and has not arrived otherwise. */
