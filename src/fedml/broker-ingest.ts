@@ -63,7 +63,7 @@ export function createIngest({ topics, counts, now, onDiagnostic }: IngestOption
   /** Throws again what the client is to send once more. */
   function settle(error: unknown, topic: string): void {
     if (!(error instanceof CollectorError)) say(error, topic);
-    if (isOfMessage(error)) return counts.add(countOf(error) ?? "refused");
+    if (!isLater(error)) return counts.add(countOf(error) ?? "refused");
     throw error instanceof CollectorError
       ? error
       : new CollectorError("internal", "The message could not be taken.", { cause: error });
@@ -91,18 +91,23 @@ export function createIngest({ topics, counts, now, onDiagnostic }: IngestOption
   return ingest;
 }
 
-/** Whether it would be no better when it comes again: a mistake in our code is made each time, and its client would never get on. */
-const isOfMessage = (error: unknown) =>
-  error instanceof CollectorError
-    ? !LATER.has(error.code)
-    : error instanceof TypeError || error instanceof RangeError;
+/** Whether it may be taken when it comes again: a mistake in our code is made each time, and its client would never get on. */
+function isLater(error: unknown): boolean {
+  if (error instanceof CollectorError) return LATER.has(error.code);
+  if (!(error instanceof Error)) return false;
+  if (error.cause !== undefined) return isLater(error.cause);
+  const { code = "" } = error as NodeJS.ErrnoException;
+  // libSQL says that its connection was closed by a TypeError.
+  return isOfStore(String(code)) || error.message === "The database connection is not open";
+}
+
+/** Codes of the database and the system, but those for values that it won't take. */
+const isOfStore = (code: string) =>
+  /^(?:SQLITE_|E[A-Z0-9]+$)/.test(code) && !/^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG|RANGE|MISUSE)/.test(code);
 
 /** What was at the bottom of it: drizzle's own errors hold the statement and its values. */
-function causeOf(error: unknown): string {
-  let inner = error;
-  while (inner instanceof Error && inner.cause !== undefined) inner = inner.cause;
-  return String(inner).slice(0, 500);
-}
+const causeOf = (error: unknown): string =>
+  error instanceof Error && error.cause !== undefined ? causeOf(error.cause) : String(error).slice(0, 500);
 
 function parse(payload: string | Buffer): unknown {
   if (payload.length === 0) return undefined;
