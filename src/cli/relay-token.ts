@@ -1,5 +1,6 @@
 import type { Config } from "../config.ts";
 import { CollectorError } from "../error.ts";
+import { shownAddress } from "../relay/fedml/address.ts";
 import { RelayName, type AddRelay } from "../relay/schema.ts";
 import { checkDestination } from "../relay/spoken.ts";
 
@@ -32,7 +33,7 @@ export function readRelays({
     const { kind, url } = checkDestination(address, { insecureHttp });
     const before = givenByUrl.get(url);
     if (before?.name === name && before) continue;
-    if (before) throw twice(`${url} has two names`);
+    if (before) throw twice(`${shownAddress(url)} has two names`);
     if (name !== undefined) checkName(name, givenByUrl.values());
     const own = name === undefined ? undefined : relayTokens[tokenVariable(name)];
     const given: RelayAtStart = {

@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { restore } from "../backup/restore.ts";
 import { findDataDir, readCollectorFile } from "../client/typescript/connection.ts";
 import { CollectorError } from "../error.ts";
+import { shownAddress } from "../relay/fedml/address.ts";
 import { isProcessAlive } from "../run/machine.ts";
 import { defineCommand, jsonFlag } from "./command.ts";
 import { UsageError } from "./error.ts";
@@ -40,7 +41,7 @@ export const command = defineCommand({
     const { created, files, missing } = description;
     if (values.json) {
       const named = (of: readonly { name: string; url: string }[]) =>
-        of.map(({ name, url }) => ({ name, url }));
+        of.map(({ name, url }) => ({ name, url: shownAddress(url) }));
       await printJson({
         data: dataDir,
         created,
@@ -62,10 +63,10 @@ export const command = defineCommand({
         "Where it was relayed to can't be read of what was there: see `binnacle relay status` after the start.\n",
       );
     for (const { name, url } of destinations?.kept ?? [])
-      process.stderr.write(`The destination ${name} (${url}) was added since, and stays.\n`);
+      process.stderr.write(`The destination ${name} (${shownAddress(url)}) was added since, and stays.\n`);
     for (const { name, url } of destinations?.left ?? [])
       process.stderr.write(
-        `The destination ${name} (${url}) was another collector's: add it with its token if this is to go there.\n`,
+        `The destination ${name} (${shownAddress(url)}) was another collector's: add it with its token if this is to go there.\n`,
       );
     process.stderr.write(
       `${bytes(description.bytes)} as of ${created}. Start the collector: binnacle start\n`,

@@ -4,12 +4,14 @@ import { z } from "zod";
 import type { Journal } from "../store/journal.ts";
 import type { Connection } from "../store/open.ts";
 import { writePrivateFile } from "../token.ts";
+import { shownAddress } from "./fedml/address.ts";
 import type { KeptOpening } from "./openings.ts";
 
 /** Where the journal goes, as far as it is durable. */
 export interface Destination {
   name: string;
   kind: "platform" | "otlp" | "fedml";
+  /** As it may be shown: see addressOf. */
   url: string;
   from: "history" | "now";
   /** ms since the epoch. */
@@ -21,8 +23,12 @@ export interface Destination {
   paused: string | null;
 }
 
-/** What must not be shown. */
-const Secrets = z.object({ token: z.string().optional(), ca: z.string().optional() });
+/** What must not be shown. `url`: the whole address, where it has a secret in it. */
+const Secrets = z.object({
+  token: z.string().optional(),
+  ca: z.string().optional(),
+  url: z.string().optional(),
+});
 export type Secrets = z.infer<typeof Secrets>;
 const SecretsFile = z.record(z.string(), Secrets);
 
@@ -34,6 +40,8 @@ export interface Destinations {
   /** With its dead letters; `drop` is written in the same transaction. */
   remove(name: string, drop: (() => void) | undefined): void;
   secretsOf(name: string): Secrets;
+  /** Whole. Without its secret where that is lost. */
+  addressOf(destination: Pick<Destination, "name" | "url">): string;
   setSecrets(name: string, secrets: Secrets | undefined): void;
 }
 
@@ -69,6 +77,11 @@ export function createDestinations(connection: Connection, dataDir: string): Des
       }
     },
     secretsOf: (name) => readSecrets(path)[name] ?? {},
+    addressOf({ name, url }) {
+      const whole = readSecrets(path)[name]?.url;
+      // A restored database may have another one under this name.
+      return whole !== undefined && shownAddress(whole) === url ? whole : url;
+    },
     setSecrets(name, secrets) {
       const all = readSecrets(path);
       if (secrets === undefined) delete all[name];

@@ -12,6 +12,8 @@ export interface HttpOptions {
   /** Asked for each request: it may be renewed. */
   token: () => string | undefined;
   ca?: string | undefined;
+  /** What is secret of the address: no error says it. */
+  hidden?: string | undefined;
   resolve?: Resolve | undefined;
   /** How long the shortest request may take. */
   timeoutMs?: number | undefined;
@@ -69,7 +71,7 @@ const TIMEOUT_MS = 15_000;
 const BYTES_PER_MS = 64;
 
 export function createHttp(options: HttpOptions): Http {
-  const { url, token, ca, resolve, timeoutMs = TIMEOUT_MS, dialect = OWN } = options;
+  const { url, token, ca, hidden, resolve, timeoutMs = TIMEOUT_MS, dialect = OWN } = options;
   const { maxAnswerBytes } = dialect;
   const { host, hostname } = new URL(url);
   const checkName = createResolver(url, resolve);
@@ -110,7 +112,7 @@ export function createHttp(options: HttpOptions): Http {
       return await readAnswer(response);
     } catch (error) {
       signal.throwIfAborted();
-      throw withoutSecret(toError(error, within), secret);
+      throw withoutSecret(withoutSecret(toError(error, within), secret), hidden);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", end);
@@ -235,7 +237,7 @@ class TimedOut extends Error {}
 const unreachable = (message: string, options: { hint?: string } = {}) =>
   new CollectorError("unreachable", message, options);
 
-/** Whatever the platform, or a library, puts into its words: never the token. */
+/** Whatever the platform, or a library, puts into its words: never the token, nor the address's secret. */
 function withoutSecret(error: Error, secret: string | undefined): Error {
   if (secret === undefined || secret.length < 8) return error;
   // Names of hosts come in small letters.

@@ -1,14 +1,14 @@
 import type { Frame, Part } from "../contract.ts";
 import { deliverAbroad, RefusedOne } from "../foreign.ts";
 import { historyOf, historyParts } from "../history.ts";
-import { createHttp, printable, type Dialect, type Http } from "../http.ts";
+import { createHttp, printable, type Dialect, type Http, type HttpOptions } from "../http.ts";
 import { createClock, type Lane, type LaneOptions } from "../lane.ts";
 import { createLetterBox } from "../letters.ts";
 import { createOutbox } from "../outbox.ts";
 import { Refusal, type DeadLetter } from "../ports.ts";
 import { createReport } from "../report.ts";
 import { requeueAbroad } from "../requeue-abroad.ts";
-import { readFedmlAddress } from "./address.ts";
+import { readFedmlAddress, secretOfAddress } from "./address.ts";
 import { createConfigs } from "./configs.ts";
 import { putLeft, putLeftPart } from "./drops.ts";
 import { postsOf, type Post } from "./logs.ts";
@@ -47,8 +47,10 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
   const { collector, destination, destinations, onChange, onFailed } = options;
   const { connection, journal, blobs, now } = collector;
   const { name } = destination;
-  const url = readFedmlAddress(destination.url);
+  const address = destinations.addressOf(destination);
+  const url = readFedmlAddress(address);
   const { ca } = destinations.secretsOf(name);
+  const ways = { ca, hidden: secretOfAddress(address) };
   const ending = new AbortController();
   const clock = createClock(now);
   const report = createReport({ collector, destination, clock, onChange, onFailed });
@@ -56,12 +58,12 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
   const machines = createMachines(collector);
   const queue = createUploadQueue(collector, name);
   const configs = createConfigs({
-    http: httpTo(url, ca),
+    http: httpTo(url, ways),
     url,
     now,
     monotonic: clock.monotonic,
   });
-  const post = createPoster(configs, (to) => httpTo(to, ca));
+  const post = createPoster(configs, (to) => httpTo(to, ways));
   const publisher = createPublisher({ configs });
   // A connection of its own: neither waits for the other.
   const announcer = createPublisher({ configs });
@@ -81,7 +83,7 @@ export function startFedmlLane(options: Omit<LaneOptions, "path" | "facts">): La
     {
       queue,
       blobs,
-      storage: createStorages(configs.get, (to) => httpTo(to, ca, readStorageRefusal), now),
+      storage: createStorages(configs.get, (to) => httpTo(to, ways, readStorageRefusal), now),
       publish(messages) {
         const publication = publicationOf(() => messages.map((message) => ({ ...message, of: 0 })));
         return (signal) => announcer.publish(publication, signal);
@@ -232,9 +234,13 @@ function encode(signal: Signal, prepared: readonly Prepared[]): Body[] {
 const noWords = () => undefined;
 
 /** Without a token: FedML's platform asks for none, and ours are nobody else's. */
-function httpTo(url: string, ca: string | undefined, readRefusal: Dialect["readRefusal"] = noWords): Http {
+function httpTo(
+  url: string,
+  ways: Pick<HttpOptions, "ca" | "hidden">,
+  readRefusal: Dialect["readRefusal"] = noWords,
+): Http {
   const dialect = { root: "", accept: "*/*", maxAnswerBytes: MAX_ANSWER_BYTES, readRefusal };
-  return createHttp({ url, token: () => undefined, ca, dialect });
+  return createHttp({ url, ...ways, token: () => undefined, dialect });
 }
 
 /** The storage that the platform names, the same one as long as it does. */
