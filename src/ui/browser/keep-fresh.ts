@@ -4,14 +4,24 @@ const EVERY_MS = 1000;
 export function createRefresh(load: () => Promise<void>): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let loadedAt = -Infinity;
-  return function refresh(): void {
-    timer ??= setTimeout(
-      async () => {
-        loadedAt = performance.now();
-        await load().catch(() => {});
-        timer = undefined;
-      },
-      Math.max(50, loadedAt + EVERY_MS - performance.now()),
-    );
-  };
+  let isLoading = false;
+  /** What was asked for may have been read before what was heard happened. */
+  let isAsked = false;
+
+  function refresh(): void {
+    if (isLoading) isAsked = true;
+    else timer ??= setTimeout(() => void run(), Math.max(50, loadedAt + EVERY_MS - performance.now()));
+  }
+
+  async function run(): Promise<void> {
+    timer = undefined;
+    isLoading = true;
+    isAsked = false;
+    loadedAt = performance.now();
+    await load().catch(() => {});
+    isLoading = false;
+    if (isAsked) refresh();
+  }
+
+  return refresh;
 }
