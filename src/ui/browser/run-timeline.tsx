@@ -1,6 +1,6 @@
 /** @jsxImportSource hono/jsx/dom */
 import { render, useEffect, useRef, useState } from "hono/jsx/dom";
-import type { LiveSpans, Span, SpanPage } from "../../span/schema.ts";
+import type { LiveSpans, SpanPage } from "../../span/schema.ts";
 import { Icon } from "../components/icon.tsx";
 import { SpanTable } from "../components/timeline.tsx";
 import { isEnded, serverNow } from "../components/time.tsx";
@@ -19,6 +19,7 @@ import {
 } from "../timeline.ts";
 import { request } from "./http.ts";
 import { createRefresh } from "./keep-fresh.ts";
+import { KnownSpans } from "./known-spans.ts";
 import { currentRun, listen, onRunChange, runPath } from "./run-frame.tsx";
 import { TimelineChart, type Range } from "./timeline-chart.ts";
 
@@ -30,23 +31,23 @@ const ROWS = 100;
 interface State {
   timeline: Timeline | undefined;
   first: 0 | 1;
-  /** There are more than are shown. */
-  more: boolean;
   filter: string;
   range: Range | undefined;
   selected: Bar | undefined;
+  /** What was chosen, as it was then: the words of one that goes on change each second, and nobody wants to hear them. */
+  said: string;
   rows: number;
   problem: string | undefined;
 }
 
-const spansById = new Map<string, Span>();
+const known = new KnownSpans(MAX_SPANS);
 let state: State = {
   timeline: undefined,
   first: 0,
-  more: false,
   filter: new URLSearchParams(location.search).get("q") ?? "",
   range: undefined,
   selected: undefined,
+  said: "",
   rows: ROWS,
   problem: undefined,
 };
@@ -75,7 +76,7 @@ const wordsOf = (bar: Bar): string => {
 };
 
 function lay(): void {
-  const all = [...spansById.values()];
+  const all = known.all();
   const first = firstRound(all);
   const timeline = layTimeline(matching(all, state.filter, first), until());
   const id = state.selected?.span.id;
@@ -85,19 +86,10 @@ function lay(): void {
 }
 
 async function load(): Promise<void> {
-  const loaded = new Map<string, Span>();
-  let next: string | null = "";
-  let count = 0;
-  while (next !== null && loaded.size < MAX_SPANS) {
-    const page: SpanPage = await request<SpanPage>(
-      `${runPath}/spans?limit=${PAGE}&after=${encodeURIComponent(next)}`,
-    );
-    for (const span of page.spans) loaded.set(span.id, span);
-    ({ next, count } = page);
-  }
-  spansById.clear();
-  for (const [id, span] of loaded) spansById.set(id, span);
-  update({ more: count > loaded.size, problem: undefined });
+  await known.load((after) =>
+    request<SpanPage>(`${runPath}/spans?limit=${PAGE}&after=${encodeURIComponent(after)}`),
+  );
+  update({ problem: undefined });
   lay();
 }
 
@@ -118,7 +110,7 @@ function layLater(): void {
 
 function hear({ spans, more }: LiveSpans): void {
   if (more) return refresh();
-  for (const span of spans) spansById.set(span.id, span);
+  known.hear(spans);
   layLater();
 }
 
@@ -132,14 +124,20 @@ function onFilter(filter: string): void {
   layLater();
 }
 
+function choose(selected: Bar | undefined): void {
+  update({ selected, said: selected ? wordsOf(selected) : "" });
+}
+
 const Chart = ({ summary }: { summary: string }) => {
   const host = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    chart = new TimelineChart(host.current!, {
-      onSelect: (selected) => update({ selected }),
+    const made = new TimelineChart(host.current!, {
+      onSelect: choose,
       onRange: (range) => update({ range }),
     });
-    if (state.timeline) chart.set(state.timeline, wordsOf);
+    chart = made;
+    if (state.timeline) made.set(state.timeline, wordsOf);
+    return () => made.destroy();
   }, []);
   return (
     <div
@@ -148,7 +146,7 @@ const Chart = ({ summary }: { summary: string }) => {
       tabindex={0}
       role="group"
       aria-roledescription="timeline"
-      aria-label={`Timeline. ${summary}. Arrow keys go from span to span and from lane to lane, plus and minus zoom, 0 shows all of it; the table below has the same in words.`}
+      aria-label={`Timeline. ${summary}. Arrow keys go from span to span and from lane to lane, plus and minus zoom, Enter zooms to the span, 0 shows all of it; the table below has the same in words.`}
     ></div>
   );
 };
@@ -156,32 +154,36 @@ const Chart = ({ summary }: { summary: string }) => {
 function Page() {
   const [shown, setShown] = useState(state);
   show = setShown;
-  const { timeline, first, more, filter, range, selected, rows, problem } = shown;
-  if (problem !== undefined)
-    return (
-      <p class="notice bad" role="alert">
-        {problem}
-      </p>
-    );
+  const { timeline, first, filter, range, selected, said, rows, problem } = shown;
+  const notice = problem !== undefined && (
+    <p class="notice bad" role="alert">
+      {problem}
+    </p>
+  );
+  if (!timeline && notice) return notice;
   if (!timeline)
     return (
       <p class="loading faint" role="status">
         Loading…
       </p>
     );
-  if (spansById.size === 0)
+  if (known.size === 0)
     return (
-      <div class="empty card">
-        <h2>No timeline yet</h2>
-        <p class="soft">
-          <code>with binnacle.span("eval"):</code> records how long something takes, and so do FedML's{" "}
-          <code>mlops.event</code>, <code>log_round_info</code> and the statuses of its edges.
-        </p>
-      </div>
+      <>
+        {notice}
+        <div class="empty card">
+          <h2>No timeline yet</h2>
+          <p class="soft">
+            <code>with binnacle.span("eval"):</code> records how long something takes, and so do FedML's{" "}
+            <code>mlops.event</code>, <code>log_round_info</code> and the statuses of its edges.
+          </p>
+        </div>
+      </>
     );
   const summary = summaryOf(timeline, first);
   return (
     <>
+      {notice}
       <div class="toolbar metric-tools" role="toolbar" aria-label="Timeline">
         <label class="search">
           <Icon name="search" />
@@ -211,21 +213,24 @@ function Page() {
             <Icon name="reset" size={14} /> Reset zoom
           </button>
         )}
-        <span class="timeline-summary soft num">{summary.join(" · ")}</span>
+        {summary.length > 0 && <span class="timeline-summary soft num">{summary.join(" · ")}</span>}
       </div>
-      {more && (
+      {known.more && (
         <p class="notice">
-          <span>The first {formatCount(spansById.size)} spans are shown; the API has them all.</span>
+          <span>The first {formatCount(known.size)} spans are shown; the API has them all.</span>
         </p>
       )}
       <div class="card timeline">
         <Chart summary={summary.join(", ")} />
-        <p class="timeline-reading num" aria-live="polite">
+        <p class="timeline-reading num">
           {selected ? (
             wordsOf(selected)
           ) : (
             <span class="faint">Drag to zoom; click a bar, or use the arrow keys.</span>
           )}
+        </p>
+        <p class="unseen" aria-live="polite">
+          {said}
         </p>
       </div>
       <SpanTable
@@ -236,8 +241,8 @@ function Page() {
         selected={selected?.span.id}
         limit={rows}
         onShow={(bar) => {
-          update({ selected: bar });
-          chart?.reveal(bar);
+          choose(bar);
+          chart?.zoomIn(bar);
           document.querySelector(".timeline")?.scrollIntoView({ block: "nearest" });
         }}
         onMore={() => update({ rows: rows + 5 * ROWS })}

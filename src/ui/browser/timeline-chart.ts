@@ -19,6 +19,8 @@ const MAX_HEIGHT = 560;
 /** ms; below this nobody sees more. */
 const MIN_RANGE = 0.5;
 const ZOOM = 2;
+/** The part of what is shown that a span takes when one sees what it is. */
+const LEGIBLE = 0.05;
 
 /** The lanes of a run on a canvas as large as what is seen of them, which follows the scroll bar. */
 export class TimelineChart {
@@ -37,6 +39,7 @@ export class TimelineChart {
   #words: (bar: Bar) => string = () => "";
   #drag: { x: number; pointer: number; moved: boolean } | undefined;
   #isDue = false;
+  readonly #end = new AbortController();
 
   constructor(host: HTMLElement, events: TimelineEvents) {
     this.#host = host;
@@ -48,16 +51,27 @@ export class TimelineChart {
     this.#tip.className = "timeline-tip";
     this.#band.hidden = this.#tip.hidden = true;
     host.append(this.#canvas, this.#space, this.#band, this.#tip);
-    new ResizeObserver(() => this.#schedule()).observe(host);
-    onTheme(() => this.#schedule());
-    host.addEventListener("scroll", () => this.#schedule(), { passive: true });
-    host.addEventListener("pointerdown", (event) => this.#down(event));
-    host.addEventListener("pointermove", (event) => this.#move(event));
-    host.addEventListener("pointerup", (event) => this.#up(event));
-    host.addEventListener("pointercancel", () => this.#endDrag());
-    host.addEventListener("pointerleave", () => this.#hover(undefined));
-    host.addEventListener("dblclick", () => this.zoomTo(undefined));
-    host.addEventListener("keydown", (event) => this.#key(event));
+    const { signal } = this.#end;
+    const resize = new ResizeObserver(() => this.#schedule());
+    resize.observe(host);
+    const offTheme = onTheme(() => this.#schedule());
+    signal.addEventListener("abort", () => {
+      resize.disconnect();
+      offTheme();
+    });
+    host.addEventListener("scroll", () => this.#schedule(), { passive: true, signal });
+    host.addEventListener("pointerdown", (event) => this.#down(event), { signal });
+    host.addEventListener("pointermove", (event) => this.#move(event), { signal });
+    host.addEventListener("pointerup", (event) => this.#up(event), { signal });
+    host.addEventListener("pointercancel", () => this.#endDrag(), { signal });
+    host.addEventListener("pointerleave", () => this.#hover(undefined), { signal });
+    host.addEventListener("dblclick", () => this.zoomTo(undefined), { signal });
+    host.addEventListener("keydown", (event) => this.#key(event), { signal });
+  }
+
+  destroy(): void {
+    this.#end.abort();
+    this.#host.replaceChildren();
   }
 
   set(timeline: Timeline, words: (bar: Bar) => string): void {
@@ -89,6 +103,15 @@ export class TimelineChart {
         this.#host.scrollTop = AXIS + top + height - clientHeight + 10;
     }
     this.#schedule();
+  }
+
+  /** Shows a span, as large as one sees what it is: beside one that goes on for hours most are a hair. */
+  zoomIn(bar: Bar): void {
+    const { from, to } = this.#shown();
+    const wide = bar.to - bar.from;
+    if (wide > 0 && wide < (to - from) * LEGIBLE)
+      this.zoomTo({ from: bar.from - 2 * wide - MIN_RANGE, to: bar.to + 2 * wide + MIN_RANGE });
+    this.reveal(bar);
   }
 
   zoomTo(range: Range | undefined): void {
@@ -278,6 +301,7 @@ export class TimelineChart {
     "=": () => this.zoom(ZOOM),
     "-": () => this.zoom(1 / ZOOM),
     "0": () => this.zoomTo(undefined),
+    Enter: () => this.#selected && this.zoomIn(this.#selected),
     Escape: () => this.#select(undefined),
   };
 

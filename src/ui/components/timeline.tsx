@@ -59,7 +59,7 @@ export const SpanTable = ({
           </thead>
           <tbody role="rowgroup">
             {bars.slice(0, limit).map((bar) => (
-              <tr key={bar.span.id} role="row" {...(bar.span.id === selected && { "aria-selected": "true" })}>
+              <tr key={bar.span.id} role="row" {...(bar.span.id === selected && { "aria-current": "true" })}>
                 <td class="num" role="cell">
                   <button
                     class="link"
@@ -73,7 +73,7 @@ export const SpanTable = ({
                 <td class="num" role="cell">
                   {durationWords(bar, isLive)}
                 </td>
-                <td role="cell">
+                <td class="where" role="cell">
                   <bdi>{bar.span.kind === "round" ? "Run" : edgeLabel(bar.span.edge)}</bdi>
                 </td>
                 <td class="what" role="cell">
