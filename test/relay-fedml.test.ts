@@ -490,6 +490,30 @@ test("versions whose files wait for a destination that is removed are counted", 
   ]);
 });
 
+test("a version that is sent again as a dead letter while its upload is still taken back arrives", async () => {
+  const up = await platform();
+  const at = collector();
+  await add(at, up.url);
+  await create(at);
+  await arrived(at);
+  const asked = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  up.intercept = async ({ url, method }) => {
+    if (url.includes("partNumber=2")) return new Response(null, { status: 422 });
+    if (!url.includes("/s3/") || method !== "DELETE") return undefined;
+    asked.resolve();
+    await released.promise;
+    return undefined;
+  };
+  await logFiles(at.collector, RUN, "net", { files: { a: new Uint8Array(8 * 1024 * 1024), b: "more" } });
+  await asked.promise;
+  await at.json("/api/v1/relays/tensoropera/dead-letters", { body: { action: "requeue" } });
+  up.intercept = undefined;
+  released.resolve();
+  expect(await arrived(at)).toMatchObject({ dead_letters: 0 });
+  expect((await up.at().json(`/api/v1/runs/${RUN}/artifacts`)).outputs).toMatchObject([{ name: "net" }]);
+});
+
 test("an upload in parts that is given up is taken back there", async () => {
   const up = await platform();
   const at = collector();

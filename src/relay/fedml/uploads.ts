@@ -98,6 +98,7 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
           isWaiting = true;
           continue;
         }
+        remove(next);
         // Another one is taken: it is about them.
         for (const { of, error } of doubted.splice(0)) await giveUp(of, error);
       } catch (error) {
@@ -108,7 +109,6 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
         }
         await giveUp(next, error as Error);
       }
-      remove(next);
       pauses.succeeded();
       failure = null;
     }
@@ -120,6 +120,7 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
     const { frame } = of;
     const type = error instanceof Refusal ? error.type : "unreadable";
     bury({ frame, type, detail: printable(error.message, 500) });
+    // From here on it may stand there again, at the same place: a person has looked.
     remove(of);
     if (!(error instanceof Unsendable))
       await storage(signal)
