@@ -64,7 +64,7 @@ export const SpanTable = ({
                   <button
                     class="link"
                     type="button"
-                    title={`${formatTime(bar.from, { millis: true })}: show it in the timeline`}
+                    title={`${formatTime(bar.from, { millis: true })}: zoom to it in the timeline`}
                     onClick={() => onShow(bar)}
                   >
                     {bar.lacks === "start" ? "—" : elapsed(bar.from - origin)}
