@@ -70,6 +70,8 @@ export interface CollectorOptions {
   onFatal: (error: unknown) => void;
   /** A listener of the bus threw. */
   onListenerError?: (error: unknown) => void;
+  /** A line for whoever runs the collector. */
+  onDiagnostic?: (text: string) => void;
   /** Sizes and limits of the metrics' store, for tests and benchmarks. */
   series?: Omit<SeriesStoreOptions, "onFatal" | "onFull" | "onWorkerLost" | "journalPosition">;
   /** Sizes, times and retention of samples. */
@@ -87,6 +89,7 @@ export function openCollector({
   now = Date.now,
   onFatal: endAll,
   onListenerError = endAll,
+  onDiagnostic = () => {},
   series: seriesOptions,
   samples: sampleOptions,
   device,
@@ -185,6 +188,10 @@ export function openCollector({
   const trimmer = createTrimmer(connection, journal, { onFatal, onCut: losses.cut, ...trimOptions });
   const pruner = createPruner(connection, [series, logs, samples, createSpanHolder(connection)], {
     onFatal,
+    onUnreadable: (error) =>
+      onDiagnostic(
+        `part of what was deleted can't be removed (${(error as Error).message}): \`binnacle doctor\` says what is damaged.`,
+      ),
     heldBytes: blobs.heldBytes,
     purgeDevice: samples.purgeDevice,
   });

@@ -2,13 +2,14 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import Database from "libsql";
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { toResponse } from "../src/api/error.ts";
 import { createObjects } from "../src/blob/objects.ts";
 import { PACK_TYPE } from "../src/blob/schema.ts";
 import { examine } from "../src/doctor/examine.ts";
+import { appendLogs } from "../src/log/append.ts";
 import { createDestinations } from "../src/relay/destinations.ts";
 import { commitWrites } from "../src/source/state.ts";
 import type { Connection } from "../src/store/open.ts";
@@ -90,10 +91,14 @@ describe("a database with damaged pages", () => {
     const select = connection.prepare("SELECT rootpage FROM sqlite_master WHERE name = ?").raw(true);
     const [page] = select.get(table) as [number];
     await store.collector.close();
+    overwrite(dataDir, page);
+    store = openStore({ dataDir });
+  }
+
+  function overwrite(dataDir: string, page: number): void {
     const fd = openSync(join(dataDir, "binnacle.db"), "r+");
     writeSync(fd, Buffer.alloc(PAGE, 0x55), 0, PAGE, (page - 1) * PAGE);
     closeSync(fd);
-    store = openStore({ dataDir });
   }
 
   test("ends the collector where one of them is written", async () => {
@@ -117,6 +122,44 @@ describe("a database with damaged pages", () => {
     await store.collector.close();
     store = openStore({ dataDir });
     expect((await store.collector.series.points("r", "a"))!.points).toHaveLength(1);
+  });
+
+  test("goes on where one of them is of a deleted run, at each start: the other runs are there", async () => {
+    store = openStore();
+    const { connection, dataDir } = store.collector;
+    for (const run of ["gone", "kept", "gone-too"]) {
+      await store.addRun(run);
+      // Less than a chunk each: one that is a chunk by itself would stand in the journal, too.
+      for (let seq = 1; seq <= 100; seq++) {
+        const items = [{ text: randomBytes(10 * 1024).toString("hex") }];
+        await appendLogs(store.collector, run, { client: "c", seq, items });
+      }
+    }
+    store.collector.logs.seal();
+    connection.exec("UPDATE run SET deleted = 1 WHERE id LIKE 'gone%'");
+    const { data } = connection.prepare("SELECT data FROM log_chunk WHERE run = 'gone' LIMIT 1").get() as {
+      data: Buffer;
+    };
+    const start = Buffer.from(data.subarray(0, 200));
+    await store.collector.close();
+    // The first place is what a page had before it was split.
+    const at = readFileSync(join(dataDir, "binnacle.db")).lastIndexOf(start);
+    overwrite(dataDir, Math.floor(at / PAGE) + 1);
+    const chunksOf = (run: string) =>
+      store.collector.connection.prepare("SELECT rowid FROM log_chunk WHERE run = ?").all(run).length;
+    for (let starts = 1; starts <= 2; starts++) {
+      const told: string[] = [];
+      store = openStore({ dataDir, onDiagnostic: (text) => void told.push(text) });
+      await store.collector.pruner.resume();
+      expect(store.fatal).toEqual([]);
+      expect(told).toEqual([expect.stringContaining("binnacle doctor")]);
+      expect(chunksOf("gone-too")).toBe(0);
+      expect(store.collector.logs.before("kept", 2, {})?.[0]).toMatchObject({ line: 1 });
+      expect(await store.append("kept", [{ metrics: { a: starts } }]).then(() => undefined, String)).toBe(
+        undefined,
+      );
+      await store.collector.close();
+    }
   });
 
   test("is looked through by doctor, which says so and ends nothing", async () => {

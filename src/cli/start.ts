@@ -308,6 +308,7 @@ function open({ dataDir, keepSamples }: Config, onFatal: (error: unknown) => voi
       ...(keepSamples !== undefined && { samples: { keepDays: keepWithin(keepSamples) } }),
       onFatal,
       onListenerError: (error) => diagnose(stackOf(error)),
+      onDiagnostic: diagnose,
       quota: { ballastBytes: BALLAST_BYTES, onChange: diagnoseQuota },
     });
   } catch (cause) {

@@ -19,6 +19,8 @@ interface Watch {
   listener?: ((error: unknown) => void) | undefined;
 }
 
+type Kind = "read" | "delete" | "write";
+
 const watches = new WeakMap<Connection, Watch>();
 
 /**
@@ -30,13 +32,13 @@ export function watchFailures(connection: Connection): void {
   watches.set(connection, watch);
 
   const guarded =
-    <Arguments extends unknown[], Result>(call: (...args: Arguments) => Result, reads: boolean) =>
+    <Arguments extends unknown[], Result>(call: (...args: Arguments) => Result, kind: Kind) =>
     (...args: Arguments): Result => {
       if (watch.failure !== undefined) throw watch.failure;
       try {
         return call(...args);
       } catch (error) {
-        if (isFailure(error) && !(reads && isUnreadable(error))) {
+        if (isFailure(error) && !isHarmless(error, kind)) {
           watch.failure = error;
           watch.listener?.(error);
         }
@@ -44,21 +46,29 @@ export function watchFailures(connection: Connection): void {
       }
     };
 
+  const isHarmless = (error: unknown, kind: Kind): boolean =>
+    (kind === "read" && isUnreadable(error)) ||
+    // By itself it is rolled back. What is deleted already must not end each start.
+    (kind === "delete" && codeOf(error).startsWith("SQLITE_CORRUPT") && !connection.inTransaction);
+
   const prepare = connection.prepare.bind(connection);
-  connection.exec = guarded(connection.exec.bind(connection), false);
+  connection.exec = guarded(connection.exec.bind(connection), "write");
   connection.prepare = guarded((sql: string) => {
     const statement = prepare(sql) as Statement;
-    const reads = isRead(sql);
+    const kind = kindOf(sql);
     for (const name of ["run", "get", "all", "iterate"] as const)
-      Object.assign(statement, { [name]: guarded(statement[name].bind(statement), reads) });
+      Object.assign(statement, { [name]: guarded(statement[name].bind(statement), kind) });
     return statement;
     // Reads the schema at the most.
-  }, true) as Connection["prepare"];
+  }, "read") as Connection["prepare"];
 }
 
 /** What is a write in doubt: of a PRAGMA's most do. */
-const isRead = (sql: string) =>
-  /^\s*(SELECT|WITH|EXPLAIN)\b/i.test(sql) && !/\b(INSERT|UPDATE|DELETE|REPLACE)\b/i.test(sql);
+function kindOf(sql: string): Kind {
+  if (/^\s*DELETE\b/i.test(sql)) return "delete";
+  const isRead = /^\s*(SELECT|WITH|EXPLAIN)\b/i.test(sql) && !/\b(INSERT|UPDATE|DELETE|REPLACE)\b/i.test(sql);
+  return isRead ? "read" : "write";
+}
 
 /** `listener` hears of the first failure, once; undefined: nobody any more. */
 export function onFailure(connection: Connection, listener: ((error: unknown) => void) | undefined): void {

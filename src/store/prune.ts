@@ -1,4 +1,5 @@
 import { deviceStream } from "../entry.ts";
+import { isUnreadable } from "./failure.ts";
 import type { Connection } from "./open.ts";
 import { createUsage } from "./quota.ts";
 import { dropEntries, forgetImport, isKnownDevice, type Unfinished } from "./unfinished.ts";
@@ -33,10 +34,13 @@ export function createPruner(
   holders: Holder[],
   {
     onFatal,
+    onUnreadable,
     heldBytes = () => 0,
     purgeDevice,
   }: {
     onFatal: (error: unknown) => void;
+    /** Something can't be removed, as it can't be read. Once. */
+    onUnreadable: (error: unknown) => void;
     heldBytes?: () => number;
     purgeDevice: (device: string) => Promise<void>;
   },
@@ -54,15 +58,22 @@ export function createPruner(
   const selectPages = connection.prepare("PRAGMA page_count").raw(true);
   let turn: Promise<void> = Promise.resolve();
   let closed = false;
+  let isTold = false;
 
-  /** One after another; a full disk leaves the rest to the next start. */
+  /** One after another; a full disk leaves the rest to the next start, and so does a damaged page. */
   function inTurn(work: () => Promise<void>): Promise<void> {
     turn = turn.then(async () => {
       if (closed) return;
       try {
         await work();
       } catch (error) {
-        if (!closed && (error as { code?: string }).code !== "SQLITE_FULL") onFatal(error);
+        if (closed || (error as { code?: string }).code === "SQLITE_FULL") return;
+        // Of a write that failed the connection's own watch tells.
+        if (!isUnreadable(error)) onFatal(error);
+        else if (!isTold) {
+          isTold = true;
+          onUnreadable(error);
+        }
       }
     });
     return turn;
@@ -97,10 +108,13 @@ export function createPruner(
   return {
     purge: (run) => inTurn(() => purge(run)),
     abandon: (unfinished) => inTurn(() => abandon(unfinished)),
-    resume: () =>
-      inTurn(async () => {
-        for (const { id } of selectLeftovers.all() as { id: string }[]) await purge(id);
-      }),
+    async resume() {
+      let left: { id: string }[] = [];
+      await inTurn(async () => {
+        left = selectLeftovers.all() as typeof left;
+      });
+      await Promise.all(left.map(({ id }) => inTurn(() => purge(id))));
+    },
     vacuum: (all = false) => inTurn(() => vacuum(all)),
     usedBytes: () => pagesUsed() + heldBytes(),
     async close() {
