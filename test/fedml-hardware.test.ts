@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { heapStats } from "bun:jsc";
 import type { MqttClient } from "mqtt";
-import { deviceOfEdge } from "../src/fedml/hardware.ts";
+import { createCounts } from "../src/fedml/counts.ts";
+import { deviceOfEdge, hardwareTopics } from "../src/fedml/hardware.ts";
 import { readDevice, readPerformance } from "../src/fedml/hardware-values.ts";
+import { createWriter } from "../src/fedml/writer.ts";
 import { finishRun } from "../src/run/finish.ts";
 import { publishPacket, RawMqtt } from "./helpers/mqtt.ts";
 import { createTestStorage, type TestStorage } from "./helpers/storage.ts";
@@ -261,4 +264,42 @@ test("nothing of what a job has cost is kept, least of all its key", async () =>
           ),
         ).toBe(false);
   expect(storage.edge.counts.list()).toEqual([]);
+});
+
+test("of a run that has ended nothing stays in memory for what comes after its end", async () => {
+  const { collector } = storage;
+  const counts = createCounts();
+  const keys = storage.edge.keys;
+  const [topic] = hardwareTopics({ collector, writer: createWriter(collector), counts, keys });
+  // Each edge has one of these.
+  const sets = () => {
+    Bun.gc(true);
+    return heapStats().objectTypeCounts["Set"] ?? 0;
+  };
+  const say = (run: string) =>
+    topic!.receive({
+      topic: topic!.filter,
+      match: [],
+      scope: { run },
+      payload: performance({ timestamp: now }),
+      received: now,
+      again: false,
+      client: "c",
+    });
+  /** How many are left of thirty runs, each of which says something so many times after its end. */
+  const left = async (first: number, times: number) => {
+    const before = sets();
+    for (let run = first; run < first + 30; run++) {
+      await say(String(run));
+      await finishRun(collector, String(run), { status: "FINISHED" });
+      for (let time = 0; time < times; time++) {
+        now += 10_000;
+        await say(String(run));
+      }
+    }
+    return sets() - before;
+  };
+  // What else remembers a run.
+  const others = await left(200000000000000, 0);
+  expect((await left(300000000000000, 1)) - others).toBeLessThan(15);
 });

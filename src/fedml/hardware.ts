@@ -97,6 +97,11 @@ export function hardwareTopics({ collector }: FedmlContext): FedmlTopic[] {
     collector.latest.put(edge.device, samples);
   }
 
+  /** What comes after the end of the run whose alone it is: nothing would tell of that again. */
+  function letGo({ scope, device, runs }: Edge): void {
+    if (scope !== "" && runs.size === 0) edges.delete(device);
+  }
+
   collector.bus.subscribe(({ kind, run, data }) => {
     const isOver = kind === "run.deleted" || (kind === "run.changed" && !isLive((data as Run).status));
     if (!isOver) return;
@@ -123,6 +128,7 @@ export function hardwareTopics({ collector }: FedmlContext): FedmlTopic[] {
           await enter(collector, edge, run, time);
           await take(edge, readPerformance(fields, run), { time, source: run });
         });
+        letGo(edge);
       },
     },
     {
@@ -137,6 +143,7 @@ export function hardwareTopics({ collector }: FedmlContext): FedmlTopic[] {
           if (scope.run !== undefined) await enter(collector, edge, runOf(scope, undefined), time);
           await take(edge, readDevice(fields), { time, source: "" });
         });
+        letGo(edge);
       },
     },
     // What a job has cost is the cloud's affair, and comes with its API key in clear: nothing of it is kept.
