@@ -229,7 +229,12 @@ export async function deliverAbroad<Signal extends string, Prepared extends { fr
 
   /** Whether it is about those that seem to be refused what comes next shows. */
   async function lengthen(of: Batch<Signal, Prepared, Body>): Promise<void> {
-    const more = await next(of.last ?? outbox.state().acked);
+    const isOfHistory = bringing !== undefined;
+    const more = await next(of.last ?? outbox.state().acked).catch((error: unknown) => {
+      // It begins anew where it was noted last: what is here of it would be there twice.
+      if (isOfHistory) batch = undefined;
+      throw error;
+    });
     if (!more) throw takeBack(of);
     of.last = more.last ?? of.last;
     for (const frame of more.frames) of.frames.push(frame);
