@@ -3,10 +3,12 @@ import { createHash, randomBytes } from "node:crypto";
 import { TextReader, Uint8ArrayReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
 import { S3Client } from "bun";
 import type { MqttClient } from "mqtt";
-import { listAnnounced } from "../src/artifact/announce.ts";
+import { announce as announceHere, listAnnounced } from "../src/artifact/announce.ts";
 import { deleteVersion } from "../src/artifact/delete.ts";
+import { CollectorError } from "../src/error.ts";
 import { getArtifactByName, listFiles } from "../src/artifact/find.ts";
 import { listRunArtifacts, listVersions } from "../src/artifact/list.ts";
+import { createRun } from "../src/run/create.ts";
 import { deleteRun } from "../src/run/delete.ts";
 import { createTestStorage, type TestStorage } from "./helpers/storage.ts";
 
@@ -62,6 +64,16 @@ async function putUnseen(key: string, text: string): Promise<void> {
   const { sha256, size } = await storage.collector.blobs.intake.put(bytes());
   storage.objects.put({ scope: RUN, bucket: BUCKET, key }, { sha256, size });
 }
+
+const about = (name: string, type: string) => ({
+  kind: "artifact" as const,
+  name,
+  type,
+  description: "",
+  metadata: {},
+  aliases: [],
+  origin: {},
+});
 
 async function loggedBy(run: string) {
   const all = await listRunArtifacts(storage.collector, run);
@@ -179,6 +191,23 @@ describe("an artifact", () => {
     expect(await loggedBy(RUN)).toMatchObject([{ name: "late", version: "v1" }]);
   });
 
+  test("that is put anew while it is logged is not taken for logged", async () => {
+    const { collector, objects } = storage;
+    await createRun(collector, { id: RUN });
+    await putUnseen("second_general.zip", "second");
+    await putUnseen("net_general.zip", "first");
+    const place = { scope: RUN, bucket: BUCKET, key: "net_general.zip" };
+    const logged = announceHere(collector, objects, {
+      run: RUN,
+      about: about("net", "general"),
+      at: { place },
+    });
+    objects.put(place, objects.find({ ...place, key: "second_general.zip" })!);
+    await logged;
+    expect(await loggedBy(RUN)).toMatchObject([{ version: "v1", file: { sha256: sha256("first") } }]);
+    expect(objects.unclaimed(Infinity)).toContainEqual(place);
+  });
+
   test("whose upload failed is shown as missing, until it comes after all", async () => {
     await announce(RUN, "broken", "", { artifact_type: 2 });
     expect(listAnnounced(storage.collector, RUN)).toMatchObject([
@@ -285,6 +314,23 @@ describe("the log of a run", () => {
     expect(await loggedBy(RUN)).toEqual([]);
     await put(RUN, KEY, "newer still");
     expect(await loggedBy(RUN)).toMatchObject([{ version: "v3" }]);
+  });
+
+  test("that was there before it was announced, and could not be logged then, is logged at the next start", async () => {
+    const { collector, objects } = storage;
+    await createRun(collector, { id: RUN });
+    await putUnseen(KEY, "all of it");
+    await Bun.sleep(2);
+    collector.journal.append = () => Promise.reject(new CollectorError("disk-full", "No space left."));
+    const problem = await announceHere(collector, objects, {
+      run: RUN,
+      about: about("log", "log"),
+      at: { place: { scope: RUN, bucket: BUCKET, key: KEY } },
+      follow: true,
+    }).catch((error: unknown) => error);
+    expect(problem).toMatchObject({ code: "disk-full" });
+    storage = await storage.restart();
+    expect(await loggedBy(RUN)).toMatchObject([{ version: "v1", file: { sha256: sha256("all of it") } }]);
   });
 
   test("is kept where somebody gave it an alias", async () => {

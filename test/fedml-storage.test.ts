@@ -566,11 +566,11 @@ describe("a run's objects", () => {
     await clientOf(OTHER).write("a.bin", "new");
     const place = { scope: "", bucket: BUCKET, key: "open.bin" };
     storage.objects.put(place, find("a.bin")!);
-    storage.objects.tie(place, RUN);
+    storage.objects.tie(place, RUN, sha256("old"));
     storage.objects.put(place, find("a.bin", OTHER)!);
     await deleteRun(storage.collector, RUN, true);
     expect(find("open.bin", "")).toMatchObject({ sha256: sha256("new") });
-    storage.objects.tie(place, OTHER);
+    storage.objects.tie(place, OTHER, sha256("new"));
     // Its client did not hear the answer.
     storage.objects.put(place, find("a.bin", OTHER)!);
     await deleteRun(storage.collector, OTHER, true);

@@ -70,7 +70,7 @@ export async function catchUp(collector: Collector, objects: Objects): Promise<v
   const rows = collector.connection
     .prepare(
       `SELECT DISTINCT scope, bucket, key FROM announced JOIN object USING (scope, bucket, key)
-        WHERE state = 'awaited' OR (state = 'follows' AND object.time > announced.time)`,
+        WHERE state = 'awaited' OR (state = 'follows' AND object.sha256 IS NOT announced.logged)`,
     )
     .all() as ObjectPlace[];
   for (const place of rows) await announcedObject(collector, objects, place);
@@ -159,12 +159,12 @@ async function logObject(
   run: string,
   about: About,
   place: ObjectPlace,
-  { sha256, size, time }: StoredObject,
+  { sha256, size }: StoredObject,
   follow: boolean,
 ): Promise<void> {
   const path = place.key.slice(place.key.lastIndexOf("/") + 1);
   const logged = await logArtifact(collector, run, { ...about, files: [{ path, size, sha256 }] });
-  objects.tie(place, run);
+  objects.tie(place, run, sha256);
   const row = "run = ? AND kind = ? AND type = ? AND name = ?";
   const columns = [run, about.kind, about.type, about.name];
   const { connection } = collector;
@@ -174,7 +174,7 @@ async function logObject(
     return;
   }
   // Followed as far as here.
-  connection.prepare(`UPDATE announced SET time = max(time, ?) WHERE ${row}`).run(time, ...columns);
+  connection.prepare(`UPDATE announced SET logged = ? WHERE ${row}`).run(sha256, ...columns);
   await replace(collector, run, logged);
 }
 

@@ -24,8 +24,8 @@ export interface Objects {
   /** Its bytes are here. */
   put(place: ObjectPlace, blob: { sha256: string; size: number }): StoredObject;
   remove(place: ObjectPlace): void;
-  /** It was logged by this run, and goes with it. */
-  tie(place: ObjectPlace, run: string): void;
+  /** It was logged by this run with these bytes, and goes with it, unless it has others by now. */
+  tie(place: ObjectPlace, run: string, sha256: string): void;
   /** Those that came before and that no run has logged. */
   unclaimed(before: number): ObjectPlace[];
   removeUnclaimed(before: number): void;
@@ -63,7 +63,9 @@ export function createObjects({ connection, blobs, now, quota }: Collector): Obj
        run = iif(sha256 = excluded.sha256, run, NULL)`,
   );
   const remove = connection.prepare("DELETE FROM object WHERE scope = ? AND bucket = ? AND key = ?");
-  const tie = connection.prepare("UPDATE object SET run = ? WHERE scope = ? AND bucket = ? AND key = ?");
+  const tie = connection.prepare(
+    "UPDATE object SET run = ? WHERE scope = ? AND bucket = ? AND key = ? AND sha256 = ?",
+  );
   const unclaimed = connection.prepare(
     "SELECT scope, bucket, key FROM object WHERE run IS NULL AND time < ?",
   );
@@ -144,7 +146,7 @@ export function createObjects({ connection, blobs, now, quota }: Collector): Obj
       return { sha256, size, time };
     },
     remove: (place) => write(() => remove.run(...columns(place))),
-    tie: (place, run) => write(() => tie.run(run, ...columns(place))),
+    tie: (place, run, sha256) => write(() => tie.run(run, ...columns(place), sha256)),
     unclaimed: (before) => unclaimed.all(before) as ObjectPlace[],
     removeUnclaimed: (before) => write(() => removeUnclaimed.run(before)),
     begin(place) {
