@@ -6,7 +6,8 @@ import { openCollector, type Collector } from "../src/collector.ts";
 import { Encoding } from "../src/entry.ts";
 import { appendLogs } from "../src/log/append.ts";
 import { queryLogs } from "../src/log/query.ts";
-import { QueryLogs, type LogItem } from "../src/log/schema.ts";
+import { QueryLogs, type LogItem, type LogLine } from "../src/log/schema.ts";
+import { packLines } from "../src/store/log-chunk.ts";
 
 const RUN = "123456789012345";
 const folders: string[] = [];
@@ -247,6 +248,42 @@ describe("storing", () => {
     // Slow logs must not become one-line chunks: all but the last are full.
     for (const chunk of chunks.slice(0, -1)) expect(chunk.size).toBeGreaterThan(65_536 - 200);
     for (const chunk of chunks) expect(chunk.size).toBeLessThanOrEqual(65_536);
+  });
+
+  test("an entry that is a chunk by itself does not hold the body that it came in", async () => {
+    const collector = open();
+    const lines = numbered(1, 2000).map((text, index): LogLine => ({
+      line: index + 1,
+      time: 0,
+      stream: "stdout",
+      level: null,
+      rank: 0,
+      text,
+    }));
+    const { encoding, payload } = packLines(lines);
+    const body = new Uint8Array(3 * payload.byteLength);
+    body.set(payload, 16);
+    await collector.journal.append(
+      {
+        kind: "log.appended",
+        version: 1,
+        run: RUN,
+        client: null,
+        clientSeq: null,
+        ordinal: 1,
+        nextStep: null,
+        count: lines.length,
+        time: 0,
+        encoding,
+        payload: body.subarray(16, 16 + payload.byteLength),
+      },
+      lines,
+    );
+    // Whoever still looks into it sees this.
+    body.fill(0);
+    collector.logs.seal();
+    const chunk = collector.connection.prepare("SELECT data FROM log_chunk").get() as { data: Buffer };
+    expect(Buffer.from(payload).equals(chunk.data)).toBe(true);
   });
 
   test("entries that are a chunk by themselves are sealed as they were packed, and read in order among small ones", async () => {

@@ -382,7 +382,11 @@ export function createLogStore(connection: Connection, { onFatal, onFull }: LogS
   };
 }
 
-const packedOf = ({ encoding, payload }: Packed): Packed => ({ encoding, payload });
+/** Of what was relayed here a payload is a piece of a body of many megabytes, which must not stay for it. */
+const packedOf = ({ encoding, payload }: Packed): Packed => ({
+  encoding,
+  payload: payload.byteLength < payload.buffer.byteLength / 2 ? new Uint8Array(payload) : payload,
+});
 
 function sizeOfAll(lines: LogLine[]): number {
   let size = 0;
