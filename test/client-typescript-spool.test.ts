@@ -15,6 +15,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { findConnection } from "../src/client/typescript/connection.ts";
 import { parseEvent } from "../src/client/typescript/events.ts";
+import { LaidAside } from "../src/client/typescript/laid-aside.ts";
 import { listSpool, openSpool, replaySpool, type SpoolLine } from "../src/client/typescript/spool.ts";
 import { lockSpool, unlockSpool } from "../src/client/typescript/spool-lock.ts";
 import { CollectorError, type ErrorCode } from "../src/error.ts";
@@ -168,6 +169,16 @@ describe("replaying a file", () => {
   test("a line that was torn while it was laid aside is not glued to the next", async () => {
     const file = write([1, 2].map(batch));
     writeFileSync(`${file}.refused`, '{"v":1,"pa');
+    expect(await replaySpool(file, createTarget({ refused: [2] }))).toMatchObject({ outcome: "partly" });
+    expect(readFileSync(`${file}.refused`, "utf8")).toBe(`{"v":1,"pa\n${JSON.stringify(batch(2))}\n`);
+  });
+
+  test("nor to what its client itself lays aside, and that is there once whoever does it", async () => {
+    const file = write([1, 2].map(batch));
+    writeFileSync(`${file}.refused`, '{"v":1,"pa');
+    const aside = new LaidAside(file);
+    await aside.add(batch(2), new CollectorError("invalid", "not like this"));
+    expect(aside).toMatchObject({ count: 1, file: `${file}.refused` });
     expect(await replaySpool(file, createTarget({ refused: [2] }))).toMatchObject({ outcome: "partly" });
     expect(readFileSync(`${file}.refused`, "utf8")).toBe(`{"v":1,"pa\n${JSON.stringify(batch(2))}\n`);
   });

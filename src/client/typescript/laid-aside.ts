@@ -1,7 +1,5 @@
-import { mkdir, open } from "node:fs/promises";
-import { dirname } from "node:path";
 import { CollectorError } from "../../error.ts";
-import type { SpoolLine } from "./spool.ts";
+import { createRefused, type SpoolLine } from "./spool.ts";
 
 /** So much is kept, for a person to look at. */
 const LIMIT_BYTES = 64 * 1024 * 1024;
@@ -11,11 +9,11 @@ export class LaidAside {
   count = 0;
   /** Where it lies; undefined where nothing does, or the disk refused. */
   file: string | undefined;
-  readonly #path: string;
+  readonly #keep: (text: string) => Promise<string | undefined>;
   #last: string | undefined;
 
   constructor(spool: string) {
-    this.#path = `${spool}.refused`;
+    this.#keep = createRefused(spool, LIMIT_BYTES);
   }
 
   /**
@@ -29,19 +27,7 @@ export class LaidAside {
     this.#last = batch;
     this.count++;
     if (!(error instanceof CollectorError && error.code === "gone"))
-      await this.#append(Buffer.from(`${JSON.stringify(line)}\n`)).catch(() => {});
+      this.file = (await this.#keep(JSON.stringify(line)).catch(() => undefined)) ?? this.file;
     return this.count === 1;
-  }
-
-  async #append(bytes: Buffer): Promise<void> {
-    await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
-    const file = await open(this.#path, "a", 0o600);
-    try {
-      if ((await file.stat()).size + bytes.length > LIMIT_BYTES) return;
-      await file.appendFile(bytes);
-      this.file = this.#path;
-    } finally {
-      await file.close();
-    }
   }
 }

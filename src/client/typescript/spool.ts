@@ -3,19 +3,17 @@ import {
   closeSync,
   createReadStream,
   existsSync,
-  fstatSync,
   fsyncSync,
   ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
-  readSync,
   rmSync,
   statSync,
-  writeFileSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { open } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { CollectorError } from "../../error.ts";
 import { lockSpool, unlockSpool } from "./spool-lock.ts";
 
@@ -233,8 +231,11 @@ export async function replaySpool(file: string, { post, onProgress }: ReplayOpti
   }
 }
 
-/** Appends to `<file>.refused`, safely on disk; what an earlier try that broke off has put there is not put there again. */
-function createRefused(file: string): (text: string) => Promise<void> {
+/**
+ * Appends to `<file>.refused`, safely on disk, and returns where that is; undefined where it would be longer than `limit`. What an
+ * earlier try that broke off has put there is not put there again.
+ */
+export function createRefused(file: string, limit = Infinity): (text: string) => Promise<string | undefined> {
   const path = `${file}.refused`;
   const digestOf = (text: string) => createHash("sha256").update(text).digest("base64");
   let known: Set<string> | undefined;
@@ -244,18 +245,22 @@ function createRefused(file: string): (text: string) => Promise<void> {
       if (existsSync(path)) for await (const line of completeLines(path)) known.add(digestOf(line));
     }
     const digest = digestOf(text);
-    if (known.has(digest)) return;
-    const fd = openSync(path, "a+", 0o600);
+    if (known.has(digest)) return path;
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const handle = await open(path, "a+", 0o600);
     try {
-      const { size } = fstatSync(fd);
+      const { size } = await handle.stat();
+      const bytes = Buffer.from(`${text}\n`);
+      if (size + bytes.length > limit) return undefined;
       const last = Buffer.alloc(1);
-      const isTorn = size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== 10;
-      writeFileSync(fd, `${isTorn ? "\n" : ""}${text}\n`);
-      fsyncSync(fd);
+      const isTorn = size > 0 && (await handle.read(last, 0, 1, size - 1)).bytesRead === 1 && last[0] !== 10;
+      await handle.appendFile(isTorn ? Buffer.concat([Buffer.from("\n"), bytes]) : bytes);
+      await handle.sync();
     } finally {
-      closeSync(fd);
+      await handle.close();
     }
     known.add(digest);
+    return path;
   };
 }
 
