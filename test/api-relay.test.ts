@@ -272,6 +272,21 @@ describe("bodies", () => {
     expect(await source.send(0, 1, [created])).toBe(1);
   }, 60_000);
 
+  test("condemn entries only where there are some: of a packing that is not as its header says that says nothing", async () => {
+    const zstd = compress(frames()) as Uint8Array<ArrayBuffer>;
+    const cases: [string | undefined, Promise<Response>][] = [
+      ["unreadable", post(frames().slice(0, -3))],
+      [undefined, post(zstd)],
+      [undefined, post(zstd.slice(0, 5))],
+      [undefined, post(zstd, { "content-encoding": "gzip" })],
+      [undefined, post(frames(), { "content-encoding": "zstd" })],
+    ];
+    for (const [body, response] of cases) {
+      const problem = await problemOf(await response);
+      expect({ type: problem.type, body: problem.body }).toEqual({ type: "invalid", body });
+    }
+  });
+
   test("a path that is none of a source's is refused before anything is looked up", async () => {
     for (const id of ["x", "..", "a".repeat(33), "A".repeat(32), `${source.id}%2f..`]) {
       const at = new TestSource(platform, source.token, id);

@@ -213,8 +213,9 @@ export type RefusalType =
   | "too-large"
   | "unsupported"
   /**
-   * 400, 422; `seq`: the entry that makes no sense; of a piece of history `rejected`; `body`: none of them can be read. What is
-   * refused so alone is a dead letter; without any of these it is about something else, and tried again.
+   * 400, 422; `seq`: the entry that makes no sense; of a piece of history `rejected`; `body`: these are
+   * entries, and none of them can be read. What is refused so alone is a dead letter; without any of these it is about something else
+   * and tried again, such as a packing that is not that of its Content-Encoding, which no digest covers.
    */
   | "invalid"
   /** 429, 503, 507: later. */

@@ -126,9 +126,9 @@ function gather({ start, floats, lengths }: Layout, frames: readonly Frame[]): F
 /** Throws a CollectorError ("invalid", "too-large") for whatever `encodeFrames` does not give. */
 export function decodeFrames(bytes: Uint8Array): Frame[] {
   if (bytes.length > MAX_BODY_BYTES) throw tooLarge(`${bytes.length} bytes`);
-  if (bytes.length < 8) throw broken("it is no body of entries");
+  if (bytes.length < 8) throw foreign();
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint32(0, true) !== MARK) throw broken("it is no body of entries");
+  if (view.getUint32(0, true) !== MARK) throw foreign();
   const length = view.getUint32(4, true);
   if (length > MAX_FRAMES) throw tooLarge(`more than ${MAX_FRAMES} entries`);
   try {
@@ -310,6 +310,12 @@ function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 /** Bounds a batch while it is gathered: as if its heads were said with each entry. */
 export const frameBytes = ({ run, client, payload }: Frame): number =>
   160 + run.length + (client?.length ?? 0) + payload.length;
+
+/** Not of the entries: they may be packed, and the header that says so lost on the way. */
+const foreign = () =>
+  new CollectorError("invalid", "The body can't be read: it is no body of entries.", {
+    hint: "Send entries as the relay's contract says, with the Content-Encoding that they have.",
+  });
 
 const broken = (why: string) =>
   new CollectorError("invalid", `The body can't be read: ${why}.`, {

@@ -25,6 +25,7 @@ export interface Problem {
   seq?: number;
   run?: string;
   epoch?: number;
+  body?: string;
 }
 
 /** An installation that relays to a platform, by hand: what a request holds is a test's own affair. */
