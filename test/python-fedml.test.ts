@@ -270,6 +270,27 @@ print("kept"); binnacle.finish(); print("printed")`,
     expect(out).toBe("kept\nprinted\n");
   });
 
+  test("a script whose output can't be recorded prints on, and is told why, once", async () => {
+    const { out, err } = await ok(
+      `
+import os, threading
+mlops.log_print_init()
+child = os.fork()
+if child == 0:
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+    threading.Thread.start = refuse
+    print("one"); print("two", flush=True)
+    os._exit(0)
+os.waitpid(child, 0)`,
+      newRun(),
+    );
+    expect(out).toBe("one\ntwo\n");
+    expect(err.split("\n").filter((line) => line.includes("not recorded"))).toEqual([
+      "binnacle: what is printed is not recorded: can't start new thread",
+    ]);
+  });
+
   test("what cannot be recorded is reported where it is called, and nothing is left locked", async () => {
     const id = newRun();
     const { out } = await ok(

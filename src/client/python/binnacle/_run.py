@@ -351,6 +351,10 @@ class Run:
         return self.is_open and not self._is_finished
 
     @property
+    def is_finished(self):
+        return self._is_finished
+
+    @property
     def is_open(self):
         """Live, or in the middle of finish()."""
         return self._is_running and self._pid == os.getpid()

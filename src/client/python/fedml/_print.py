@@ -5,8 +5,10 @@ import sys
 import threading
 
 from binnacle._place import is_launched
+from binnacle._tell import tell
 
 _began = None
+_has_told = False
 
 
 class Tee:
@@ -44,8 +46,10 @@ class Tee:
             for line in lines:
                 # A line that a child of fork() writes is that of its own run's writer: the run knows.
                 self._run.log_line(_shown(line), stream=self._name)
-        except RuntimeError:
-            pass  # The run is finished, and the script prints on.
+        except RuntimeError as error:
+            # Once the run is finished the script prints on, and so it does where no thread is to be had.
+            if not self._run.is_finished:
+                _tell_once("what is printed is not recorded: %s" % error)
 
     def writelines(self, lines):
         for line in lines:
@@ -65,6 +69,14 @@ class Tee:
 
     def __iter__(self):
         return iter(self._stream)
+
+
+def _tell_once(message):
+    global _has_told
+    if not _has_told:
+        # Before it is told, which may be by one of these streams.
+        _has_told = True
+        tell(message)
 
 
 def _shown(line):
