@@ -1,17 +1,21 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { z } from "zod";
 import { CollectorError } from "../src/error.ts";
 import { createIngest } from "../src/fedml/broker-ingest.ts";
 import { createCounts } from "../src/fedml/counts.ts";
 import { closeConnection, openConnection } from "../src/store/open.ts";
+import { remove, temporaryFolder } from "./helpers/binary.ts";
 
 const sqlite = (code: string) => Object.assign(new Error("said so"), { code });
 const wrapped = (cause: unknown) => new Error("Failed query", { cause });
 
 /** The error that a use of a closed connection makes. */
 function closed(): unknown {
-  const connection = openConnection(":memory:");
+  const folder = temporaryFolder();
+  const connection = openConnection(join(folder, "binnacle.db"));
   closeConnection(connection);
+  remove(folder);
   try {
     connection.prepare("SELECT 1");
   } catch (error) {

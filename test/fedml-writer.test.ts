@@ -48,7 +48,7 @@ test("what comes in whatever turn after the last was answered is stored", async 
   const writer = await start("a");
   for (let turns = 0; turns < 6; turns++) {
     await writer.records("a", [{ step: 2 * turns, metrics: { v: 0 } }]);
-    for (let turn = 0; turn < turns; turn++) await null;
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
     await writer.records("a", [{ step: 2 * turns + 1, metrics: { v: 1 } }]);
   }
   expect(await points("a", "v")).toHaveLength(12);

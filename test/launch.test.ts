@@ -251,7 +251,7 @@ describe("signals", () => {
         dataDir: server.dataDir,
       },
     );
-    await launch.says(/ready/);
+    await launch.says(/^ready$/m);
     launch.child.kill("SIGTERM");
     const { code, stdout } = await launch.ended;
     expect(code).toBe(0);
@@ -266,7 +266,7 @@ describe("signals", () => {
         dataDir: server.dataDir,
       },
     );
-    await launch.says(/ready/);
+    await launch.says(/^ready$/m);
     launch.child.kill("SIGUSR1");
     expect((await launch.ended).code).toBe(5);
     expect((await readRun(server, await launch.id)).status).toBe("FAILED");
@@ -305,7 +305,7 @@ describe("signals", () => {
   test("launch killed by SIGKILL: the run is FAILED with a reason within seconds", async () => {
     const launch = startLaunch(sh("echo ready; sleep 100"), { dataDir: server.dataDir });
     const id = await launch.id;
-    await launch.says(/ready/);
+    await launch.says(/^ready$/m);
     await until(async () => (await readRun(server, id)).writers[0]?.live);
     launch.child.kill("SIGKILL");
     const started = performance.now();
@@ -329,7 +329,7 @@ describe("stop", () => {
     );
     const id = await launch.id;
     const pid = Number((await launch.says(/pid (\d+)/))[1]);
-    await launch.says(/ready/);
+    await launch.says(/^ready$/m);
     await until(async () => (await readRun(server, id)).writers[0]?.live);
     await server.api(`/api/v1/runs/${id}/stop`, { reason: "enough" });
     const { stdout } = await launch.ended;
@@ -347,7 +347,7 @@ describe("stop", () => {
     );
     const id = await launch.id;
     const pid = Number((await launch.says(/pid (\d+)/))[1]);
-    await launch.says(/ready/);
+    await launch.says(/^ready$/m);
     await until(async () => (await readRun(server, id)).writers[0]?.live);
     await server.api(`/api/v1/runs/${id}/stop`, { force: true });
     expect((await launch.ended).code).toBe(137);

@@ -105,7 +105,7 @@ test("a greeting that was changed on its way is asked again: a byte of a nonce w
     const text = await request.text();
     const { nonce } = JSON.parse(text) as { nonce: string };
     const other = `${nonce[0] === "0" ? "1" : "0"}${nonce.slice(1)}`;
-    return up.at.app.fetch(new Request(request, { body: text.replaceAll(nonce, other) }));
+    return up.at.app.fetch(new Request(request, { method: "POST", body: text.replaceAll(nonce, other) }));
   };
   await add();
   await log(1, [{ metrics: { loss: 1 } }]);
