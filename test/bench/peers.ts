@@ -15,7 +15,7 @@ import { median, medians, quantile } from "./statistics.ts";
 const scripts = join(import.meta.dirname, "python-peers");
 
 /** Those that the figures in our notes were held against. */
-const PACKAGES = ["trackio==0.43.0", "tensorboard==2.21.0", "tensorboardX==2.6.5", "mlflow==3.18.0"];
+const PACKAGES = ["trackio==0.43.0", "tensorboard==2.21.0", "tensorboardX==2.6.5", "mlflow==3.17.2"];
 
 /** Medians of as many repetitions as ours have. */
 export async function measurePeers(options: Options): Promise<Record<string, Figures>> {
