@@ -156,7 +156,7 @@ test(
     for (const { run } of writers) expect((await child.request("/runs", { id: run })).status).toBe(201);
     for (let kill = 1; kill <= KILLS; kill++) {
       const writing = writers.map((writer) => write(writer, child));
-      await new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 300));
+      await new Promise((resolve) => setTimeout(resolve, 10 + Math.random() ** 2 * 300));
       await child.kill();
       await Promise.all(writing);
       expect(child.stderr()).toBe("");

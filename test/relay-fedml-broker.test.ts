@@ -27,6 +27,8 @@ interface Scratch {
   most: number;
   /** Paths of what was put into its storage. */
   puts: string[];
+  /** Its storage answers a DELETE no sooner. */
+  deleting: Promise<void>;
   /** It hangs up on these. */
   hates: (payload: string) => boolean;
   /** Takes connections, and says nothing. */
@@ -48,9 +50,10 @@ async function scratch(): Promise<Scratch> {
     port: 0,
     hostname: "127.0.0.1",
     reusePort: false,
-    fetch(request) {
+    async fetch(request) {
       const { origin, pathname } = new URL(request.url);
       if (request.method === "PUT") at.puts.push(pathname);
+      if (request.method === "DELETE") await at.deleting;
       if (pathname !== "/fedmlOpsServer/configs/fetch") return new Response();
       at.fetches++;
       return Response.json({
@@ -76,6 +79,7 @@ async function scratch(): Promise<Scratch> {
     fetches: 0,
     most: 0,
     puts: [],
+    deleting: Promise.resolve(),
     hates: () => false,
     isSilent: false,
     password: "right",
@@ -293,6 +297,8 @@ test("files whose announcement is not taken are uploaded once; one that alone is
     (puts) => puts.length === 2,
   );
   expect(await waiting()).toMatchObject({ dead_letters: 0, content: { files: 2 } });
+  const deleting = Promise.withResolvers<void>();
+  up.deleting = deleting.promise;
   up.hates = (payload) => payload.includes('"artifact_name": "bad"');
   const relay = await until(
     async () => {
@@ -303,6 +309,7 @@ test("files whose announcement is not taken are uploaded once; one that alone is
     60_000,
   );
   expect(relay).toMatchObject({ dead_letters: 1, content: { error: null } });
+  deleting.resolve();
   expect(artifactsOf(up)).toEqual(["good"]);
   expect(up.puts).toEqual([expect.stringContaining("bad"), expect.stringContaining("good")]);
 });

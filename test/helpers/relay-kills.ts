@@ -76,7 +76,7 @@ export async function killInTurn({ kills: most, seed, start, samples = true }: K
     const writing = load.write(collector, { signal: stopping.signal });
     // Who waits to try again is woken, as a person would: else most of the time would be pauses.
     if (kill > KILLS_BEFORE) await collector.request("/relays/up/retry", {});
-    await Bun.sleep(10 + random() * 400);
+    await Bun.sleep(10 + random() ** 2 * 400);
     if (victim !== "collector") await killPlatform();
     if (victim === "both") await Bun.sleep(random() * 100);
     if (victim !== "platform") {

@@ -109,8 +109,6 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
         }
         await giveUp(next, error as Error);
       }
-      pauses.succeeded();
-      failure = null;
     }
     if (doubted[0]) throw doubted[0].error;
     return isWaiting;
@@ -128,9 +126,12 @@ export function startUploads(options: UploadsOptions, signal: AbortSignal): Uplo
         .catch(() => {});
   }
 
+  /** It waits no longer, and with it goes what held it up: not after a storage far away has been told, or none waits and an error stands. */
   function remove({ place }: Queued): void {
     queue.remove(place);
     announceAt.delete(place);
+    pauses.succeeded();
+    failure = null;
   }
 
   async function sleep(ms: number): Promise<void> {
