@@ -146,7 +146,22 @@ describe("what was there before its journal is the same on the platform", () => 
           }
         },
       ),
-      { numRuns: Number(process.env["FC_RUNS"] ?? 20) },
+      {
+        numRuns: Number(process.env["FC_RUNS"] ?? 20),
+        examples: [
+          [
+            [
+              {
+                kind: "records",
+                rank: 0,
+                items: [{ metrics: { loss: 1, note: "text" }, step: -0 }],
+                copies: 1,
+              },
+            ],
+            [],
+          ],
+        ],
+      },
     );
     there = await there.restart();
     for (let run = 0; run < number; run += 5)

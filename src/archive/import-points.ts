@@ -125,8 +125,9 @@ export async function importPoints(
       gathered.time.push(0);
     }
     if (Number.isNaN(gathered.step.at(record))) {
-      gathered.step.set(record, step);
-      gathered.time.set(record, time);
+      // As from a client: no -0.
+      gathered.step.set(record, step + 0);
+      gathered.time.set(record, time + 0);
     } else if (gathered.step.at(record) !== step || gathered.time.at(record) !== time)
       throw damaged(`record ${ordinal} has two steps or times`);
     gathered.values++;

@@ -72,11 +72,12 @@ export function buildColumns(items: unknown[], rank: number): MetricBatch {
   for (let i = 0; i < count; i++) {
     const item: unknown = items[i];
     if (!isObject(item)) fail(`items[${i}]`, "must be an object {step?, time?, x?, metrics}");
+    // -0 + 0 is 0: SQLite has no -0, so a text would stand at another step than a number of the same record.
     if (item.step === undefined) step[i] = NaN;
-    else if (isNumberBetween(item.step, -MAX_STEP, MAX_STEP)) step[i] = item.step;
+    else if (isNumberBetween(item.step, -MAX_STEP, MAX_STEP)) step[i] = item.step + 0;
     else fail(`items[${i}].step`, `must be a number from -(2^53-1) to 2^53-1`);
     if (item.time === undefined) time[i] = NaN;
-    else if (isNumberBetween(item.time, 0, MAX_TIME)) time[i] = item.time;
+    else if (isNumberBetween(item.time, 0, MAX_TIME)) time[i] = item.time + 0;
     else fail(`items[${i}].time`, "must be milliseconds since 1970, before the year 10000");
     if (item.x !== undefined) addAxis(item.x, i);
     const { metrics } = item;
