@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import type { RunLook } from "../src/machine/attribution.ts";
+import { createRunSampler } from "../src/machine/run-sampler.ts";
 import { createTally, type Counted } from "../src/machine/tally.ts";
 import { parseIo, parseProcess, variableOf } from "../src/machine/process-tree.ts";
 import { jobFolderOf } from "../src/machine/run-cgroup.ts";
@@ -166,6 +168,43 @@ describe("energy", () => {
       peak_memory: 7,
       shared: true,
     });
+  });
+
+  test("a run's first moments count, though the counter was read before it was seen", () => {
+    const pids = new Set([7]);
+    const look: RunLook = {
+      values: { "run.cpu": 1 },
+      cpuSeconds: 0,
+      attribution: "descendants",
+      pids,
+      environments: [{ cuda: "0", elsewhere: false }],
+      earliest: 1200,
+      oomKills: 0,
+    };
+    const runs = createRunSampler({
+      attribution: {
+        attach: () => true,
+        look: () => new Map([["r", look]]),
+        detach: () => look,
+        isEmpty: () => false,
+      },
+      gpus: () => [gpu(0, { uuid: "GPU-1" })],
+      onOomKill() {},
+    });
+    const read = (time: number) =>
+      runs.hear({
+        kind: "samples",
+        time,
+        took: 1,
+        gpus: [{ uuid: "GPU-1", values: { "gpu.energy": time / 10 } }],
+      });
+    for (const time of [0, 1000, 2000]) read(time);
+    runs.attach("r", [], { since: 1000, restored: false, before: undefined, now: 2500 });
+    runs.look(2500);
+    runs.look(3500);
+    read(4000);
+    runs.detach("r", 4000);
+    expect(runs.changed(4000)[0]!.gpus["GPU-1"]).toMatchObject({ energy: 280, hours: 2800 / 3_600_000 });
   });
 
   test("a clock that was set moves what began before", () => {

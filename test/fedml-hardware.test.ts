@@ -7,6 +7,7 @@ import { readDevice, readPerformance } from "../src/fedml/hardware-values.ts";
 import { createWriter } from "../src/fedml/writer.ts";
 import { finishRun } from "../src/run/finish.ts";
 import { publishPacket, RawMqtt } from "./helpers/mqtt.ts";
+import { until } from "./helpers/relay.ts";
 import { createTestStorage, type TestStorage } from "./helpers/storage.ts";
 
 const RUN = "100000000000077";
@@ -286,7 +287,7 @@ test("of a run that has ended nothing stays in memory for what comes after its e
       again: false,
       client: "c",
     });
-  /** How many are left of thirty runs, each of which says something so many times after its end. */
+  /** Tells how many are left of thirty runs, each of which says something so many times after its end. */
   const left = async (first: number, times: number) => {
     const before = sets();
     for (let run = first; run < first + 30; run++) {
@@ -297,9 +298,16 @@ test("of a run that has ended nothing stays in memory for what comes after its e
         await say(String(run));
       }
     }
-    return sets() - before;
+    return () => sets() - before;
   };
   // What else remembers a run.
-  const others = await left(200000000000000, 0);
-  expect((await left(300000000000000, 1)) - others).toBeLessThan(15);
+  const others = (await left(200000000000000, 0))();
+  const more = await left(300000000000000, 1);
+  // The collector may find some on its stack for a moment.
+  const count = await until(
+    () => more() - others,
+    (over) => over < 15,
+    10_000,
+  );
+  expect(count).toBeLessThan(15);
 });

@@ -27,6 +27,8 @@ interface AttachedRun {
 
 /** A list of processes is so long good, ms: the next one should have come. */
 const PROCESSES_FRESH_MS = 15_000;
+/** Looks at an energy counter that are remembered: a GPU may turn out to be a run's since before the last. */
+const ENERGY_LOOKS = 16;
 /** After its end a run waits so long for the next look at the energy counters, ms. */
 const LAST_ENERGY_MS = 5_000;
 
@@ -76,7 +78,8 @@ export function createRunSampler({
 }: RunSamplerOptions): RunSampler {
   const attached = new Map<string, AttachedRun>();
   const ended = new Set<AttachedRun>();
-  const energyByUuid = new Map<string, Energy>();
+  /** Oldest first. */
+  const energyByUuid = new Map<string, Energy[]>();
   const processesByUuid = new Map<string, { time: number; processes: GpuProcess[] }>();
   const all = () => [...attached.values(), ...ended];
 
@@ -111,12 +114,18 @@ export function createRunSampler({
       } else if (own.length === 0 && one.visible.uuids.has(uuid)) {
         // Since its process started, of which we may have heard a moment later.
         const from = Math.min(time, Math.max(one.since, look.earliest ?? time));
-        one.gpus.hold({ uuid, index, name }, "visible", from);
+        if (one.gpus.hold({ uuid, index, name }, "visible", from)) meterBefore(one, uuid);
       }
       if (own.length > 0 || one.visible.uuids.has(uuid)) held.add(uuid);
     }
     for (const uuid of one.gpus.held()) if (!held.has(uuid)) one.gpus.release(uuid, time);
     return values;
+  }
+
+  /** What the counter had told when the GPU was found to be the run's: its first moments would cost nothing. */
+  function meterBefore({ gpus }: AttachedRun, uuid: string): void {
+    const looks = energyByUuid.get(uuid) ?? [];
+    for (let i = 1; i < looks.length; i++) gpus.meter(uuid, looks[i - 1]!, looks[i]!);
   }
 
   function visibleTo({ environments }: RunLook, known: readonly Gpu[]) {
@@ -218,15 +227,16 @@ export function createRunSampler({
           const joules = values["gpu.energy"];
           if (joules === undefined) continue;
           const energy = { time: message.time, joules };
-          const previous = energyByUuid.get(uuid);
+          const looks = energyByUuid.get(uuid) ?? [];
+          const previous = looks.at(-1);
           if (previous) for (const one of all()) one.gpus.meter(uuid, previous, energy);
-          energyByUuid.set(uuid, energy);
+          energyByUuid.set(uuid, [...looks.slice(1 - ENERGY_LOOKS), energy]);
         }
       }
     },
     shift(ms) {
       for (const one of all()) one.gpus.shift(ms);
-      for (const energy of energyByUuid.values()) energy.time += ms;
+      for (const looks of energyByUuid.values()) for (const energy of looks) energy.time += ms;
     },
     gpusByRun: () => new Map([...attached].map(([run, one]) => [run, one.gpus.held()])),
     changed(time) {

@@ -41,8 +41,8 @@ interface Held {
 }
 
 export interface GpuUses {
-  /** The GPU is the run's from then on; further evidence of one that is already says how we know. */
-  hold(gpu: { uuid: string; index: number; name: string }, by: Evidence, time: number): void;
+  /** The GPU is the run's from then on; further evidence of one that is already says how we know. Returns whether it was not before. */
+  hold(gpu: { uuid: string; index: number; name: string }, by: Evidence, time: number): boolean;
   release(uuid: string, time: number): void;
   /** Two looks at the counter, one after the other. */
   meter(uuid: string, previous: Energy, current: Energy): void;
@@ -74,9 +74,10 @@ export function createGpuUses(before: Record<string, GpuUse> = {}): GpuUses {
       held.row.index = index;
       held.row.name = name;
       if (by === "process") held.row.by = by;
-      if (held.since !== null) return;
+      if (held.since !== null) return false;
       held.since = time;
       held.unmetered.push({ from: time, to: null });
+      return true;
     },
     release(uuid, time) {
       const held = byUuid.get(uuid);
