@@ -8,13 +8,9 @@ import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
 import { root, say, step, SetupError } from "./setup.mjs";
 
-const names = [
-  "chromium",
-  "chromium-browser",
-  "google-chrome-stable",
-  "google-chrome",
-  "chromium-headless-shell",
-];
+/** Without windows it takes half the processor time. */
+const SHELL = "chromium-headless-shell";
+const names = [SHELL, "chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 /** A package mirror that hangs must not take the tests' ten minutes. */
 const LIMIT_MS = 180_000;
 
@@ -44,11 +40,18 @@ async function attempt(label, command, args, env = {}, options = {}) {
   }
 }
 
-async function install(packages) {
+/** Apart: where a distribution lacks one, it may have the other. */
+async function install(groups) {
   const quiet = { DEBIAN_FRONTEND: "noninteractive" };
   const options = ["-y", "-qq", "--no-install-recommends"];
   await attempt("Updating Debian's list of packages", "apt-get", ["update", "-qq"], quiet);
-  await attempt(`Installing ${packages.join(", ")}`, "apt-get", ["install", ...options, ...packages], quiet);
+  for (const packages of groups)
+    await attempt(
+      `Installing ${packages.join(", ")}`,
+      "apt-get",
+      ["install", ...options, ...packages],
+      quiet,
+    );
 }
 
 /** Programs of Debian's that tests compare with or break things with, and the packages that have what they need. */
@@ -120,15 +123,16 @@ export async function ensureTools({ install: mayInstall }) {
   if (!mayInstall) return findChromium() ?? missing();
   await Promise.all([unpackDebian(), installPython(), installFedml()]);
   const wanted = [];
-  if (findChromium() === undefined) wanted.push("chromium", "fonts-dejavu-core");
-  if (process.env.CI && onPath("buildah") === undefined) wanted.push("buildah");
+  if (findChromium() === undefined || (process.env.CI && onPath(SHELL) === undefined))
+    wanted.push([SHELL, "fonts-dejavu-core"]);
+  if (process.env.CI && onPath("buildah") === undefined) wanted.push(["buildah"]);
   const canInstall = process.getuid?.() === 0 && onPath("apt-get") !== undefined;
   if (wanted.length > 0 && canInstall) await install(wanted);
-  else if (wanted.includes("chromium"))
+  if (findChromium() === undefined)
     await attempt("Downloading Chromium (about 100 MB)", process.execPath, [
       join(root, "node_modules/playwright-core/cli.js"),
       "install",
-      "chromium-headless-shell",
+      SHELL,
     ]);
 
   return findChromium() ?? missing();
@@ -136,7 +140,7 @@ export async function ensureTools({ install: mayInstall }) {
 
 function missing() {
   say("┌────────────────────────────────────────────────────────────────────────────────────────────┐");
-  say("│ NO CHROMIUM: the browser tests will be SKIPPED. Install one (Debian: apt install chromium) │");
+  say("│ NO CHROMIUM: browser tests will be SKIPPED. Debian: apt install chromium-headless-shell    │");
   say("│ or name it: CHROMIUM=/path/to/chromium npm test                                            │");
   say("└────────────────────────────────────────────────────────────────────────────────────────────┘");
   return undefined;

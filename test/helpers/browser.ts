@@ -13,6 +13,7 @@ import {
 
 const candidates = [
   process.env["CHROMIUM"],
+  "/usr/bin/chromium-headless-shell",
   "/usr/bin/chromium",
   "/usr/bin/chromium-browser",
   "/usr/bin/google-chrome-stable",
@@ -98,7 +99,12 @@ export async function openDashboard(options: TestCollectorOptions = {}): Promise
     },
     api: (path, init) => server.json(`/api/v1${path}`, init),
     async open(path, { signIn = true, ...options } = {}) {
-      const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+      // By the shell's own, "en-US@posix", no number can be written.
+      const context = await browser.newContext({
+        locale: "en-US",
+        viewport: { width: 1280, height: 860 },
+        ...options,
+      });
       const page = (await context.newPage()) as TestPage;
       page.complaints = [];
       page.on("console", (message) => {
