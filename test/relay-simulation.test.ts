@@ -20,9 +20,12 @@ function tell({ seed, violations, features }: World): string {
   ].join("\n");
 }
 
-/** The first seed in which a rule is seen to be broken. */
-function seedThatTells(flaws: Flaws, most: number): number | undefined {
-  for (let seed = 1; seed <= most; seed++) if (simulate(seed, { flaws }).violations.length > 0) return seed;
+/** A seed up to `most` in which a rule is seen to be broken; `near` is asked first. */
+function seedThatTells(flaws: Flaws, near: number, most: number): number | undefined {
+  for (let i = 0; i < most; i++) {
+    const seed = ((near - 1 + i) % most) + 1;
+    if (simulate(seed, { flaws }).violations.length > 0) return seed;
+  }
   return undefined;
 }
 
@@ -79,23 +82,21 @@ describe.if(ONLY === undefined)("whatever breaks, everything arrives once", () =
 });
 
 describe.if(ONLY === undefined)("a rule that is broken is found", () => {
-  test.each<[string, Flaws]>([
-    ["a client answered before the commit", { answerEarly: true }],
-    ["a reading that made room, and was not counted", { dropSilently: true }],
-    ["entries and cursor in two transactions", { twoTransactions: true }],
-    ["records known by their time", { dedupeByTime: true }],
-    ["no digest of where the platform stands", { noDigest: true }],
-    ["what was sent counts as arrived", { trustSent: true }],
-    ["the source goes on from where it believes to be", { trustLocal: true }],
-    ["whoever greets is the same source", { noFencing: true }],
-    // Seen rarely: some hundred seeds.
-    ...(process.env["LONG"] === undefined
-      ? []
-      : ([["what is late is taken", { noTurns: true }]] satisfies [string, Flaws][])),
+  // With the seed that tells soonest: some tell after seconds.
+  test.each<[string, Flaws, number]>([
+    ["a client answered before the commit", { answerEarly: true }, 1],
+    ["a reading that made room, and was not counted", { dropSilently: true }, 271],
+    ["entries and cursor in two transactions", { twoTransactions: true }, 228],
+    ["records known by their time", { dedupeByTime: true }, 1],
+    ["no digest of where the platform stands", { noDigest: true }, 206],
+    ["what was sent counts as arrived", { trustSent: true }, 1],
+    ["the source goes on from where it believes to be", { trustLocal: true }, 1],
+    ["whoever greets is the same source", { noFencing: true }, 11],
+    ["what is late is taken", { noTurns: true }, 835],
   ])(
     "%s",
-    (_, flaws) => {
-      expect(seedThatTells(flaws, 1000)).toBeDefined();
+    (_, flaws, near) => {
+      expect(seedThatTells(flaws, near, 1000)).toBeDefined();
     },
     120_000,
   );
